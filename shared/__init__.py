@@ -1,0 +1,1 @@
+"""What producers and workers both know. Imports neither side; no torch, no web framework."""

@@ -1,0 +1,1 @@
+"""SQL: the truth about batches, jobs, attempts, workers, prices and the ledger."""

@@ -1,0 +1,98 @@
+"""Connections and transactions. Nothing else opens or commits one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError
+from sqlalchemy.orm import Session
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from shared.errors import ServiceUnavailableError
+
+SQLITE_BUSY_SECONDS = 60
+CONNECT_TIMEOUT_SECONDS = 10
+
+
+class Database:
+    """One engine and its two kinds of transaction."""
+
+    def __init__(self, url: str) -> None:
+        self.engine = _create_engine(url)
+        self.display_url = self.engine.url.render_as_string(hide_password=True)
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """Open a transaction that changes nothing."""
+        with Session(self.engine.execution_options(tenstep_read_only=True)) as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """Open a transaction that commits when the block ends well, else rolls back."""
+        with Session(self.engine) as session, session.begin():
+            yield session
+
+    def check(self) -> None:
+        """Connect once.
+
+        Raises:
+            ServiceUnavailableError: it does not answer.
+        """
+        try:
+            with self.engine.connect():
+                pass
+        except (OperationalError, InterfaceError, DatabaseError, OSError) as error:
+            reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
+            raise ServiceUnavailableError(
+                f"the database {self.display_url} does not answer: {reason}",
+                hint="Start it, or correct TENSTEP_DATABASE_URL.",
+            ) from error
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self.engine.dispose()
+
+
+def _create_engine(url: str) -> Engine:
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        return _create_sqlite_engine(url, parsed.database)
+    return create_engine(
+        url,
+        pool_pre_ping=True,
+        connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS},
+    )
+
+
+def _create_sqlite_engine(url: str, path: str | None) -> Engine:
+    if path:
+        try:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ServiceUnavailableError(
+                f"cannot make the folder {Path(path).parent}: {error.strerror}",
+                hint="Set TENSTEP_DATA_DIR to a folder that you may write to.",
+            ) from error
+    engine = create_engine(url, connect_args={"timeout": SQLITE_BUSY_SECONDS})
+
+    @event.listens_for(engine, "connect")
+    def set_pragmas(connection: Any, _record: ConnectionPoolEntry) -> None:
+        # The driver's own implicit BEGIN would start deferred transactions, which fail
+        # with "database is locked" when two of them turn from reading to writing.
+        connection.isolation_level = None
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA foreign_keys = ON")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        read_only = connection.get_execution_options().get("tenstep_read_only", False)
+        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+    return engine

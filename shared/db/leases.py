@@ -1,0 +1,231 @@
+"""A worker's claim on jobs: taken, renewed, given back, or expired.
+
+Every change is a compare-and-set on the job's state and fencing token, so that a message
+that arrives twice, or a worker that wakes after its lease has ended, changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import CursorResult, insert, select, update
+from sqlalchemy.orm import Session
+
+from shared.db.ledger import charge_attempt
+from shared.db.tables import Attempt, Batch, Job, Worker
+from shared.domain.identifiers import new_id
+from shared.domain.jobs import AttemptOutcome, BatchControl, JobState, LedgerKind, origins
+from shared.domain.money import NANOSECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """One job in a worker's hands."""
+
+    job: Job
+    attempt_id: UUID
+    fencing_token: int
+
+
+def claim_chunk(
+    session: Session, chunk_id: UUID, worker_id: UUID, now: datetime, lease: timedelta
+) -> list[Lease]:
+    """Lease what is still pending of a chunk, in order; counts the attempts.
+
+    Returns nothing when the message is a duplicate, or its batch is paused or called off.
+    """
+    worker = session.get_one(Worker, worker_id)
+    worker.last_claim_at = now
+    active = select(Batch.id).where(Batch.control == BatchControl.ACTIVE)
+    jobs = session.scalars(
+        update(Job)
+        .where(Job.chunk_id == chunk_id, Job.state.in_(origins(JobState.LEASED)))
+        .where(Job.batch_id.in_(active))
+        .values(
+            state=JobState.LEASED,
+            attempts=Job.attempts + 1,
+            fencing_token=Job.fencing_token + 1,
+            worker_id=worker_id,
+            lease_expires_at=now + lease,
+        )
+        .returning(Job),
+        execution_options={"synchronize_session": False},
+    ).all()
+    leases = [
+        Lease(job=job, attempt_id=new_id(), fencing_token=job.fencing_token)
+        for job in sorted(jobs, key=lambda job: job.position)
+    ]
+    if leases:
+        session.execute(insert(Attempt), [_first_record(held, worker, now) for held in leases])
+    session.expunge_all()
+    return leases
+
+
+def _first_record(held: Lease, worker: Worker, now: datetime) -> dict[str, object]:
+    waited = now - (held.job.dispatched_at or now)
+    return {
+        "id": held.attempt_id,
+        "job_id": held.job.id,
+        "batch_id": held.job.batch_id,
+        "number": held.job.attempts,
+        "fencing_token": held.fencing_token,
+        "chunk_id": held.job.chunk_id,
+        "worker_id": worker.id,
+        "device_kind": worker.device_kind,
+        "device_name": worker.device_name,
+        "outcome": AttemptOutcome.RUNNING,
+        "claimed_at": now,
+        "queue_wait_ns": max(0, round(waited.total_seconds() * NANOSECONDS)),
+    }
+
+
+def renew_leases(session: Session, worker_id: UUID, now: datetime, lease: timedelta) -> None:
+    """Record that a worker lives and still holds its jobs."""
+    session.execute(
+        update(Worker).where(Worker.id == worker_id).values(heartbeat_at=now),
+        execution_options={"synchronize_session": False},
+    )
+    session.execute(
+        update(Job)
+        .where(Job.worker_id == worker_id, Job.state == JobState.LEASED)
+        .values(lease_expires_at=now + lease),
+        execution_options={"synchronize_session": False},
+    )
+
+
+def still_held(session: Session, held: Sequence[Lease]) -> set[UUID]:
+    """Return the ids of the jobs that these leases still cover: not cancelled, not expired."""
+    tokens = {lease.job.id: lease.fencing_token for lease in held}
+    rows = session.execute(
+        select(Job.id, Job.fencing_token).where(Job.id.in_(tokens), Job.state == JobState.LEASED)
+    )
+    return {job_id for job_id, token in rows if tokens[job_id] == token}
+
+
+def move_leased_job(session: Session, held: Lease, target: JobState, **values: object) -> bool:
+    """Move a job out of its lease, if this lease still covers it.
+
+    Returns:
+        False when it does not: somebody else has the job, or it was called off.
+    """
+    result = session.execute(
+        update(Job)
+        .where(Job.id == held.job.id, Job.fencing_token == held.fencing_token)
+        .where(Job.state == JobState.LEASED)
+        .values(state=target, lease_expires_at=None, worker_id=None, **values),
+        execution_options={"synchronize_session": False},
+    )
+    assert isinstance(result, CursorResult)
+    return result.rowcount == 1
+
+
+def return_jobs(session: Session, leases: Sequence[Lease], now: datetime) -> None:
+    """Give back jobs that were not begun: they are pending again, at once.
+
+    The attempt does not count, for the job had no part in ending it.
+    """
+    for held in leases:
+        if move_leased_job(
+            session, held, JobState.PENDING, attempts=Job.attempts - 1, **UNDISPATCHED
+        ):
+            close_attempt(session, held.attempt_id, AttemptOutcome.RETURNED, now)
+
+
+UNDISPATCHED: dict[str, None] = {"chunk_id": None, "queue": None, "dispatched_at": None}
+"""Values that put a job back in the dispatcher's sight."""
+
+
+def close_attempt(
+    session: Session, attempt_id: UUID, outcome: AttemptOutcome, now: datetime, **values: object
+) -> None:
+    """End an attempt that is still running; one that has ended keeps its outcome."""
+    session.execute(
+        update(Attempt)
+        .where(Attempt.id == attempt_id, Attempt.outcome == AttemptOutcome.RUNNING)
+        .values(outcome=outcome, finished_at=now, **values),
+        execution_options={"synchronize_session": False},
+    )
+
+
+def expire_leases(session: Session, now: datetime, max_attempts: int) -> int:
+    """Take jobs back from workers that stopped renewing; returns how many."""
+    expired = session.scalars(
+        select(Job)
+        .where(Job.state == JobState.LEASED, Job.lease_expires_at < now)
+        .with_for_update(skip_locked=True)
+    ).all()
+    _lose(session, expired, now, max_attempts)
+    return len(expired)
+
+
+def release_worker(session: Session, worker_id: UUID, now: datetime, max_attempts: int) -> int:
+    """Take every job back from a worker that is known to be dead; returns how many."""
+    lost = session.scalars(
+        select(Job)
+        .where(Job.state == JobState.LEASED, Job.worker_id == worker_id)
+        .with_for_update(skip_locked=True)
+    ).all()
+    _lose(session, lost, now, max_attempts)
+    session.execute(
+        update(Worker)
+        .where(Worker.id == worker_id, Worker.stopped_at.is_(None))
+        .values(stopped_at=now)
+    )
+    return len(lost)
+
+
+def _lose(session: Session, jobs: Sequence[Job], now: datetime, max_attempts: int) -> None:
+    """End the attempts at these leased jobs as lost, and retry or fail the jobs.
+
+    A worker draws its chunk in order, so the device time between its last finished image
+    and its last sign of life belongs to the first of the jobs that it left.
+    """
+    begun: set[UUID | None] = set()
+    for job in sorted(jobs, key=lambda job: job.position):
+        attempt = session.scalars(
+            select(Attempt).where(
+                Attempt.job_id == job.id, Attempt.fencing_token == job.fencing_token
+            )
+        ).one()
+        was_begun = job.chunk_id not in begun
+        begun.add(job.chunk_id)
+        attempt.outcome = AttemptOutcome.LOST
+        attempt.finished_at = now
+        attempt.error_code = "worker_lost"
+        attempt.error_message = "its worker stopped renewing the lease"
+        attempt.device_ns = _time_until_last_sign_of_life(session, attempt) if was_begun else 0
+        charge_attempt(session, attempt, LedgerKind.FAILED_ATTEMPT, now)
+        _retry_or_fail(job, attempt, now, max_attempts, counts=was_begun)
+
+
+def _time_until_last_sign_of_life(session: Session, attempt: Attempt) -> int:
+    worker = session.get_one(Worker, attempt.worker_id)
+    last_finish = session.scalar(
+        select(Attempt.finished_at)
+        .where(Attempt.chunk_id == attempt.chunk_id, Attempt.outcome == AttemptOutcome.DONE)
+        .order_by(Attempt.finished_at.desc())
+        .limit(1)
+    )
+    begin = max(filter(None, (attempt.claimed_at, last_finish)))
+    seconds = (worker.heartbeat_at - begin).total_seconds()
+    return max(0, round(seconds * NANOSECONDS))
+
+
+def _retry_or_fail(
+    job: Job, attempt: Attempt, now: datetime, max_attempts: int, *, counts: bool
+) -> None:
+    job.worker_id = None
+    job.lease_expires_at = None
+    if not counts:
+        job.attempts -= 1
+    if job.attempts < max_attempts:
+        job.state = JobState.PENDING
+        job.chunk_id = job.queue = job.dispatched_at = None
+    else:
+        job.state = JobState.FAILED
+        job.error_code = attempt.error_code
+        job.error_message = f"{attempt.error_message}, {job.attempts} times"
+        job.finished_at = now

@@ -1,0 +1,87 @@
+"""The books: append-only, one entry an event, so that a replay adds nothing."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import Insert, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from shared.db.tables import Attempt, LedgerEntry, Price, Worker
+from shared.domain.identifiers import new_id
+from shared.domain.jobs import LedgerKind
+from shared.domain.money import device_cost
+from shared.errors import ConfigurationError
+
+
+def price_in_force(session: Session, device_kind: str, at: datetime) -> int:
+    """Return nano-dollars an hour of a kind of device at a time.
+
+    Raises:
+        ConfigurationError: nobody has set a price for that kind.
+    """
+    price = session.scalar(
+        select(Price.nanodollars_per_hour)
+        .where(Price.device_kind == device_kind, Price.effective_from <= at)
+        .order_by(Price.effective_from.desc())
+        .limit(1)
+    )
+    if price is None:
+        raise ConfigurationError(f"no price is set for device kind {device_kind!r}")
+    return price
+
+
+def charge_attempt(session: Session, attempt: Attempt, kind: LedgerKind, now: datetime) -> None:
+    """Book an attempt's device time at the price in force, once."""
+    device_ns = attempt.device_ns or 0
+    rate = price_in_force(session, attempt.device_kind, now)
+    attempt.nanodollars_per_hour = rate
+    attempt.cost_nanodollars = device_cost(device_ns, rate)
+    _append(
+        session,
+        event_id=f"attempt:{attempt.id}",
+        kind=kind,
+        batch_id=attempt.batch_id,
+        job_id=attempt.job_id,
+        attempt_id=attempt.id,
+        worker_id=attempt.worker_id,
+        device_kind=attempt.device_kind,
+        device_ns=device_ns,
+        nanodollars_per_hour=rate,
+        amount_nanodollars=attempt.cost_nanodollars,
+        created_at=now,
+    )
+
+
+def charge_model_load(
+    session: Session, worker: Worker, batch_id: UUID, device_ns: int, now: datetime
+) -> None:
+    """Book a worker's loading of its model, once, to the first batch that it served."""
+    rate = price_in_force(session, worker.device_kind, now)
+    _append(
+        session,
+        event_id=f"model_load:{worker.id}",
+        kind=LedgerKind.MODEL_LOAD,
+        batch_id=batch_id,
+        job_id=None,
+        attempt_id=None,
+        worker_id=worker.id,
+        device_kind=worker.device_kind,
+        device_ns=device_ns,
+        nanodollars_per_hour=rate,
+        amount_nanodollars=device_cost(device_ns, rate),
+        created_at=now,
+    )
+
+
+def _append(session: Session, **values: object) -> None:
+    session.execute(_insert_once(session).values(id=new_id(), **values))
+
+
+def _insert_once(session: Session) -> Insert:
+    dialect = session.get_bind().dialect.name
+    if dialect == "postgresql":
+        return postgresql.insert(LedgerEntry).on_conflict_do_nothing(index_elements=["event_id"])
+    return sqlite.insert(LedgerEntry).on_conflict_do_nothing(index_elements=["event_id"])

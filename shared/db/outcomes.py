@@ -1,0 +1,129 @@
+"""What came of an attempt: an image, or an error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from shared.db.leases import UNDISPATCHED, Lease, move_leased_job
+from shared.db.ledger import charge_attempt
+from shared.db.tables import Attempt
+from shared.domain.jobs import AttemptOutcome, JobState, LedgerKind
+
+MAX_ERROR_CHARACTERS = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class StoredImage:
+    """An image that is in the store already."""
+
+    key: str
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseTimes:
+    """Whole nanoseconds that one image took; device phases are its share of its batch's."""
+
+    text_encode_ns: int = 0
+    denoise_ns: int = 0
+    decode_ns: int = 0
+    png_encode_ns: int = 0
+    upload_ns: int = 0
+
+    @property
+    def device_ns(self) -> int:
+        """Time on the device."""
+        return self.text_encode_ns + self.denoise_ns + self.decode_ns
+
+
+def record_done(
+    session: Session,
+    held: Lease,
+    image: StoredImage,
+    times: PhaseTimes,
+    record: dict[str, Any],
+    now: datetime,
+) -> bool:
+    """Make a stored image the job's image and book its device time.
+
+    Returns:
+        False when the lease had ended: the job is untouched, the time is booked as waste.
+    """
+    is_ours = move_leased_job(
+        session,
+        held,
+        JobState.DONE,
+        image_key=image.key,
+        image_sha256=image.sha256,
+        image_bytes=image.bytes,
+        error_code=None,
+        error_message=None,
+        finished_at=now,
+    )
+    attempt = _measured_attempt(session, held, times, now)
+    attempt.record = record
+    if is_ours:
+        attempt.outcome = AttemptOutcome.DONE
+    charge_attempt(
+        session, attempt, LedgerKind.RENDER if is_ours else LedgerKind.FAILED_ATTEMPT, now
+    )
+    return is_ours
+
+
+def record_failure(
+    session: Session,
+    held: Lease,
+    *,
+    code: str,
+    message: str,
+    retry_at: datetime | None,
+    times: PhaseTimes,
+    now: datetime,
+) -> bool:
+    """End an attempt with an error; the job is retried from ``retry_at``, or has failed.
+
+    Returns:
+        False when the lease had ended: the job is untouched.
+    """
+    message = message[:MAX_ERROR_CHARACTERS]
+    if retry_at is None:
+        is_ours = move_leased_job(
+            session,
+            held,
+            JobState.FAILED,
+            error_code=code,
+            error_message=message,
+            finished_at=now,
+        )
+    else:
+        is_ours = move_leased_job(
+            session, held, JobState.PENDING, not_before=retry_at, **UNDISPATCHED
+        )
+    attempt = _measured_attempt(session, held, times, now)
+    if is_ours:
+        attempt.outcome = AttemptOutcome.FAILED
+        attempt.error_code = code
+        attempt.error_message = message
+    charge_attempt(session, attempt, LedgerKind.FAILED_ATTEMPT, now)
+    return is_ours
+
+
+def _measured_attempt(
+    session: Session, held: Lease, times: PhaseTimes, now: datetime
+) -> Attempt:
+    attempt = session.get_one(Attempt, held.attempt_id)
+    if attempt.outcome == AttemptOutcome.RUNNING:
+        attempt.finished_at = now
+    if attempt.cost_nanodollars is None:
+        attempt.text_encode_ns = times.text_encode_ns
+        attempt.denoise_ns = times.denoise_ns
+        attempt.decode_ns = times.decode_ns
+        attempt.png_encode_ns = times.png_encode_ns
+        attempt.upload_ns = times.upload_ns
+        attempt.device_ns = times.device_ns
+    return attempt

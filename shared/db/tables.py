@@ -1,0 +1,244 @@
+"""The tables, portable to SQLite and Postgres. Keys are UUIDv7: they sort by time."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    MetaData,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from shared.domain.identifiers import new_id
+from shared.domain.jobs import AttemptOutcome, BatchControl, JobState
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware time, kept in UTC. SQLite has no zones: naive values there are UTC."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse naive times, store UTC."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a stored time needs a zone")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Give back an aware time."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Base(DeclarativeBase):
+    """Names every constraint, so that migrations can name them too."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(column_0_label)s",
+            "uq": "uq_%(table_name)s_%(column_0_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {
+        datetime: UtcDateTime(),
+        UUID: Uuid(),
+        dict[str, Any]: JSON(),
+        int: BigInteger(),
+    }
+
+
+def _one_of(column: str, values: type[JobState | AttemptOutcome | BatchControl]) -> CheckConstraint:
+    listed = ", ".join(f"'{value.value}'" for value in values)
+    return CheckConstraint(f"{column} IN ({listed})", name=column)
+
+
+class Batch(Base):
+    """What a user submitted."""
+
+    __tablename__ = "batch"
+    __table_args__ = (_one_of("control", BatchControl),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    name: Mapped[str] = mapped_column(String(256))
+    tenant: Mapped[str] = mapped_column(String(128), default="default")
+    model: Mapped[str] = mapped_column(String(256))
+    priority: Mapped[int] = mapped_column(default=0)
+    control: Mapped[str] = mapped_column(String(16), default=BatchControl.ACTIVE)
+    total: Mapped[int] = mapped_column(default=0)
+    client: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """What the submitting program wants to remember; the queue does not read it."""
+    created_at: Mapped[datetime]
+
+
+class Job(Base):
+    """One image to render."""
+
+    __tablename__ = "job"
+    __table_args__ = (
+        _one_of("state", JobState),
+        UniqueConstraint("batch_id", "position"),
+        Index("ix_job_batch_state", "batch_id", "state"),
+        Index(
+            "ix_job_undispatched",
+            "batch_id",
+            "position",
+            sqlite_where=text("state = 'pending' AND chunk_id IS NULL"),
+            postgresql_where=text("state = 'pending' AND chunk_id IS NULL"),
+        ),
+        Index("ix_job_chunk", "chunk_id"),
+        Index(
+            "ix_job_lease",
+            "lease_expires_at",
+            sqlite_where=text("state = 'leased'"),
+            postgresql_where=text("state = 'leased'"),
+        ),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    batch_id: Mapped[UUID] = mapped_column(ForeignKey("batch.id", ondelete="CASCADE"))
+    position: Mapped[int]
+    custom_id: Mapped[str | None] = mapped_column(String(256))
+    source_line: Mapped[int | None]
+    prompt: Mapped[str] = mapped_column(Text)
+    negative_prompt: Mapped[str] = mapped_column(Text, default="")
+    seed: Mapped[int]
+    width: Mapped[int]
+    height: Mapped[int]
+    steps: Mapped[int]
+    squeeze: Mapped[str | None] = mapped_column(String(16))
+    guidance_scale: Mapped[float]
+    guidance_rescale: Mapped[float]
+    details: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """The caller's own fields of the prompt line."""
+
+    state: Mapped[str] = mapped_column(String(16), default=JobState.PENDING)
+    attempts: Mapped[int] = mapped_column(default=0)
+    fencing_token: Mapped[int] = mapped_column(default=0)
+    chunk_id: Mapped[UUID | None]
+    queue: Mapped[str | None] = mapped_column(String(256))
+    dispatched_at: Mapped[datetime | None]
+    not_before: Mapped[datetime | None]
+    worker_id: Mapped[UUID | None]
+    lease_expires_at: Mapped[datetime | None]
+    image_key: Mapped[str | None] = mapped_column(String(512))
+    image_sha256: Mapped[str | None] = mapped_column(String(64))
+    image_bytes: Mapped[int | None]
+    error_code: Mapped[str | None] = mapped_column(String(64))
+    error_message: Mapped[str | None] = mapped_column(Text)
+    finished_at: Mapped[datetime | None]
+
+
+class Attempt(Base):
+    """One try at one job by one worker. Durations are whole nanoseconds."""
+
+    __tablename__ = "attempt"
+    __table_args__ = (
+        _one_of("outcome", AttemptOutcome),
+        UniqueConstraint("job_id", "fencing_token"),
+        Index("ix_attempt_batch", "batch_id"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    job_id: Mapped[UUID] = mapped_column(ForeignKey("job.id", ondelete="CASCADE"))
+    batch_id: Mapped[UUID]
+    number: Mapped[int]
+    fencing_token: Mapped[int]
+    chunk_id: Mapped[UUID | None]
+    worker_id: Mapped[UUID]
+    device_kind: Mapped[str] = mapped_column(String(64))
+    device_name: Mapped[str] = mapped_column(String(256))
+    outcome: Mapped[str] = mapped_column(String(16), default=AttemptOutcome.RUNNING)
+    claimed_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+    queue_wait_ns: Mapped[int | None]
+    text_encode_ns: Mapped[int | None]
+    denoise_ns: Mapped[int | None]
+    decode_ns: Mapped[int | None]
+    png_encode_ns: Mapped[int | None]
+    upload_ns: Mapped[int | None]
+    device_ns: Mapped[int | None]
+    """Device time in all: text encoder, denoiser and decoder."""
+    nanodollars_per_hour: Mapped[int | None]
+    cost_nanodollars: Mapped[int | None]
+    record: Mapped[dict[str, Any] | None]
+    """What drew it: model, weights, backend, precision, timesteps, version."""
+    error_code: Mapped[str | None] = mapped_column(String(64))
+    error_message: Mapped[str | None] = mapped_column(Text)
+
+
+class Worker(Base):
+    """One worker process, pinned to one device, from its start to its end."""
+
+    __tablename__ = "worker"
+    __table_args__ = (Index("ix_worker_heartbeat", "heartbeat_at"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    host: Mapped[str] = mapped_column(String(256))
+    pid: Mapped[int]
+    device: Mapped[str] = mapped_column(String(64))
+    device_kind: Mapped[str] = mapped_column(String(64))
+    device_name: Mapped[str] = mapped_column(String(256))
+    backend: Mapped[str] = mapped_column(String(64))
+    model: Mapped[str] = mapped_column(String(256))
+    queue: Mapped[str] = mapped_column(String(256))
+    version: Mapped[str] = mapped_column(String(64))
+    started_at: Mapped[datetime]
+    heartbeat_at: Mapped[datetime]
+    last_claim_at: Mapped[datetime | None]
+    stopped_at: Mapped[datetime | None]
+
+
+class Price(Base):
+    """What an hour of a kind of device costs from a day on."""
+
+    __tablename__ = "price"
+    __table_args__ = (UniqueConstraint("device_kind", "effective_from"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    device_kind: Mapped[str] = mapped_column(String(64))
+    nanodollars_per_hour: Mapped[int]
+    effective_from: Mapped[datetime]
+    source: Mapped[str] = mapped_column(Text)
+    is_example: Mapped[bool] = mapped_column(default=False)
+
+
+class LedgerEntry(Base):
+    """One line of the books. Never changed; one an event."""
+
+    __tablename__ = "ledger"
+    __table_args__ = (UniqueConstraint("event_id"), Index("ix_ledger_batch", "batch_id"))
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    event_id: Mapped[str] = mapped_column(String(128))
+    kind: Mapped[str] = mapped_column(String(32))
+    batch_id: Mapped[UUID | None]
+    job_id: Mapped[UUID | None]
+    attempt_id: Mapped[UUID | None]
+    worker_id: Mapped[UUID | None]
+    device_kind: Mapped[str] = mapped_column(String(64))
+    device_ns: Mapped[int]
+    nanodollars_per_hour: Mapped[int]
+    amount_nanodollars: Mapped[int]
+    created_at: Mapped[datetime]

@@ -1,0 +1,79 @@
+"""The life of a job, as one table of legal moves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+
+class JobState(StrEnum):
+    """Where a job is. For every batch the counts of these add up to its total."""
+
+    PENDING = "pending"
+    """Waits for a worker."""
+    LEASED = "leased"
+    """A worker has it, until its lease ends."""
+    DONE = "done"
+    """Its image is in the store and in the books."""
+    FAILED = "failed"
+    """Will not be tried again unless asked."""
+    CANCELLED = "cancelled"
+    """Somebody called it off."""
+    HELD = "held"
+    """Waits for a decision: an approval, a budget."""
+
+
+TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
+    JobState.PENDING: frozenset({JobState.LEASED, JobState.CANCELLED, JobState.HELD}),
+    JobState.LEASED: frozenset(
+        {JobState.DONE, JobState.FAILED, JobState.PENDING, JobState.CANCELLED}
+    ),
+    JobState.HELD: frozenset({JobState.PENDING, JobState.CANCELLED}),
+    JobState.FAILED: frozenset({JobState.PENDING}),
+    JobState.CANCELLED: frozenset({JobState.PENDING}),
+    JobState.DONE: frozenset(),
+}
+"""From each state, where a job may go. Every write to ``job.state`` is one of these."""
+
+FINAL_STATES = frozenset({JobState.DONE, JobState.FAILED, JobState.CANCELLED})
+
+
+def origins(target: JobState) -> frozenset[JobState]:
+    """Return the states from which a job may move to ``target``."""
+    return frozenset(state for state, targets in TRANSITIONS.items() if target in targets)
+
+
+class AttemptOutcome(StrEnum):
+    """How one try at one job ended."""
+
+    RUNNING = "running"
+    """Not ended yet."""
+    DONE = "done"
+    """Its image is the job's image."""
+    FAILED = "failed"
+    """It ended with an error."""
+    LOST = "lost"
+    """Its worker stopped renewing the lease."""
+    RETURNED = "returned"
+    """Its worker gave the job back before drawing it."""
+    CANCELLED = "cancelled"
+    """The job was called off under way."""
+
+
+class BatchControl(StrEnum):
+    """What the owner of a batch last asked for."""
+
+    ACTIVE = "active"
+    PAUSED = "paused"
+    CANCELLED = "cancelled"
+
+
+class LedgerKind(StrEnum):
+    """What an entry in the books pays for."""
+
+    RENDER = "render"
+    """Device time of an attempt that gave the job its image."""
+    FAILED_ATTEMPT = "failed_attempt"
+    """Device time of an attempt that gave nothing."""
+    MODEL_LOAD = "model_load"
+    """Device time of loading and warming up a model."""

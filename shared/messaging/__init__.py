@@ -1,0 +1,1 @@
+"""Celery and Redis: pointers to work travel here, never the work itself."""

@@ -1,0 +1,104 @@
+"""The broker that the settings name, checked and, if it is ours, running."""
+
+from __future__ import annotations
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+from kombu.utils.url import maybe_sanitize_url
+from redis import Redis
+from redis.exceptions import RedisError
+
+from shared.errors import ServiceUnavailableError
+from shared.messaging.celery_app import make_celery
+from shared.messaging.contracts import RenderChunk, TaskName
+from shared.messaging.embedded_redis import EmbeddedRedis
+from shared.settings import Settings
+
+CONNECT_TIMEOUT_SECONDS = 5
+
+
+class Broker:
+    """Sends pointers, and can look into the queues."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._prefix = settings.redis_key_prefix
+        self._embedded = (
+            EmbeddedRedis(settings.data_dir, settings.redis_port)
+            if settings.redis_url is None
+            else None
+        )
+        self.url = (
+            self._embedded.url
+            if self._embedded is not None
+            else settings.redis_url.get_secret_value()  # type: ignore[union-attr]
+        )
+        self.celery: Celery = make_celery(settings, self.url)
+        self._client = _client(self.url)
+
+    @property
+    def display_url(self) -> str:
+        """Where it is, without the password."""
+        return str(maybe_sanitize_url(self.url))
+
+    def connect(self) -> None:
+        """Start the embedded server if that is the broker and it is not there; then ping.
+
+        Raises:
+            ServiceUnavailableError: it does not answer.
+        """
+        if self._embedded is not None:
+            self._embedded.ensure_running()
+        try:
+            self._client.ping()
+        except (RedisError, OSError) as error:
+            raise ServiceUnavailableError(
+                f"Redis at {self.display_url} does not answer: {error}",
+                hint="Start it, or correct TENSTEP_REDIS_URL; unset, tenstep runs its own.",
+            ) from error
+
+    def send_chunk(self, queue: str, message: RenderChunk) -> None:
+        """Publish a pointer.
+
+        Raises:
+            ServiceUnavailableError: it may not have been sent.
+        """
+        try:
+            self.celery.send_task(
+                TaskName.RENDER_CHUNK,
+                kwargs={"message": message.model_dump(mode="json")},
+                task_id=str(message.chunk_id),
+                queue=queue,
+                retry=False,
+            )
+        except (OperationalError, RedisError, OSError) as error:
+            raise ServiceUnavailableError(
+                f"Redis at {self.display_url} does not answer: {error}"
+            ) from error
+
+    def queue_length(self, queue: str) -> int:
+        """Count messages that wait and were not yet delivered.
+
+        Raises:
+            ServiceUnavailableError: Redis does not answer.
+        """
+        try:
+            return int(self._client.llen(f"{self._prefix}{queue}"))  # type: ignore[arg-type]
+        except (RedisError, OSError) as error:
+            raise ServiceUnavailableError(
+                f"Redis at {self.display_url} does not answer: {error}"
+            ) from error
+
+    def close(self) -> None:
+        """Close connections; stop the embedded server if we started it."""
+        self.celery.close()
+        self._client.close()
+        if self._embedded is not None:
+            self._embedded.stop()
+
+
+def _client(url: str) -> Redis:
+    return Redis.from_url(
+        url.replace("redis+socket://", "unix://"),
+        socket_timeout=CONNECT_TIMEOUT_SECONDS,
+        **({} if "socket://" in url else {"socket_connect_timeout": CONNECT_TIMEOUT_SECONDS}),
+    )

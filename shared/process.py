@@ -1,0 +1,43 @@
+"""What processes do when their parent dies, and how they are ended."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+PR_SET_PDEATHSIG = 1
+PARENT_POLL_SECONDS = 0.5
+
+
+def end_with_parent(number: signal.Signals) -> Callable[[], None] | None:
+    """Return a ``preexec_fn`` that has Linux signal the child when its parent dies."""
+    if not sys.platform.startswith("linux"):
+        return None
+    libc = ctypes.CDLL(None, use_errno=True)
+    parent = os.getpid()
+
+    def ask_kernel() -> None:
+        libc.prctl(PR_SET_PDEATHSIG, number)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return ask_kernel
+
+
+def watch_parent(parent_pid: int, on_orphaned: Callable[[], None]) -> None:
+    """Call ``on_orphaned`` from a thread when this process's parent is gone.
+
+    Works where the kernel has no signal for it, and in processes that somebody else starts.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent_pid:
+            time.sleep(PARENT_POLL_SECONDS)
+        on_orphaned()
+
+    threading.Thread(target=watch, name="watch-parent", daemon=True).start()

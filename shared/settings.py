@@ -1,0 +1,122 @@
+"""The one place that reads the environment: ``TENSTEP_*``."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.errors import ConfigurationError
+
+
+def _driver_is_named(url: SecretStr) -> SecretStr:
+    scheme = url.get_secret_value().split("://")[0]
+    if scheme not in {"sqlite", "postgresql+psycopg"}:
+        raise ValueError("must start with sqlite:/// or postgresql+psycopg://")
+    return url
+
+
+def _broker_is_redis(url: SecretStr) -> SecretStr:
+    scheme = url.get_secret_value().split("://")[0]
+    if scheme not in {"redis", "rediss", "redis+socket"}:
+        raise ValueError("must start with redis://, rediss:// or redis+socket://")
+    return url
+
+
+def _store_is_known(url: str) -> str:
+    if not url.startswith(("s3://", "file:///")):
+        raise ValueError("must start with s3:// or file:///")
+    return url
+
+
+class Settings(BaseSettings):
+    """Where things are and how they behave. With nothing set, all of it is local.
+
+    URLs may hold passwords, so they are secrets: masked in every repr and log.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="TENSTEP_", frozen=True, extra="ignore")
+
+    data_dir: Path = Field(
+        default=Path("tenstep-data"),
+        description="Folder of the local database, store, embedded Redis and logs.",
+    )
+    database_url: Annotated[SecretStr, AfterValidator(_driver_is_named)] | None = Field(
+        default=None, description="SQL that holds the truth. Default: SQLite in the data folder."
+    )
+    storage_url: Annotated[str, AfterValidator(_store_is_known)] | None = Field(
+        default=None,
+        description="s3://bucket/prefix or file:///folder. Default: the data folder.",
+    )
+    redis_url: Annotated[SecretStr, AfterValidator(_broker_is_redis)] | None = Field(
+        default=None, description="Broker. Default: a Redis that tenstep starts itself."
+    )
+    redis_port: int = Field(
+        default=0,
+        ge=0,
+        le=65535,
+        description="Loopback port of the embedded Redis; 0 listens on a Unix socket alone.",
+    )
+    redis_key_prefix: str = Field(
+        default="tenstep:", max_length=64, description="Keeps deployments on one Redis apart."
+    )
+    s3_endpoint_url: str | None = Field(default=None, description="For stores other than AWS.")
+    s3_region: str = Field(default="us-east-1")
+    s3_access_key_id: SecretStr | None = Field(
+        default=None, description="Default: the AWS SDK's own chain of credentials."
+    )
+    s3_secret_access_key: SecretStr | None = None
+
+    model: str = Field(default="emoji-64", max_length=200, description="Model of new batches.")
+    device: str = Field(default="cpu", max_length=64, description="What a worker is pinned to.")
+    cpu_threads: int = Field(default=0, ge=0, le=1024, description="0: one a core.")
+
+    chunk_size: int = Field(default=8, ge=1, le=1024, description="Jobs a queue message.")
+    look_ahead: int = Field(
+        default=3, ge=1, le=100, description="Chunks kept in Redis for each live worker."
+    )
+    max_attempts: int = Field(default=4, ge=1, le=100, description="Then a job has failed.")
+    lease_seconds: float = Field(
+        default=30, gt=0, le=3600, description="A silent worker loses its jobs after this."
+    )
+    heartbeat_seconds: float = Field(
+        default=5, gt=0, le=600, description="How often a worker renews its leases."
+    )
+    dispatch_seconds: float = Field(
+        default=0.25, gt=0, le=60, description="How often the dispatcher looks at the queue."
+    )
+    chunk_time_limit_seconds: float = Field(
+        default=900, gt=0, description="A chunk that runs longer has hung: its process is killed."
+    )
+    stop_grace_seconds: float = Field(
+        default=30, gt=0, le=3600, description="A stopping worker's time to give back its jobs."
+    )
+
+    @cached_property
+    def resolved_database_url(self) -> str:
+        """SQLAlchemy URL, in clear."""
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return f"sqlite:///{(self.data_dir / 'tenstep.sqlite3').absolute()}"
+
+    @cached_property
+    def resolved_storage_url(self) -> str:
+        """Object store URL."""
+        return self.storage_url or (self.data_dir / "objects").absolute().as_uri()
+
+
+def load_settings() -> Settings:
+    """Read the environment.
+
+    Raises:
+        ConfigurationError: a variable has a bad value; names it, never shows secrets.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        name = f"TENSTEP_{'_'.join(str(part) for part in first['loc']).upper()}"
+        raise ConfigurationError(f"{name}: {first['msg']}") from None

@@ -1,0 +1,60 @@
+"""What tenstep asks of an object store."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Protocol
+
+from shared.errors import ServiceUnavailableError
+
+
+class ObjectNotFoundError(ServiceUnavailableError):
+    """The store answers, but has no such object."""
+
+
+class ObjectStore(Protocol):
+    """Bytes by key. Keys are relative, with forward slashes; writes are atomic."""
+
+    @property
+    def display_url(self) -> str:
+        """Where it is, without secrets."""
+        ...
+
+    def check(self) -> None:
+        """Write, read and delete a small object.
+
+        Raises:
+            ServiceUnavailableError: it cannot be reached or written to.
+        """
+        ...
+
+    def put(self, key: str, data: bytes, content_type: str) -> None:
+        """Write an object; writing the same bytes again changes nothing.
+
+        Raises:
+            ServiceUnavailableError: it was not written.
+        """
+        ...
+
+    def get(self, key: str) -> bytes:
+        """Read an object.
+
+        Raises:
+            ObjectNotFoundError: there is none.
+            ServiceUnavailableError: it cannot be read.
+        """
+        ...
+
+    def delete(self, key: str) -> None:
+        """Remove an object; one that is not there is no error."""
+        ...
+
+
+def image_key(sha256: str) -> str:
+    """Name an image by its content; two leading digits spread keys over partitions."""
+    return f"images/{sha256[:2]}/{sha256}.png"
+
+
+def sha256_of(data: bytes) -> str:
+    """Return the SHA-256 in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()

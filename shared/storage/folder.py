@@ -1,0 +1,72 @@
+"""A local folder as object store."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import contextmanager
+from collections.abc import Iterator
+from pathlib import Path
+
+from shared.errors import InputError, ServiceUnavailableError
+from shared.storage.base import ObjectNotFoundError
+
+
+class FolderStore:
+    """Objects are files below a folder; a write appears whole or not at all."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @property
+    def display_url(self) -> str:
+        """The folder as a URL."""
+        return self._folder.as_uri()
+
+    def check(self) -> None:
+        """Write and delete a small file."""
+        self.put(".tenstep-check", b"", "application/octet-stream")
+        self.delete(".tenstep-check")
+
+    def put(self, key: str, data: bytes, content_type: str) -> None:
+        """Write beside the target, sync, then rename over it."""
+        target = self._path(key)
+        with self._translated("write", key):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            descriptor, partial = tempfile.mkstemp(dir=target.parent, prefix=".partial-")
+            try:
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(partial, target)
+            except BaseException:
+                Path(partial).unlink(missing_ok=True)
+                raise
+
+    def get(self, key: str) -> bytes:
+        """Read a file."""
+        with self._translated("read", key):
+            return self._path(key).read_bytes()
+
+    def delete(self, key: str) -> None:
+        """Remove a file."""
+        with self._translated("delete", key):
+            self._path(key).unlink(missing_ok=True)
+
+    def _path(self, key: str) -> Path:
+        path = self._folder / key
+        if not key or ".." in Path(key).parts or Path(key).is_absolute():
+            raise InputError(f"not an object key: {key!r}")
+        return path
+
+    @contextmanager
+    def _translated(self, verb: str, key: str) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise ObjectNotFoundError(f"no object {key} in {self.display_url}") from error
+        except OSError as error:
+            raise ServiceUnavailableError(
+                f"cannot {verb} {key} in {self.display_url}: {error.strerror}"
+            ) from error

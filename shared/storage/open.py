@@ -1,0 +1,28 @@
+"""The store that the settings name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from shared.errors import ConfigurationError
+from shared.settings import Settings
+from shared.storage.base import ObjectStore
+from shared.storage.folder import FolderStore
+
+
+def open_store(settings: Settings) -> ObjectStore:
+    """Make the store of ``TENSTEP_STORAGE_URL``; does not connect yet.
+
+    Raises:
+        ConfigurationError: the URL names no bucket.
+    """
+    parts = urlsplit(settings.resolved_storage_url)
+    if parts.scheme == "file":
+        return FolderStore(Path(unquote(parts.path)))
+    if not parts.netloc:
+        raise ConfigurationError("TENSTEP_STORAGE_URL names no bucket: s3://bucket/prefix")
+    # The AWS SDK takes most of a second to import; a local folder need not wait for it.
+    from shared.storage.s3 import S3Store, s3_client
+
+    return S3Store(parts.netloc, parts.path, s3_client(settings))

@@ -1,0 +1,99 @@
+"""Any store that speaks S3."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from shared.errors import ServiceUnavailableError
+from shared.settings import Settings
+from shared.storage.base import ObjectNotFoundError
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+MISSING = {"NoSuchKey", "404"}
+CONNECT_TIMEOUT_SECONDS = 5
+READ_TIMEOUT_SECONDS = 30
+
+
+class S3Store:
+    """Objects below ``s3://bucket/prefix``."""
+
+    def __init__(self, bucket: str, prefix: str, client: S3Client) -> None:
+        self._bucket = bucket
+        self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+        self._client = client
+
+    @property
+    def display_url(self) -> str:
+        """Bucket and prefix."""
+        return f"s3://{self._bucket}/{self._prefix}"
+
+    def check(self) -> None:
+        """Write and delete a small object."""
+        self.put(".tenstep-check", b"", "application/octet-stream")
+        self.delete(".tenstep-check")
+
+    def put(self, key: str, data: bytes, content_type: str) -> None:
+        """Write an object."""
+        with self._translated("write", key):
+            self._client.put_object(
+                Bucket=self._bucket, Key=self._prefix + key, Body=data, ContentType=content_type
+            )
+
+    def get(self, key: str) -> bytes:
+        """Read an object."""
+        with self._translated("read", key):
+            answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)
+            return answer["Body"].read()
+
+    def delete(self, key: str) -> None:
+        """Remove an object."""
+        with self._translated("delete", key):
+            self._client.delete_object(Bucket=self._bucket, Key=self._prefix + key)
+
+    @contextmanager
+    def _translated(self, verb: str, key: str) -> Iterator[None]:
+        try:
+            yield
+        except ClientError as error:
+            code = error.response.get("Error", {}).get("Code", "unknown")
+            if code in MISSING:
+                raise ObjectNotFoundError(f"no object {key} in {self.display_url}") from error
+            raise ServiceUnavailableError(
+                f"cannot {verb} {key} in {self.display_url}: {code}",
+                hint="Check TENSTEP_STORAGE_URL, TENSTEP_S3_ENDPOINT_URL and the credentials.",
+            ) from error
+        except BotoCoreError as error:
+            raise ServiceUnavailableError(
+                f"the store {self.display_url} does not answer: {error}",
+                hint="Check TENSTEP_STORAGE_URL and TENSTEP_S3_ENDPOINT_URL.",
+            ) from error
+
+
+def s3_client(settings: Settings) -> S3Client:
+    """Make a client that retries with back-off and gives up in bounded time."""
+    key, secret = settings.s3_access_key_id, settings.s3_secret_access_key
+    return boto3.client(
+        "s3",
+        endpoint_url=settings.s3_endpoint_url,
+        region_name=settings.s3_region,
+        aws_access_key_id=key.get_secret_value() if key else None,
+        aws_secret_access_key=secret.get_secret_value() if secret else None,
+        config=Config(
+            connect_timeout=CONNECT_TIMEOUT_SECONDS,
+            read_timeout=READ_TIMEOUT_SECONDS,
+            retries={"mode": "standard", "total_max_attempts": 3},
+            # Path style works with every server; some others than AWS refuse the
+            # checksums that newer SDKs add unasked.
+            s3={"addressing_style": "path" if settings.s3_endpoint_url else "auto"},
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+        ),
+    )

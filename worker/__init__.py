@@ -1,0 +1,1 @@
+"""Devices, backends, the diffusion engine and the Celery app: the only home of torch."""

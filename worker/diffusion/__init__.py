@@ -1,0 +1,1 @@
+"""Array maths of the sampler: timesteps, guidance, noise, the denoising loop."""

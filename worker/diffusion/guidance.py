@@ -1,0 +1,28 @@
+"""Classifier-free guidance."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def guide(unconditional: Tensor, conditional: Tensor, scale: Tensor, rescale: Tensor) -> Tensor:
+    """Extrapolate from the unconditional to the conditional prediction.
+
+    Ho and Salimans 2022 (arXiv 2207.12598), then the rescaling of Lin et al. 2023
+    (arXiv 2305.08891, section 3.4), which gives each image back its contrast.
+
+    Args:
+        unconditional: prediction for the negative prompt, (B, C, H, W).
+        conditional: prediction for the prompt, (B, C, H, W).
+        scale: guidance scale an image, (B, 1, 1, 1); 1 means no guidance.
+        rescale: share of the rescaled prediction, (B, 1, 1, 1), 0 to 1.
+
+    Returns:
+        The guided prediction, (B, C, H, W).
+    """
+    guided = unconditional + scale * (conditional - unconditional)
+    axes = (1, 2, 3)
+    deviation = conditional.std(dim=axes, keepdim=True)
+    rescaled = guided * (deviation / guided.std(dim=axes, keepdim=True))
+    return torch.lerp(guided, rescaled, rescale.to(guided.dtype))

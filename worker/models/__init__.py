@@ -1,0 +1,1 @@
+"""Networks and the folders they are loaded from."""

@@ -1,0 +1,216 @@
+"""The flexible blocks of U-Net-NAS: any number of resnets and transformers each.
+
+The layout (one ``modules_list`` a block, a skip after every resnet) is that of the
+``flexible_unet/`` folder in the published DeciDiffusion checkpoints, so that their
+weights load by name.
+"""
+
+from __future__ import annotations
+
+from itertools import zip_longest
+
+import torch
+from diffusers.models.attention import BasicTransformerBlock
+from diffusers.models.downsampling import Downsample2D
+from diffusers.models.resnet import ResnetBlock2D
+from diffusers.models.upsampling import Upsample2D
+from torch import Tensor, nn
+
+TRANSFORMER_NORM_EPS = 1e-6
+
+
+class SpatialTransformer(nn.Module):
+    """Self- and cross-attention over the positions of a feature map, with a residual.
+
+    Rombach et al. 2022 (arXiv 2112.10752), appendix E.2.1; 1x1 convolutions project in
+    and out.
+    """
+
+    def __init__(self, channels: int, heads: int, context_width: int, norm_groups: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(norm_groups, channels, eps=TRANSFORMER_NORM_EPS)
+        self.proj_in = nn.Conv2d(channels, channels, kernel_size=1)
+        block = BasicTransformerBlock(
+            channels, heads, channels // heads, cross_attention_dim=context_width
+        )
+        self.transformer_blocks = nn.ModuleList([block])
+        self.proj_out = nn.Conv2d(channels, channels, kernel_size=1)
+
+    def forward(self, hidden: Tensor, context: Tensor) -> Tensor:
+        """Attend ``hidden`` (B, C, H, W) to ``context`` (B, T, D); same shape out."""
+        batch, channels, height, width = hidden.shape
+        tokens = self.proj_in(self.norm(hidden))
+        tokens = tokens.permute(0, 2, 3, 1).reshape(batch, height * width, channels)
+        for block in self.transformer_blocks:
+            tokens = block(tokens, encoder_hidden_states=context)
+        tokens = tokens.reshape(batch, height, width, channels).permute(0, 3, 1, 2).contiguous()
+        residual: Tensor = self.proj_out(tokens)
+        return residual + hidden
+
+
+def _interleave(
+    resnets: list[ResnetBlock2D], transformers: list[SpatialTransformer], *, mix: bool
+) -> nn.ModuleList:
+    """Resnet k, then transformer k, while there are any; unmixed: all resnets first."""
+    modules = [
+        module
+        for pair in zip_longest(resnets, transformers)
+        for module in pair
+        if module is not None
+    ]
+    if not mix:
+        modules.sort(key=lambda module: not isinstance(module, ResnetBlock2D))
+    return nn.ModuleList(modules)
+
+
+class BlockParts:
+    """The settings that every block of one U-Net shares, and makers of its parts."""
+
+    def __init__(
+        self,
+        *,
+        temb_width: int,
+        resnet_eps: float,
+        activation: str,
+        norm_groups: int,
+        heads: int,
+        context_width: int,
+        mix: bool,
+    ) -> None:
+        self.temb_width = temb_width
+        self.resnet_eps = resnet_eps
+        self.activation = activation
+        self.norm_groups = norm_groups
+        self.heads = heads
+        self.context_width = context_width
+        self.mix = mix
+
+    def resnet(self, in_channels: int, out_channels: int) -> ResnetBlock2D:
+        """Make a time-conditioned residual block."""
+        return ResnetBlock2D(
+            in_channels=in_channels,
+            out_channels=out_channels,
+            temb_channels=self.temb_width,
+            eps=self.resnet_eps,
+            groups=self.norm_groups,
+            non_linearity=self.activation,
+        )
+
+    def transformers(self, count: int, channels: int) -> list[SpatialTransformer]:
+        """Make ``count`` transformers of one width."""
+        return [
+            SpatialTransformer(channels, self.heads, self.context_width, self.norm_groups)
+            for _ in range(count)
+        ]
+
+    def interleaved(
+        self, resnets: list[ResnetBlock2D], transformers: list[SpatialTransformer]
+    ) -> nn.ModuleList:
+        """Put a block's modules in the order in which it runs them."""
+        return _interleave(resnets, transformers, mix=self.mix)
+
+
+class FlexibleDownBlock(nn.Module):
+    """Resnets and transformers in one list, then maybe a strided convolution."""
+
+    def __init__(
+        self,
+        parts: BlockParts,
+        *,
+        in_channels: int,
+        out_channels: int,
+        resnets: int,
+        attentions: int,
+        downsample: bool,
+        is_last: bool,
+    ) -> None:
+        super().__init__()
+        widths = [in_channels] + [out_channels] * (resnets - 1)
+        self.modules_list = parts.interleaved(
+            [parts.resnet(width, out_channels) for width in widths],
+            parts.transformers(attentions, out_channels),
+        )
+        sampler = Downsample2D(
+            out_channels, use_conv=True, out_channels=out_channels, padding=1, name="op"
+        )
+        self.downsamplers = nn.ModuleList([sampler] if downsample else [])
+        self.is_last = is_last
+
+    def forward(self, hidden: Tensor, temb: Tensor, context: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return the block's output and the skip states that it emits, in order."""
+        skips = []
+        for module in self.modules_list:
+            if isinstance(module, ResnetBlock2D):
+                hidden = module(hidden, temb)
+                skips.append(hidden)
+            else:
+                hidden = module(hidden, context)
+        for downsampler in self.downsamplers:
+            hidden = downsampler(hidden)
+            if not self.is_last:
+                skips.append(hidden)
+        return hidden, skips
+
+
+class FlexibleMidBlock(nn.Module):
+    """The bottom of the U. Its first resnet is applied twice, as the checkpoints expect."""
+
+    def __init__(
+        self, parts: BlockParts, *, channels: int, resnets: int, attentions: int, upsample: bool
+    ) -> None:
+        super().__init__()
+        transformers = parts.transformers(attentions, channels)
+        extra = [parts.resnet(channels, channels) for _ in range(resnets)]
+        walk = [m for pair in zip_longest(transformers, extra) for m in pair if m is not None]
+        self.modules_list = nn.ModuleList([parts.resnet(channels, channels), *walk])
+        last = Upsample2D(channels, use_conv=True, out_channels=channels)
+        self.upsamplers = nn.ModuleList([last if upsample else nn.Identity()])
+
+    def forward(self, hidden: Tensor, temb: Tensor, context: Tensor) -> Tensor:
+        """Map (B, C, H, W) to the same, or to twice its height and width."""
+        hidden = self.modules_list[0](hidden, temb)
+        for module in self.modules_list:
+            is_resnet = isinstance(module, ResnetBlock2D)
+            hidden = module(hidden, temb if is_resnet else context)
+        for upsampler in self.upsamplers:
+            hidden = upsampler(hidden)
+        return hidden
+
+
+class FlexibleUpBlock(nn.Module):
+    """Each resnet takes one skip state; transformers between; then maybe an upsampler."""
+
+    def __init__(
+        self,
+        parts: BlockParts,
+        *,
+        in_channels: int,
+        out_channels: int,
+        prev_channels: int,
+        resnets: int,
+        attentions: int,
+        upsample: bool,
+    ) -> None:
+        super().__init__()
+        self.skip_channels = [out_channels] * (resnets - 1) + [in_channels]
+        widths = [prev_channels] + [out_channels] * (resnets - 1)
+        self.modules_list = parts.interleaved(
+            [
+                parts.resnet(width + skip, out_channels)
+                for width, skip in zip(widths, self.skip_channels, strict=True)
+            ],
+            parts.transformers(attentions, out_channels),
+        )
+        sampler = Upsample2D(out_channels, use_conv=True, out_channels=out_channels)
+        self.upsamplers = nn.ModuleList([sampler] if upsample else [])
+
+    def forward(self, hidden: Tensor, skips: list[Tensor], temb: Tensor, context: Tensor) -> Tensor:
+        """Consume this block's skip states from the end of ``skips``."""
+        for module in self.modules_list:
+            if isinstance(module, ResnetBlock2D):
+                hidden = module(torch.cat([hidden, skips.pop()], dim=1), temb)
+            else:
+                hidden = module(hidden, context)
+        for upsampler in self.upsamplers:
+            hidden = upsampler(hidden)
+        return hidden

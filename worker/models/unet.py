@@ -1,0 +1,193 @@
+"""U-Net-NAS: diffusers' conditional U-Net trunk around flexible blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import torch
+from diffusers.models.embeddings import TimestepEmbedding, Timesteps
+from pydantic import BaseModel, ConfigDict, model_validator
+from torch import Tensor, nn
+
+from worker.models.blocks import BlockParts, FlexibleDownBlock, FlexibleMidBlock, FlexibleUpBlock
+
+TRUNK_NORM_EPS = 1e-5
+
+
+class UNetNASConfig(BaseModel):
+    """``flexible_unet/config.json``, plus the trunk's few numbers with SD's defaults.
+
+    Lists run in the order of the data: down blocks from the input, up blocks (and
+    ``prev_output_channels``, ``add_upsample``) from the bottom. Channel counts of up
+    blocks are those of the down blocks reversed.
+
+    Raises:
+        pydantic.ValidationError: lists of unequal length, or skips that do not add up.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sample_size: int
+    cross_attention_dim: int
+    add_upsample_mid_block: bool
+    mix_block_in_forward: bool
+    down_blocks_in_channels: tuple[int, ...]
+    down_blocks_out_channels: tuple[int, ...]
+    down_blocks_num_resnets: tuple[int, ...]
+    down_blocks_num_attentions: tuple[int, ...]
+    add_downsample: tuple[bool, ...]
+    prev_output_channels: tuple[int, ...]
+    up_blocks_num_resnets: tuple[int, ...]
+    up_blocks_num_attentions: tuple[int, ...]
+    add_upsample: tuple[bool, ...]
+    temb_dim: int
+    resnet_eps: float
+    resnet_act_fn: str
+    num_attention_heads: int
+    mid_num_resnets: int
+    mid_num_attentions: int
+    in_channels: int = 4
+    out_channels: int = 4
+    norm_num_groups: int = 32
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """Read a config.json, whose settings may lie below the key ``configurations``.
+
+        Keys of diffusers' own (``_class_name``, …) are not settings.
+        """
+        settings = document.get("configurations", document)
+        return cls(**{key: value for key, value in settings.items() if not key.startswith("_")})
+
+    @model_validator(mode="after")
+    def _check_lists(self) -> Self:
+        blocks = len(self.down_blocks_in_channels)
+        for name, value in self:
+            if isinstance(value, tuple) and len(value) != blocks:
+                raise ValueError(f"{name} has {len(value)} entries for {blocks} blocks")
+        return self
+
+    @model_validator(mode="after")
+    def _check_skips(self) -> Self:
+        pushed = 1 + sum(self.down_blocks_num_resnets) + sum(self.add_downsample[:-1])
+        popped = sum(self.up_blocks_num_resnets)
+        if pushed != popped:
+            raise ValueError(f"down blocks emit {pushed} skips, up blocks take {popped}")
+        return self
+
+
+class UNetNAS(nn.Module):
+    """Predicts noise, sample or velocity of latents, given a timestep and a text."""
+
+    def __init__(self, config: UNetNASConfig | Mapping[str, Any]) -> None:
+        super().__init__()
+        if not isinstance(config, UNetNASConfig):
+            config = UNetNASConfig.from_json(config)
+        self.config = config
+        base = config.down_blocks_in_channels[0]
+        parts = BlockParts(
+            temb_width=config.temb_dim,
+            resnet_eps=config.resnet_eps,
+            activation=config.resnet_act_fn,
+            norm_groups=config.norm_num_groups,
+            heads=config.num_attention_heads,
+            context_width=config.cross_attention_dim,
+            mix=config.mix_block_in_forward,
+        )
+        self.conv_in = nn.Conv2d(config.in_channels, base, kernel_size=3, padding=1)
+        self.time_proj = Timesteps(base, flip_sin_to_cos=True, downscale_freq_shift=0)
+        self.time_embedding = TimestepEmbedding(base, config.temb_dim)
+        self.down_blocks = _down_blocks(config, parts)
+        self.mid_block = FlexibleMidBlock(
+            parts,
+            channels=config.down_blocks_out_channels[-1],
+            resnets=config.mid_num_resnets,
+            attentions=config.mid_num_attentions,
+            upsample=config.add_upsample_mid_block,
+        )
+        self.up_blocks = _up_blocks(config, parts)
+        last = config.down_blocks_out_channels[0]
+        self.conv_norm_out = nn.GroupNorm(config.norm_num_groups, last, eps=TRUNK_NORM_EPS)
+        self.conv_act = nn.SiLU()
+        self.conv_out = nn.Conv2d(last, config.out_channels, kernel_size=3, padding=1)
+
+    def forward(self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor) -> Tensor:
+        """Run the network once.
+
+        Args:
+            sample: noisy latents, (B, in_channels, H, W).
+            timestep: (B,) or a scalar, in training steps (0 to 999).
+            encoder_hidden_states: text tokens, (B, T, cross_attention_dim).
+
+        Returns:
+            The prediction, (B, out_channels, H, W), of the sample's dtype.
+        """
+        frequencies = self.time_proj(timestep.expand(sample.shape[0]))
+        temb = self.time_embedding(frequencies.to(sample.dtype))
+        hidden = self.conv_in(sample)
+        skips = [hidden]
+        for down in self.down_blocks:
+            hidden, emitted = down(hidden, temb, encoder_hidden_states)
+            skips.extend(emitted)
+        hidden = self.mid_block(hidden, temb, encoder_hidden_states)
+        for up in self.up_blocks:
+            hidden = up(hidden, skips, temb, encoder_hidden_states)
+        prediction: Tensor = self.conv_out(self.conv_act(self.conv_norm_out(hidden)))
+        return prediction
+
+    @property
+    def device(self) -> torch.device:
+        """The device that the weights are on."""
+        return self.conv_in.weight.device
+
+
+def _down_blocks(config: UNetNASConfig, parts: BlockParts) -> nn.ModuleList:
+    last = len(config.down_blocks_in_channels) - 1
+    rows = zip(
+        config.down_blocks_in_channels,
+        config.down_blocks_out_channels,
+        config.down_blocks_num_resnets,
+        config.down_blocks_num_attentions,
+        config.add_downsample,
+        strict=True,
+    )
+    return nn.ModuleList(
+        FlexibleDownBlock(
+            parts,
+            in_channels=in_channels,
+            out_channels=out_channels,
+            resnets=resnets,
+            attentions=attentions,
+            downsample=downsample,
+            is_last=index == last,
+        )
+        for index, (in_channels, out_channels, resnets, attentions, downsample) in enumerate(rows)
+    )
+
+
+def _up_blocks(config: UNetNASConfig, parts: BlockParts) -> nn.ModuleList:
+    def from_bottom(values: Sequence[int]) -> list[int]:
+        return list(reversed(values))
+
+    rows = zip(
+        from_bottom(config.down_blocks_in_channels),
+        from_bottom(config.down_blocks_out_channels),
+        config.prev_output_channels,
+        config.up_blocks_num_resnets,
+        config.up_blocks_num_attentions,
+        config.add_upsample,
+        strict=True,
+    )
+    return nn.ModuleList(
+        FlexibleUpBlock(
+            parts,
+            in_channels=in_channels,
+            out_channels=out_channels,
+            prev_channels=prev_channels,
+            resnets=resnets,
+            attentions=attentions,
+            upsample=upsample,
+        )
+        for in_channels, out_channels, prev_channels, resnets, attentions, upsample in rows
+    )
