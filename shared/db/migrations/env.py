@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 from alembic import context
 
-from shared.db.tables import Base
+from shared.db.tables import Base, UtcDateTime
+
+
+def _render_item(kind: str, item: Any, _autogenerate: Any) -> str | Literal[False]:
+    """Write our own types as SQLAlchemy's: a migration must not change with our code."""
+    if kind == "type" and isinstance(item, UtcDateTime):
+        return "sa.DateTime(timezone=True)"
+    return False
+
 
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=Base.metadata,
     render_as_batch=True,
+    render_item=_render_item,
 )
 context.run_migrations()
