@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated
+from uuid import UUID
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -120,3 +122,23 @@ def load_settings() -> Settings:
         first = error.errors(include_input=False, include_url=False)[0]
         name = f"TENSTEP_{'_'.join(str(part) for part in first['loc']).upper()}"
         raise ConfigurationError(f"{name}: {first['msg']}") from None
+
+
+WORKER_ID = "TENSTEP_WORKER_ID"
+
+
+def child_environment(settings: Settings, worker_id: UUID) -> dict[str, str]:
+    """Return this process's environment with these settings in it, for a worker process."""
+    environment = dict(os.environ)
+    for name, value in settings:
+        if value is not None:
+            text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+            environment[f"TENSTEP_{name.upper()}"] = text
+    environment["TENSTEP_DATA_DIR"] = str(settings.data_dir.absolute())
+    environment[WORKER_ID] = str(worker_id)
+    return environment
+
+
+def assigned_worker_id() -> UUID:
+    """Return the id that the process which started this worker gave it."""
+    return UUID(os.environ[WORKER_ID])

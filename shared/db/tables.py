@@ -107,6 +107,7 @@ class Job(Base):
             sqlite_where=text("state = 'pending' AND chunk_id IS NULL"),
             postgresql_where=text("state = 'pending' AND chunk_id IS NULL"),
         ),
+        Index("ix_job_finished", "batch_id", "finished_at"),
         Index("ix_job_chunk", "chunk_id"),
         Index(
             "ix_job_lease",
@@ -157,7 +158,7 @@ class Attempt(Base):
     __table_args__ = (
         _one_of("outcome", AttemptOutcome),
         UniqueConstraint("job_id", "fencing_token"),
-        Index("ix_attempt_batch", "batch_id"),
+        Index("ix_attempt_batch", "batch_id", "claimed_at"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
@@ -207,6 +208,10 @@ class Worker(Base):
     started_at: Mapped[datetime]
     heartbeat_at: Mapped[datetime]
     last_claim_at: Mapped[datetime | None]
+    draining: Mapped[bool] = mapped_column(default=False)
+    """Asked to give back what it has not begun and to take nothing more."""
+    load_ns: Mapped[int]
+    """How long its model took to load and warm up."""
     stopped_at: Mapped[datetime | None]
 
 

@@ -17,6 +17,13 @@ from shared.settings import Settings
 CONNECT_TIMEOUT_SECONDS = 5
 
 
+def broker_url(settings: Settings) -> str:
+    """Return where the broker is, in clear."""
+    if settings.redis_url is not None:
+        return settings.redis_url.get_secret_value()
+    return EmbeddedRedis(settings.data_dir, settings.redis_port).url
+
+
 class Broker:
     """Sends pointers, and can look into the queues."""
 
@@ -27,11 +34,7 @@ class Broker:
             if settings.redis_url is None
             else None
         )
-        self.url = (
-            self._embedded.url
-            if self._embedded is not None
-            else settings.redis_url.get_secret_value()  # type: ignore[union-attr]
-        )
+        self.url = broker_url(settings)
         self.celery: Celery = make_celery(settings, self.url)
         self._client = _client(self.url)
 

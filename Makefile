@@ -1,0 +1,51 @@
+# Needs Python 3.11 to 3.13 and make; makes its own virtual environment.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+PACKAGES := producer worker shared training
+
+.DEFAULT_GOAL := help
+.PHONY: help render test lint format bench up clean
+
+help:  ## Show the verbs
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+
+render: $(VENV)/installed  ## Draw the 24 example prompts into renders/examples
+	$(BIN)/tenstep render infra/examples/prompts.txt --out renders/examples
+
+up: $(VENV)/installed  ## Run a dispatcher and a worker until Ctrl-C
+	$(BIN)/tenstep up
+
+test: $(VENV)/installed-dev  ## Run every test; starts the servers it needs itself
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/installed-dev  ## Check style, types and the directions of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(PACKAGES) tests infra
+	$(BIN)/lint-imports
+
+format: $(VENV)/installed-dev  ## Rewrite the code in the project's style
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/installed-dev  ## Measure time and memory of a render on this machine
+	$(BIN)/python infra/benchmarks/render.py
+
+clean:  ## Remove the virtual environment and all caches; keeps renders and tenstep-data
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# torch comes first and alone: its exact pin decides between a small CPU build and CUDA's.
+$(VENV)/installed: pyproject.toml infra/constraints.txt | $(BIN)/python
+	$(PIP) install --constraint infra/constraints.txt torch
+	$(PIP) install --constraint infra/constraints.txt --editable '.[worker]'
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(PIP) install --constraint infra/constraints.txt --editable '.[worker,train,test,lint]'
+	@touch $@

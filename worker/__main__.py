@@ -1,0 +1,75 @@
+"""``python -m worker``: one worker, pinned to ``TENSTEP_DEVICE``, until SIGTERM."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from typing import Any
+
+from shared.errors import TenstepError
+from worker.devices import Device, pin_environment
+
+
+def main() -> int:
+    """Run Celery's parent process; it spawns the child that holds the model."""
+    # Celery's own modules are imported only after the environment is pinned.
+    from shared.settings import WORKER_ID, assigned_worker_id, load_settings
+
+    try:
+        settings = load_settings()
+        device = Device.parse(settings.device)
+    except TenstepError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    pin_environment(device, settings.cpu_threads, os.environ)
+
+    from celery.signals import worker_shutting_down
+
+    from shared.db.engine import Database
+    from shared.db.fleet import ask_to_drain
+    from shared.domain.identifiers import new_id
+    from shared.messaging.broker import broker_url
+    from shared.messaging.celery_app import make_celery
+    from shared.messaging.contracts import queue_name
+    from shared.models.catalog import load_card
+    from shared.process import watch_parent
+
+    os.environ.setdefault(WORKER_ID, str(new_id()))
+
+    database = Database(settings.resolved_database_url)
+
+    def drain() -> None:
+        with database.write() as session:
+            ask_to_drain(session, assigned_worker_id())
+
+    def drain_apart(**_: Any) -> None:
+        # Celery calls this inside a signal handler, where the interrupted code may hold
+        # any lock: the database is safe to use only from another thread.
+        threading.Thread(target=drain, name="drain").start()
+
+    worker_shutting_down.connect(drain_apart, weak=False)
+    watch_parent(os.getppid(), lambda: os.kill(os.getpid(), signal.SIGTERM))
+    card = load_card(settings.model)
+    app = make_celery(settings, broker_url(settings))
+    app.conf.include = ["worker.lifecycle"]
+    app.worker_main(
+        [
+            "worker",
+            "--pool=prefork",
+            "--concurrency=1",
+            "--queues",
+            queue_name(device.kind, card.name),
+            "--loglevel=WARNING",
+            "--without-gossip",
+            "--without-mingle",
+            "--hostname",
+            f"{assigned_worker_id().hex}@tenstep",
+        ]
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""What the pipeline asks of a backend."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+
+class BackendRecord(BaseModel):
+    """Which code, weights, device and precision drew an image."""
+
+    model_config = ConfigDict(frozen=True)
+
+    backend: str
+    backend_version: str
+    precision: str
+    device: str
+    device_name: str
+    model: str
+    weights_sha256: str
+
+
+class Backend(Protocol):
+    """A model's three networks, loaded on one device."""
+
+    @property
+    def scheduler_config(self) -> Mapping[str, Any]:
+        """The checkpoint's ``scheduler_config.json``."""
+        ...
+
+    def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
+        """Return (C, H, W) of the latents of an image of this size in pixels."""
+        ...
+
+    def encode_text(self, prompts: Sequence[str]) -> Tensor:
+        """Encode B prompts to text tokens (B, T, D); longer prompts are cut."""
+        ...
+
+    def denoise(self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor) -> Tensor:
+        """Run the denoiser once: (B, C, H, W), (B,), (B, T, D) to (B, C, H, W)."""
+        ...
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Decode latents (B, C, H, W) to pixels (B, height, width, 3), uint8, on the CPU."""
+        ...
+
+    def to_device(self, tensor: Tensor) -> Tensor:
+        """Move a tensor to where the networks are, in their precision."""
+        ...
+
+    def synchronize(self) -> None:
+        """Wait until the device has done what it was given."""
+        ...
+
+    def describe(self) -> BackendRecord:
+        """Tell what drew an image."""
+        ...

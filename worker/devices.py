@@ -1,0 +1,57 @@
+"""What a worker process is pinned to."""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import MutableMapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One accelerator, or the processor."""
+
+    kind: str
+    """What its queue and its price go by: cpu, cuda."""
+    index: int | None
+
+    @classmethod
+    def parse(cls, text: str) -> Device:
+        """Read "cpu" or "cuda:0".
+
+        Raises:
+            ConfigurationError: it is neither.
+        """
+        match = re.fullmatch(r"cpu|(cuda)(?::(\d{1,3}))?", text)
+        if match is None:
+            raise ConfigurationError(
+                f"no such device: {text!r}", hint="TENSTEP_DEVICE is cpu or cuda:0, cuda:1, …"
+            )
+        return cls("cpu", None) if match[1] is None else cls(match[1], int(match[2] or 0))
+
+    def __str__(self) -> str:
+        return self.kind if self.index is None else f"{self.kind}:{self.index}"
+
+
+def pin_environment(device: Device, cpu_threads: int, environ: MutableMapping[str, str]) -> None:
+    """Pin a process to a device, before anything that looks for devices is imported."""
+    if cpu_threads:
+        environ["OMP_NUM_THREADS"] = str(cpu_threads)
+    # A thread that spins for work after its share is done takes the core from others.
+    environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    environ["CUDA_VISIBLE_DEVICES"] = "" if device.index is None else str(device.index)
+
+
+def processor_name() -> str:
+    """Return what the processor calls itself."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

@@ -1,0 +1,53 @@
+"""The life of a worker process under Celery: start, task, end.
+
+Celery's parent process stays free of torch; the one child that it spawns holds the model.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import structlog
+from celery import shared_task
+from celery.signals import worker_process_init, worker_process_shutdown
+from pydantic import ValidationError
+
+from shared.messaging.contracts import RenderChunk, TaskName
+from shared.process import watch_parent
+from shared.settings import assigned_worker_id, load_settings
+from shared.telemetry.logs import configure_logs
+from worker.chunk import render_chunk
+from worker.runtime import Runtime, start_runtime, stop_runtime
+
+log = structlog.get_logger()
+
+_runtime: Runtime | None = None
+
+
+@worker_process_init.connect
+def _start(**_: Any) -> None:
+    global _runtime  # noqa: PLW0603 - one a process; Celery's hooks have no other place for it
+    configure_logs(sys.stderr)
+    watch_parent(os.getppid(), lambda: os._exit(1))
+    _runtime = start_runtime(load_settings(), assigned_worker_id())
+    log.info("worker_ready", worker_id=str(_runtime.worker_id), load_ms=_runtime.load_ns // 10**6)
+
+
+@worker_process_shutdown.connect
+def _stop(**_: Any) -> None:
+    if _runtime is not None:
+        stop_runtime(_runtime)
+
+
+@shared_task(name=TaskName.RENDER_CHUNK, ignore_result=True)
+def render(message: dict[str, Any]) -> None:
+    """Decode a pointer and draw what it points to; what cannot be decoded is set aside."""
+    try:
+        pointer = RenderChunk.model_validate(message)
+    except ValidationError as error:
+        log.error("message_not_understood", errors=error.errors(include_url=False))
+        return
+    assert _runtime is not None
+    render_chunk(_runtime, pointer)

@@ -1,0 +1,135 @@
+"""What one worker process holds: its model, its database, its store, its sign of life."""
+
+from __future__ import annotations
+
+import os
+import platform
+import threading
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from uuid import UUID
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from shared.clock import utc_now
+from shared.db.engine import Database
+from shared.db.fleet import mark_stopped
+from shared.db.leases import renew_leases
+from shared.db.ledger import price_in_force
+from shared.db.tables import Worker
+from shared.domain.prompts import ImageSettings
+from shared.messaging.contracts import queue_name
+from shared.models.catalog import ModelCard, load_card
+from shared.settings import Settings
+from shared.storage.base import ObjectStore
+from shared.storage.open import open_store
+from shared.version import VERSION
+from worker.backends.base import BackendRecord
+from worker.backends.torch_backend import TorchBackend
+from worker.devices import Device
+from worker.pipeline import Pipeline
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """Made once a process, after its device is pinned."""
+
+    worker_id: UUID
+    settings: Settings
+    database: Database
+    store: ObjectStore
+    pipeline: Pipeline
+    drawn_by: BackendRecord
+    load_ns: int
+
+    @property
+    def lease(self) -> timedelta:
+        """How long a claim lasts without a heartbeat."""
+        return timedelta(seconds=self.settings.lease_seconds)
+
+
+def start_runtime(settings: Settings, worker_id: UUID) -> Runtime:
+    """Load and warm up the model, then register the worker: from then on it gets work.
+
+    Raises:
+        ConfigurationError: the model or the device's price is missing.
+        ServiceUnavailableError: the database does not answer.
+    """
+    device = Device.parse(settings.device)
+    card = load_card(settings.model)
+    database = Database(settings.resolved_database_url)
+    database.check()
+    with database.read() as session:
+        price_in_force(session, device.kind, utc_now())
+    begin = time.perf_counter_ns()
+    backend = TorchBackend(card.name, Path(card.folder), device, settings.cpu_threads)
+    pipeline = Pipeline(backend)
+    _warm_up(pipeline, card)
+    runtime = Runtime(
+        worker_id=worker_id,
+        settings=settings,
+        database=database,
+        store=open_store(settings),
+        pipeline=pipeline,
+        drawn_by=backend.describe(),
+        load_ns=time.perf_counter_ns() - begin,
+    )
+    _register(runtime, device, card)
+    threading.Thread(target=_beat, args=(runtime,), name="heartbeat", daemon=True).start()
+    return runtime
+
+
+def stop_runtime(runtime: Runtime) -> None:
+    """Record the worker's orderly end."""
+    with runtime.database.write() as session:
+        mark_stopped(session, runtime.worker_id, utc_now())
+    runtime.database.close()
+
+
+def _warm_up(pipeline: Pipeline, card: ModelCard) -> None:
+    settings = card.sampler.model_copy(update={"steps": 1, "squeeze": None})
+    pipeline.draw(
+        [
+            ImageSettings(
+                prompt="", seed=0, width=card.width, height=card.height, **settings.model_dump()
+            )
+        ]
+    )
+
+
+def _register(runtime: Runtime, device: Device, card: ModelCard) -> None:
+    now = utc_now()
+    with runtime.database.write() as session:
+        session.add(
+            Worker(
+                id=runtime.worker_id,
+                host=platform.node(),
+                pid=os.getpid(),
+                device=str(device),
+                device_kind=device.kind,
+                device_name=runtime.drawn_by.device_name,
+                backend=runtime.drawn_by.backend,
+                model=card.name,
+                queue=queue_name(device.kind, card.name),
+                version=VERSION,
+                started_at=now,
+                heartbeat_at=now,
+                load_ns=runtime.load_ns,
+            )
+        )
+
+
+def _beat(runtime: Runtime) -> None:
+    """Renew this worker's leases for as long as the process lives."""
+    while True:
+        time.sleep(runtime.settings.heartbeat_seconds)
+        try:
+            with runtime.database.write() as session:
+                renew_leases(session, runtime.worker_id, utc_now(), runtime.lease)
+        except SQLAlchemyError as error:
+            log.warning("heartbeat_failed", worker_id=str(runtime.worker_id), error=str(error))
