@@ -37,9 +37,15 @@ class LocalWorker:
         self._process: subprocess.Popen[bytes] | None = None
         self._worker_id: UUID = new_id()
         self._log_path = Path()
+        self._is_stopping = False
         self._crashes = 0
         self._failed_starts = 0
         self._start_after = 0.0
+
+    @property
+    def worker_id(self) -> UUID:
+        """The id of its present, or next, process."""
+        return self._worker_id
 
     def start(self) -> None:
         """Start the process; it registers itself when its model is loaded."""
@@ -58,6 +64,7 @@ class LocalWorker:
                 # Ctrl-C is for tenstep, which then asks the worker to drain.
                 start_new_session=True,
             )
+        self._is_stopping = False
 
     def supervise(self) -> None:
         """Start the process again if it has died, with back-off, and free its jobs.
@@ -85,8 +92,9 @@ class LocalWorker:
 
     def ask_to_stop(self) -> None:
         """Have it give back its jobs and end."""
-        if self._process is not None:
+        if self._process is not None and not self._is_stopping:
             self._process.terminate()
+            self._is_stopping = True
 
     def wait_or_kill(self, grace_seconds: float) -> None:
         """Wait for its end; insist after ``grace_seconds``."""
@@ -124,6 +132,11 @@ class LocalFleet:
         self._grace_seconds = settings.stop_grace_seconds
         self._workers = [LocalWorker(settings, database) for _ in range(count)]
 
+    @property
+    def worker_ids(self) -> set[UUID]:
+        """The ids of the present processes."""
+        return {worker.worker_id for worker in self._workers}
+
     def start(self) -> None:
         """Start all."""
         for worker in self._workers:
@@ -134,10 +147,14 @@ class LocalFleet:
         for worker in self._workers:
             worker.supervise()
 
-    def stop(self) -> None:
-        """Stop all, at the same time."""
+    def ask_to_stop(self) -> None:
+        """Have all give back their jobs and end."""
         for worker in self._workers:
             worker.ask_to_stop()
+
+    def stop(self) -> None:
+        """Stop all, at the same time; kills those that take too long."""
+        self.ask_to_stop()
         deadline = time.monotonic() + self._grace_seconds
         for worker in self._workers:
             worker.wait_or_kill(max(0.0, deadline - time.monotonic()))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 from uuid import UUID
@@ -97,14 +96,14 @@ class Settings(BaseSettings):
         default=30, gt=0, le=3600, description="A stopping worker's time to give back its jobs."
     )
 
-    @cached_property
+    @property
     def resolved_database_url(self) -> str:
         """SQLAlchemy URL, in clear."""
         if self.database_url is not None:
             return self.database_url.get_secret_value()
         return f"sqlite:///{(self.data_dir / 'tenstep.sqlite3').absolute()}"
 
-    @cached_property
+    @property
     def resolved_storage_url(self) -> str:
         """Object store URL."""
         return self.storage_url or (self.data_dir / "objects").absolute().as_uri()

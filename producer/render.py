@@ -1,0 +1,164 @@
+"""One batch drawn from its first job to its last, on this host, into a folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from uuid import UUID
+
+from sqlalchemy import select
+
+from producer.contact_sheet import write_contact_sheet
+from producer.dispatch import Dispatcher, DispatcherThread
+from producer.local_fleet import LocalFleet
+from producer.pull import Puller
+from producer.services import Services
+from producer.status import BatchStatus, read_status
+from shared.clock import utc_now
+from shared.db.batches import count_jobs, find_batch, is_finished, set_control
+from shared.db.fleet import live_workers
+from shared.db.tables import Batch
+from shared.domain.jobs import BatchControl
+from shared.errors import InputError
+from shared.settings import Settings
+
+OUT_KEY = "out"
+"""Where ``Batch.client`` keeps the folder that a render writes to."""
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedFiles:
+    """What a render left in its folder."""
+
+    manifest: Path
+    contact_sheet: Path | None
+    """None when not a single image was drawn."""
+    images: int
+
+
+class Render:
+    """Starts what is not there, and leaves running nothing that it started.
+
+    Left by an exception, Ctrl-C among them, it pauses the batch: nobody goes on drawing
+    what somebody has just called off, and a later ``--resume`` finishes it.
+    """
+
+    def __init__(self, services: Services, batch_id: UUID, out_dir: Path, workers: int) -> None:
+        self._services = services
+        self._batch_id = batch_id
+        self._workers = workers
+        self._fleet: LocalFleet | None = None
+        self._puller = Puller(services.database, services.store, batch_id, out_dir)
+        dispatcher = Dispatcher(
+            services.database, services.broker, services.settings, only_batch=batch_id
+        )
+        self._dispatcher = DispatcherThread(
+            dispatcher, services.broker, services.settings.dispatch_seconds
+        )
+
+    def __enter__(self) -> Self:
+        """Start a local fleet unless a worker is alive, and the dispatcher."""
+        if not _someone_works(self._services, self._batch_id):
+            self._fleet = LocalFleet(
+                self._services.settings, self._services.database, self._workers
+            )
+            self._fleet.start()
+        self._dispatcher.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop what was started."""
+        self._dispatcher.stop()
+        if error is not None:
+            self._pause()
+        if self._fleet is not None:
+            self._fleet.stop()
+        if error is not None:
+            self._puller.pull_new()
+
+    def poll(self) -> BatchStatus:
+        """Revive workers that died, fetch new images, and tell how it stands.
+
+        Raises:
+            TenstepError: the worker does not start, or an image cannot be fetched.
+        """
+        if self._fleet is not None:
+            self._fleet.supervise()
+        self._puller.pull_new()
+        return read_status(self._services.database, self._services.settings, self._batch_id)
+
+    def finish(self) -> RenderedFiles:
+        """Write the manifest and the contact sheet, while the workers stop."""
+        if self._fleet is not None:
+            self._fleet.ask_to_stop()
+        pulled = self._puller.finish()
+        return RenderedFiles(
+            manifest=pulled.manifest,
+            contact_sheet=write_contact_sheet(pulled),
+            images=len(pulled.images),
+        )
+
+    def _pause(self) -> None:
+        with self._services.database.write() as session:
+            batch = session.get_one(Batch, self._batch_id)
+            if batch.control == BatchControl.ACTIVE:
+                set_control(session, batch, BatchControl.PAUSED)
+
+
+def _someone_works(services: Services, batch_id: UUID) -> bool:
+    silence = timedelta(seconds=services.settings.lease_seconds)
+    with services.database.read() as session:
+        model = session.scalar(select(Batch.model).where(Batch.id == batch_id))
+        alive = live_workers(session, utc_now(), silence)
+        return any(worker.model == model and not worker.draining for worker in alive)
+
+
+def resume_batch(services: Services, reference: str | None) -> tuple[Batch, Path]:
+    """Find a render that was interrupted, the newest if none is named, and activate it.
+
+    Returns:
+        The batch and the folder that it goes to.
+
+    Raises:
+        InputError: there is none to resume, or it was cancelled.
+    """
+    with services.database.write() as session:
+        if reference is not None:
+            batch: Batch | None = find_batch(session, reference)
+        else:
+            batch = next(
+                (
+                    candidate
+                    for candidate in session.scalars(select(Batch).order_by(Batch.id.desc()))
+                    if OUT_KEY in candidate.client
+                    and not is_finished(count_jobs(session, candidate.id))
+                ),
+                None,
+            )
+        if batch is None:
+            raise InputError("no interrupted render to resume")
+        set_control(session, batch, BatchControl.ACTIVE)
+        session.flush()
+        session.expunge(batch)
+    return batch, Path(batch.client.get(OUT_KEY, default_out_dir(batch.name)))
+
+
+def default_out_dir(name: str) -> Path:
+    """Name a folder after a batch."""
+    return Path("renders") / (Path(name).stem or "render")
+
+
+def settings_for(settings: Settings, model: str, device: str | None) -> Settings:
+    """Return the settings of a render with this model and device."""
+    changes: dict[str, str] = {"model": model}
+    if device is not None:
+        changes["device"] = device
+    return settings.model_copy(update=changes)

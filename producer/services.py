@@ -1,0 +1,44 @@
+"""The database, the store and the broker that the settings name, checked and ready."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from shared.db.engine import Database
+from shared.db.migrate import migrate
+from shared.messaging.broker import Broker
+from shared.settings import Settings
+from shared.storage.base import ObjectStore
+from shared.storage.open import open_store
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What a dispatcher and a local fleet work with."""
+
+    settings: Settings
+    database: Database
+    store: ObjectStore
+    broker: Broker
+
+
+@contextmanager
+def open_services(settings: Settings) -> Iterator[Services]:
+    """Check each, start those of our own, and close them at the end.
+
+    Raises:
+        ServiceUnavailableError: one of them does not answer.
+    """
+    database = Database(settings.resolved_database_url)
+    broker = Broker(settings)
+    try:
+        migrate(database)
+        store = open_store(settings)
+        store.check()
+        broker.connect()
+        yield Services(settings, database, store, broker)
+    finally:
+        broker.close()
+        database.close()

@@ -1,0 +1,85 @@
+"""Commands that go together: submit, worker, status, pull, cancel."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.commands import (
+    processes_of,
+    running,
+    tenstep,
+    tenstep_json,
+    wait_until,
+)
+
+pytestmark = pytest.mark.timeout(300)
+
+
+def submit(environment: dict[str, str], folder: Path, count: int) -> str:
+    path = folder / "prompts.txt"
+    path.write_text("".join(f"a red apple number {i}\n" for i in range(count)), "utf-8")
+    return str(tenstep_json(environment, "submit", str(path), cwd=folder)["batch_id"])
+
+
+def counts(environment: dict[str, str], folder: Path) -> dict[str, Any]:
+    answer: dict[str, Any] = tenstep_json(environment, "status", cwd=folder)["counts"]
+    return answer
+
+
+def test_a_new_worker_finishes_what_a_killed_one_began(
+    stack_env: dict[str, str], tmp_path: Path
+) -> None:
+    """The supervisor itself is killed: nothing is left to clean up after it."""
+    stack_env = {**stack_env, "TENSTEP_LEASE_SECONDS": "3", "TENSTEP_HEARTBEAT_SECONDS": "1"}
+    data_dir = Path(stack_env["TENSTEP_DATA_DIR"])
+    count = 40
+    batch = submit(stack_env, tmp_path, count)
+    with running(stack_env, "up", cwd=tmp_path) as first:
+        wait_until(lambda: counts(stack_env, tmp_path)["done"] >= 3)
+        first.send_signal(signal.SIGKILL)
+    wait_until(lambda: not processes_of(data_dir), seconds=30)
+    assert counts(stack_env, tmp_path)["done"] < count
+
+    with running(stack_env, "up", cwd=tmp_path):
+        wait_until(lambda: counts(stack_env, tmp_path)["done"] == count)
+    wait_until(lambda: not processes_of(data_dir), seconds=30)
+
+    bill = tenstep_json(stack_env, "cost", batch, cwd=tmp_path)
+    assert {line["kind"]: line["count"] for line in bill["lines"]}["render"] == count
+    pulled = tenstep(stack_env, "pull", batch, "--out", "out", cwd=tmp_path)
+    assert pulled.returncode == 0, pulled.stderr
+    assert len(list((tmp_path / "out").glob("[0-9]*.png"))) == count
+
+
+def test_a_cancelled_batch_stops_and_keeps_what_it_drew(
+    stack_env: dict[str, str], tmp_path: Path
+) -> None:
+    batch = submit(stack_env, tmp_path, 200)
+    with running(stack_env, "up", cwd=tmp_path):
+        wait_until(lambda: counts(stack_env, tmp_path)["done"] >= 2)
+        tenstep_json(stack_env, "cancel", batch, cwd=tmp_path)
+        after = counts(stack_env, tmp_path)
+        wait_until(lambda: counts(stack_env, tmp_path)["leased"] == 0)
+        final = counts(stack_env, tmp_path)
+
+    assert after["pending"] == 0
+    assert final["done"] >= 2
+    assert final["done"] + final["cancelled"] == 200
+
+
+def test_two_workers_share_a_batch_and_draw_nothing_twice(
+    stack_env: dict[str, str], tmp_path: Path
+) -> None:
+    batch = submit(stack_env, tmp_path, 64)
+    with running(stack_env, "up", "--workers", "2", cwd=tmp_path):
+        wait_until(lambda: counts(stack_env, tmp_path)["done"] == 64)
+
+    bill = tenstep_json(stack_env, "cost", batch, cwd=tmp_path)
+    lines = {line["kind"]: line["count"] for line in bill["lines"]}
+    assert lines["render"] == 64
+    assert lines["model_load"] == 2
+    assert lines.get("failed_attempt", 0) == 0
