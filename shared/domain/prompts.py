@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import unicodedata
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from shared.domain.sampling import MAX_STEPS
 
@@ -29,6 +29,7 @@ def _no_control_characters(text: str) -> str:
 Prompt = Annotated[
     str, Field(max_length=MAX_PROMPT_CHARACTERS), AfterValidator(_no_control_characters)
 ]
+Label = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_no_control_characters)]
 Side = Annotated[int, Field(ge=SIDE_MULTIPLE, le=MAX_SIDE_PIXELS, multiple_of=SIDE_MULTIPLE)]
 
 
@@ -51,7 +52,13 @@ class PromptRequest(BaseModel):
     squeeze: str | None = Field(default=None, max_length=16)
     guidance_scale: float | None = Field(default=None, ge=0, le=50, allow_inf_nan=False)
     guidance_rescale: float | None = Field(default=None, ge=0, le=1, allow_inf_nan=False)
-    custom_id: str | None = Field(default=None, min_length=1, max_length=256)
+    custom_id: Label | None = None
+
+    @model_validator(mode="after")
+    def _metadata_is_bounded(self) -> Self:
+        if len(self.model_extra or {}) > MAX_METADATA_FIELDS:
+            raise ValueError(f"has more than {MAX_METADATA_FIELDS} fields of its own")
+        return self
 
     @property
     def metadata(self) -> dict[str, Any]:

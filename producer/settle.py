@@ -1,0 +1,112 @@
+"""From a prompt line to the settings of its images: model card, then batch, then line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from shared.domain.prompts import (
+    MAX_IMAGES_A_PROMPT,
+    MAX_SEED,
+    ImageSettings,
+    Prompt,
+    PromptRequest,
+    Side,
+)
+from shared.domain.sampling import MAX_STEPS, SamplerSettings, Squeeze
+from shared.models.catalog import ModelCard
+
+NO_SQUEEZE = "none"
+SEEDS = MAX_SEED + 1
+
+
+class BatchDefaults(BaseModel):
+    """What the lines of a batch take where they say nothing; None leaves it to the model.
+
+    Sizes are in pixels. ``seed`` is the first job's; each job after it takes the next.
+    ``squeeze`` is "n,i", or "none" for the plain grid.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    negative_prompt: Prompt = ""
+    seed: int = Field(default=0, ge=0, le=MAX_SEED)
+    n: int = Field(default=1, ge=1, le=MAX_IMAGES_A_PROMPT)
+    width: Side | None = None
+    height: Side | None = None
+    steps: int | None = Field(default=None, ge=1, le=MAX_STEPS)
+    squeeze: Annotated[str, Field(max_length=16)] | None = None
+    guidance_scale: float | None = Field(default=None, ge=0, le=50, allow_inf_nan=False)
+    guidance_rescale: float | None = Field(default=None, ge=0, le=1, allow_inf_nan=False)
+
+
+class _Choice(Protocol):
+    """The sampler settings that a batch and a line have in common."""
+
+    @property
+    def steps(self) -> int | None: ...
+    @property
+    def squeeze(self) -> str | None: ...
+    @property
+    def guidance_scale(self) -> float | None: ...
+    @property
+    def guidance_rescale(self) -> float | None: ...
+
+
+def settle_sampler(card: SamplerSettings, choices: Sequence[_Choice]) -> SamplerSettings:
+    """Lay later choices over earlier ones.
+
+    Steps that come without a squeeze mean a plain grid of that many steps.
+
+    Raises:
+        ValueError: the outcome does not fit together.
+    """
+    steps, squeeze = card.steps, card.squeeze
+    scale, rescale = card.guidance_scale, card.guidance_rescale
+    for choice in choices:
+        if choice.steps is not None or choice.squeeze is not None:
+            squeeze = _parsed(choice.squeeze)
+        steps = steps if choice.steps is None else choice.steps
+        scale = scale if choice.guidance_scale is None else choice.guidance_scale
+        rescale = rescale if choice.guidance_rescale is None else choice.guidance_rescale
+    return SamplerSettings(
+        steps=steps, squeeze=squeeze, guidance_scale=scale, guidance_rescale=rescale
+    )
+
+
+def _parsed(squeeze: str | None) -> str | None:
+    """Write a squeeze in the one way that lets equal ones share a chunk."""
+    return None if squeeze is None or squeeze == NO_SQUEEZE else str(Squeeze.parse(squeeze))
+
+
+def settle(
+    request: PromptRequest, defaults: BatchDefaults, card: ModelCard, first_position: int
+) -> Iterator[ImageSettings]:
+    """Return the settings of each image that a line asks for, in order.
+
+    Args:
+        request: the line.
+        defaults: what the batch says.
+        card: what the model says.
+        first_position: how many jobs of the batch come before; seeds count on from there.
+
+    Raises:
+        ValueError: the outcome does not fit together.
+    """
+    sampler = settle_sampler(card.sampler, [defaults, request])
+    negative = request.negative_prompt
+    base = ImageSettings(
+        prompt=request.prompt,
+        negative_prompt=defaults.negative_prompt if negative is None else negative,
+        seed=0,
+        width=request.width or defaults.width or card.width,
+        height=request.height or defaults.height or card.height,
+        **sampler.model_dump(),
+    )
+    first_seed = defaults.seed + first_position if request.seed is None else request.seed
+    count = request.n if "n" in request.model_fields_set else defaults.n
+    return (
+        base.model_copy(update={"seed": (first_seed + index) % SEEDS}) for index in range(count)
+    )
