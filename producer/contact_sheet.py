@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from math import ceil, sqrt
 from pathlib import Path
@@ -65,7 +66,7 @@ def draw_contact_sheet(images: Sequence[PulledImage], *, left_out: int = 0) -> I
         left = MARGIN_PIXELS + index % columns * step
         top = MARGIN_PIXELS + index // columns * row
         sheet.paste(_thumbnail(image.path, cell), (left, top))
-        for number, line in enumerate(_wrapped(image.prompt, font, cell)):
+        for number, line in enumerate(_wrapped(_drawable(image.prompt), font, cell)):
             draw.text((left, top + cell + 1 + number * LINE_PIXELS), line, INK, font)
     if left_out:
         left_out_text = f"and {left_out:,} more"
@@ -89,6 +90,13 @@ def _thumbnail(path: Path, cell: int) -> Image.Image:
     resized = picture.resize(size, Image.Resampling.LANCZOS)
     square.paste(resized, ((cell - size[0]) // 2, (cell - size[1]) // 2))
     return square
+
+
+def _drawable(text: str) -> str:
+    """Leave out accents, and what else Pillow's own font has no shape for."""
+    plain = unicodedata.normalize("NFKD", text)
+    without_accents = "".join(c for c in plain if not unicodedata.combining(c))
+    return without_accents.encode("ascii", "replace").decode()
 
 
 def _wrapped(text: str, font: Font, width: int) -> Sequence[str]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from pathlib import Path
 
+RENDERS = Path("renders")
 MAX_SLUG_CHARACTERS = 48
 LEAST_DIGITS = 5
 
@@ -14,6 +16,11 @@ def image_name(position: int, total: int, prompt: str) -> str:
     digits = max(LEAST_DIGITS, len(str(total - 1)))
     slug = slug_of(prompt)
     return f"{position:0{digits}d}-{slug}.png" if slug else f"{position:0{digits}d}.png"
+
+
+def default_folder(batch_name: str) -> Path:
+    """Name a folder after a batch: ``renders/prompts`` for ``prompts.txt``."""
+    return RENDERS / (slug_of(Path(batch_name).stem) or "render")
 
 
 def slug_of(prompt: str) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import or_, select
@@ -75,6 +75,16 @@ class Pulled:
     first: Sequence[PulledImage]
     """The first of them, at most 200, in order."""
     problems: Sequence[PullProblem]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        return {
+            "folder": str(self.folder),
+            "manifest": str(self.manifest),
+            "images": self.images,
+            "written": self.written,
+            "problems": [asdict(problem) for problem in self.problems],
+        }
 
 
 class Puller:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +14,7 @@ from sqlalchemy import select
 from producer.contact_sheet import write_contact_sheet
 from producer.dispatch import Dispatcher, DispatcherThread
 from producer.local_fleet import LocalFleet
-from producer.pull import Puller
+from producer.pull import Pulled, Puller
 from producer.services import Services
 from producer.status import BatchStatus, read_status
 from shared.clock import utc_now
@@ -23,20 +23,20 @@ from shared.db.fleet import live_workers
 from shared.db.tables import Batch
 from shared.domain.jobs import BatchControl
 from shared.errors import InputError
-from shared.settings import Settings
+
+STARTING = "a worker is starting"
 
 OUT_KEY = "out"
 """Where ``Batch.client`` keeps the folder that a render writes to."""
 
 
 @dataclass(frozen=True, slots=True)
-class RenderedFiles:
+class Rendered:
     """What a render left in its folder."""
 
-    manifest: Path
+    pulled: Pulled
     contact_sheet: Path | None
     """None when not a single image was drawn."""
-    images: int
 
 
 class Render:
@@ -93,18 +93,19 @@ class Render:
         if self._fleet is not None:
             self._fleet.supervise()
         self._puller.pull_new()
-        return read_status(self._services.database, self._services.settings, self._batch_id)
+        status = read_status(
+            self._services.database, self._services.settings, str(self._batch_id)
+        )
+        if self._fleet is None or status.summary.control is not BatchControl.ACTIVE:
+            return status
+        return replace(status, why_idle=None if status.ended else STARTING)
 
-    def finish(self) -> RenderedFiles:
+    def finish(self) -> Rendered:
         """Write the manifest and the contact sheet, while the workers stop."""
         if self._fleet is not None:
             self._fleet.ask_to_stop()
         pulled = self._puller.finish()
-        return RenderedFiles(
-            manifest=pulled.manifest,
-            contact_sheet=write_contact_sheet(pulled),
-            images=len(pulled.images),
-        )
+        return Rendered(pulled, write_contact_sheet(pulled))
 
     def _pause(self) -> None:
         with self._services.database.write() as session:
@@ -154,11 +155,3 @@ def resume_batch(services: Services, reference: str | None) -> tuple[Batch, Path
 def default_out_dir(name: str) -> Path:
     """Name a folder after a batch."""
     return Path("renders") / (Path(name).stem or "render")
-
-
-def settings_for(settings: Settings, model: str, device: str | None) -> Settings:
-    """Return the settings of a render with this model and device."""
-    changes: dict[str, str] = {"model": model}
-    if device is not None:
-        changes["device"] = device
-    return settings.model_copy(update=changes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from shared.db.engine import Database
 from shared.db.migrate import migrate
@@ -22,6 +22,10 @@ class Services:
     database: Database
     store: ObjectStore
     broker: Broker
+
+    def with_settings(self, settings: Settings) -> Services:
+        """Return the same services under other settings of workers."""
+        return replace(self, settings=settings)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from shared.domain.money import NANOSECONDS, format_dollars
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from producer.costs import AppliedPrice, Bill
+    from producer.costs import AppliedPrice, Bill, JobCost
     from producer.rejects import Rejects
     from producer.status import BatchStatus, BatchSummary
 
@@ -214,6 +214,13 @@ def print_bill(bill: Bill) -> None:
         )
     for price in bill.prices:
         say(f"priced at {_priced(price)}")
+
+
+def print_job_costs(jobs: Iterable[JobCost]) -> None:
+    """Write what each job has cost, a line each; there may be millions."""
+    for job in jobs:
+        amounts = f"{_device_time(job.device_ns):>14} {_exactly(job.nanodollars):>14}"
+        say(f"{job.position:>8} {job.state.value:<9}{amounts}  {job.custom_id or ''}".rstrip())
 
 
 def _priced(price: AppliedPrice) -> str:

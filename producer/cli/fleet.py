@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from producer.services import Services
     from shared.settings import Settings
 
+WORKER_EPILOG = "Example: TENSTEP_REDIS_URL=redis://queue:6379/0 tenstep worker --device cuda:0"
+DISPATCH_EPILOG = "Example: TENSTEP_REDIS_URL=redis://queue:6379/0 tenstep dispatch"
+UP_EPILOG = "Example: tenstep up --workers 2"
 POLL_SECONDS = 0.5
 
 Device = Annotated[

@@ -6,7 +6,9 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 from kombu.utils.url import maybe_sanitize_url
 from redis import Redis
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.retry import Retry
 
 from shared.errors import ServiceUnavailableError
 from shared.messaging.celery_app import make_celery
@@ -103,5 +105,7 @@ def _client(url: str) -> Redis:
     return Redis.from_url(
         url.replace("redis+socket://", "unix://"),
         socket_timeout=CONNECT_TIMEOUT_SECONDS,
+        # Whoever calls decides whether to ask again.
+        retry=Retry(NoBackoff(), 0),
         **({} if "socket://" in url else {"socket_connect_timeout": CONNECT_TIMEOUT_SECONDS}),
     )

@@ -15,11 +15,14 @@ import time
 from pathlib import Path
 
 from redis import Redis
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.retry import Retry
 
 from shared.errors import ConfigurationError, ServiceUnavailableError
 from shared.process import end_with_parent
 
+ANSWER_SECONDS = 2.0
 START_SECONDS = 10.0
 STOP_SECONDS = 10.0
 MAX_SOCKET_PATH = 100  # sockaddr_un holds 108 bytes on Linux, 104 on macOS
@@ -72,7 +75,11 @@ class EmbeddedRedis:
             process.wait()
 
     def _answers(self) -> bool:
-        client = Redis(unix_socket_path=str(self.socket_path), socket_timeout=2)
+        client = Redis(
+            unix_socket_path=str(self.socket_path),
+            socket_timeout=ANSWER_SECONDS,
+            retry=Retry(NoBackoff(), 0),
+        )
         try:
             return bool(client.ping())
         except (RedisError, OSError):

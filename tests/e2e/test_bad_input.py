@@ -10,12 +10,15 @@ import pytest
 
 from support.commands import processes_of, tenstep, tenstep_json
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [
+    pytest.mark.timeout(300),
+    pytest.mark.parametrize("stack_env", ["local"], indirect=True),
+]
 
 
 @pytest.fixture
-def environment(local_env: dict[str, str]) -> dict[str, str]:
-    return local_env
+def environment(stack_env: dict[str, str]) -> dict[str, str]:
+    return stack_env
 
 
 def refused(environment: dict[str, str], cwd: Path, *arguments: str) -> str:

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor
+from diffusers.utils import logging as diffusers_logging
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from worker.backends.base import BackendRecord
@@ -27,6 +29,9 @@ class TorchBackend:
         Raises:
             ConfigurationError: a part of the model is missing or broken.
         """
+        transformers.logging.set_verbosity_error()
+        transformers.logging.disable_progress_bar()
+        diffusers_logging.set_verbosity_error()
         torch.set_num_threads(cpu_threads or os.cpu_count() or 1)
         torch.set_grad_enabled(False)
         self._model = model
@@ -41,9 +46,15 @@ class TorchBackend:
         )
         options = {"local_files_only": True, "use_safetensors": True}
         self._text_encoder = self._placed(
-            CLIPTextModel.from_pretrained(str(folder / "text_encoder"), **options)
+            CLIPTextModel.from_pretrained(
+                str(folder / "text_encoder"), dtype=self._dtype, **options
+            )
         )
-        self._vae = self._placed(AutoencoderKL.from_pretrained(str(folder / "vae"), **options))
+        self._vae = self._placed(
+            AutoencoderKL.from_pretrained(
+                str(folder / "vae"), torch_dtype=self._dtype, low_cpu_mem_usage=False, **options
+            )
+        )
         denoiser = UNetNAS(read_config(folder / "flexible_unet" / "config.json"))
         load_strictly(denoiser, folder / "flexible_unet" / WEIGHTS)
         self._denoiser = self._placed(denoiser)

@@ -1,0 +1,93 @@
+"""The command ``tenstep``: its list of commands, and one place for errors and signals."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import entry_points
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import typer
+
+from producer.cli import control, cost, fleet, migrate, pull, render, status, submit
+from producer.cli.console import say
+from producer.cli.errors import report
+
+WORKER_COMMANDS = "tenstep.commands"
+"""Entry points of packages that the producer must not import."""
+
+app = typer.Typer(
+    name="tenstep",
+    help="Render very large batches of prompts into images, and know what each one cost.",
+    epilog='Example: tenstep render "a red apple"',
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _show_version(is_asked: bool) -> None:  # noqa: FBT001 - Typer calls it so
+    if is_asked:
+        from shared.version import VERSION
+
+        say(f"tenstep {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    pass
+
+
+EPILOGS: dict[Callable[..., None], str] = {
+    render.render: render.EPILOG,
+    submit.submit: "Example: tenstep submit prompts.jsonl --n 4 --priority 10",
+    status.status: "Example: tenstep status --all",
+    status.watch: "Example: tenstep watch 0197f3a2",
+    pull.pull: "Example: tenstep pull 0197f3a2 --out pictures",
+    cost.cost: "Example: tenstep cost --jobs --json",
+    control.cancel: "Example: tenstep cancel 0197f3a2",
+    control.pause: "Example: tenstep pause 0197f3a2",
+    control.resume: "Example: tenstep resume 0197f3a2",
+    fleet.worker: fleet.WORKER_EPILOG,
+    fleet.dispatch: fleet.DISPATCH_EPILOG,
+    fleet.up: fleet.UP_EPILOG,
+    migrate.migrate: "Example: tenstep migrate --json",
+}
+"""The commands in the order of ``--help``, with examples."""
+
+for _command, _epilog in EPILOGS.items():
+    app.command(epilog=_epilog)(_command)
+for _found in entry_points(group=WORKER_COMMANDS):
+    _loaded = _found.load()
+    app.command(epilog=getattr(sys.modules[_loaded.__module__], "EPILOG", None))(_loaded)
+
+
+def main() -> NoReturn:
+    """Run the command line that this process was started with."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command line; returns its exit code."""
+    command = typer.main.get_command(app)
+    try:
+        with command.make_context("tenstep", list(arguments) or ["--help"]) as context:
+            command.invoke(context)
+    except typer.Exit as stop:
+        return int(stop.exit_code)
+    except BaseException as error:  # noqa: BLE001 - whatever it is, the user gets one line
+        return report(error, as_json="--json" in arguments)
+    return 0
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt

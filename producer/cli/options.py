@@ -1,0 +1,117 @@
+"""Arguments and options that several commands share, and what becomes of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from producer.prompt_format import PromptFormat
+from shared.errors import InputError
+
+if TYPE_CHECKING:
+    from producer.submit import Order
+
+MODEL = "What it draws"
+IMAGES = "How it draws"
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+Batch = Annotated[
+    str | None,
+    typer.Argument(metavar="[BATCH]", help="Id of a batch or its start; default the newest."),
+]
+BatchToChange = Annotated[
+    str, typer.Argument(metavar="BATCH", help="Id of a batch, or the start of it.")
+]
+PromptFile = Annotated[
+    str,
+    typer.Argument(metavar="FILE", help="Prompts as .txt, .jsonl or .csv; - reads stdin."),
+]
+PromptFileOrPrompt = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="FILE|-|PROMPT", help="Prompts as .txt, .jsonl or .csv; - reads stdin; or a prompt."
+    ),
+]
+Format = Annotated[
+    PromptFormat | None,
+    typer.Option("--format", help="How FILE is written, if its name does not tell."),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model", help="A model's name or folder; default TENSTEP_MODEL.", rich_help_panel=MODEL
+    ),
+]
+Name = Annotated[str | None, typer.Option("--name", help="Name of the batch; default the file's.")]
+Priority = Annotated[
+    int, typer.Option("--priority", min=-1000, max=1000, help="Higher goes before lower.")
+]
+NegativePrompt = Annotated[
+    str | None,
+    typer.Option("--negative-prompt", help="What images should not show.", rich_help_panel=IMAGES),
+]
+Seed = Annotated[
+    int | None,
+    typer.Option(
+        "--seed",
+        help="Seed of the first image, default 0; each image after it takes the next.",
+        rich_help_panel=IMAGES,
+    ),
+]
+Count = Annotated[
+    int | None, typer.Option("--n", help="Images a prompt, default 1.", rich_help_panel=IMAGES)
+]
+Width = Annotated[
+    int | None,
+    typer.Option("--width", help="Pixels, a multiple of 8.", rich_help_panel=IMAGES),
+]
+Height = Annotated[
+    int | None,
+    typer.Option("--height", help="Pixels, a multiple of 8.", rich_help_panel=IMAGES),
+]
+Steps = Annotated[
+    int | None,
+    typer.Option(
+        "--steps",
+        help="Steps of the base grid; without --squeeze all of them are taken.",
+        rich_help_panel=IMAGES,
+    ),
+]
+Squeeze = Annotated[
+    str | None,
+    typer.Option(
+        "--squeeze",
+        metavar="N,I",
+        help="Keep the first I timesteps, end after N, such as 10,6; or none.",
+        rich_help_panel=IMAGES,
+    ),
+]
+GuidanceScale = Annotated[
+    float | None,
+    typer.Option("--guidance-scale", help="0 to 50; 1 is none.", rich_help_panel=IMAGES),
+]
+GuidanceRescale = Annotated[
+    float | None,
+    typer.Option("--guidance-rescale", help="0 to 1.", rich_help_panel=IMAGES),
+]
+
+
+def make_order(name: str | None, priority: int, **defaults: str | float | None) -> Order:
+    """Turn options into an order; a default that is None is left out.
+
+    Raises:
+        InputError: an option has a bad value; names it.
+    """
+    from pydantic import ValidationError
+
+    from producer.rejects import first_reason
+    from producer.settle import BatchDefaults
+    from producer.submit import Order
+
+    given = {field: value for field, value in defaults.items() if value is not None}
+    try:
+        return Order(BatchDefaults.model_validate(given), name=name, priority=priority)
+    except ValidationError as error:
+        field, reason = first_reason(error)
+        raise InputError(f"--{str(field).replace('_', '-')}: {reason}") from None

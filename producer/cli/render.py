@@ -1,0 +1,251 @@
+"""``tenstep render``: everything in one command."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Iterator
+from uuid import UUID
+
+import typer
+
+from producer.cli import options
+from producer.cli.console import print_bill, print_json, print_rejects, progress_view, say
+from producer.cli.errors import BAD_INPUT, FAILED
+from shared.errors import InputError
+
+if TYPE_CHECKING:
+    from producer.costs import Bill
+    from producer.prompt_files import PromptSource
+    from producer.prompt_format import PromptFormat
+    from producer.rejects import Rejects
+    from producer.render import Rendered
+    from producer.services import Services
+    from producer.status import BatchStatus
+    from producer.submit import Order, Submission
+
+EPILOG = (
+    "Examples: tenstep render prompts.txt --out drawn; "
+    'tenstep render "a red apple" --n 4; tenstep render --resume'
+)
+POLL_SECONDS = 0.1
+
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", help="Folder for images, manifest.jsonl and contact-sheet.png."),
+]
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume",
+        help="Finish a render that was interrupted: the newest, or the batch named as argument.",
+    ),
+]
+Device = Annotated[
+    str | None, typer.Option("--device", help="cpu or cuda:0, …; default TENSTEP_DEVICE.")
+]
+Workers = Annotated[
+    int, typer.Option("--workers", min=1, max=64, help="Worker processes, if none is alive.")
+]
+
+
+def render(
+    what: options.PromptFileOrPrompt = None,
+    out: Out = None,
+    resume: Resume = False,  # noqa: FBT002 - a command's option
+    prompt_format: options.Format = None,
+    name: options.Name = None,
+    priority: options.Priority = 0,
+    model: options.Model = None,
+    device: Device = None,
+    workers: Workers = 1,
+    negative_prompt: options.NegativePrompt = None,
+    seed: options.Seed = None,
+    n: options.Count = None,
+    width: options.Width = None,
+    height: options.Height = None,
+    steps: options.Steps = None,
+    squeeze: options.Squeeze = None,
+    guidance_scale: options.GuidanceScale = None,
+    guidance_rescale: options.GuidanceRescale = None,
+    *,
+    as_json: options.Json = False,
+) -> None:
+    """Draw prompts into a folder: submit, work, fetch, and show the bill.
+
+    Starts what is not there (a Redis, a worker) and stops it again. Ctrl-C pauses the
+    batch; --resume finishes it.
+    """
+    from producer.logs import log_to_file
+    from producer.services import open_services
+    from shared.models.catalog import load_card
+    from shared.settings import load_settings
+
+    chosen = {"model": model, "device": device}
+    settings = load_settings().model_copy(
+        update={option: value for option, value in chosen.items() if value is not None}
+    )
+    log_to_file(settings)
+    if resume:
+        with open_services(settings) as services:
+            _resume(services, what, out, workers, as_json=as_json)
+        return
+    if what is None:
+        raise InputError("nothing to draw", hint="Name a file, - or a prompt; or use --resume.")
+    card = load_card(settings.model)
+    order = options.make_order(
+        name,
+        priority,
+        negative_prompt=negative_prompt,
+        seed=seed,
+        n=n,
+        width=width,
+        height=height,
+        steps=steps,
+        squeeze=squeeze,
+        guidance_scale=guidance_scale,
+        guidance_rescale=guidance_rescale,
+    )
+    with _opened(what, prompt_format) as source:
+        folder = _prepared(out, name or source.name)
+        with open_services(settings) as services:
+            submission = _submit(services, card, source, order, folder)
+            print_rejects(submission.rejects)
+            _draw(
+                services,
+                submission.batch_id,
+                folder,
+                workers,
+                rejects=submission.rejects,
+                as_json=as_json,
+            )
+
+
+@contextmanager
+def _opened(what: str, prompt_format: PromptFormat | None) -> Iterator[PromptSource]:
+    """Open a file if it looks like one, else take the words themselves for a prompt."""
+    from producer.prompt_files import literal_prompt, open_prompts
+
+    looks_like_a_file = what == "-" or Path(what).suffix or "/" in what or Path(what).exists()
+    if looks_like_a_file and " " not in Path(what).suffix:
+        with open_prompts(what, prompt_format=prompt_format) as source:
+            yield source
+    else:
+        yield literal_prompt(what)
+
+
+def _prepared(out: Path | None, name: str) -> Path:
+    from producer.files import ensure_writable
+    from producer.render import default_out_dir
+
+    folder = (out or default_out_dir(name)).absolute()
+    ensure_writable(folder)
+    return folder
+
+
+def _submit(
+    services: Services, card: Any, source: PromptSource, order: Order, folder: Path
+) -> Submission:
+    from producer.render import OUT_KEY
+    from producer.submit import NothingAcceptedError, submit
+
+    order.client[OUT_KEY] = str(folder)
+    try:
+        return submit(services.database, services.settings, card, source, order)
+    except NothingAcceptedError as error:
+        print_rejects(error.rejects)
+        raise
+
+
+def _resume(
+    services: Services, reference: str | None, out: Path | None, workers: int, *, as_json: bool
+) -> None:
+    from producer.files import ensure_writable
+    from producer.render import resume_batch
+
+    batch, folder = resume_batch(services, reference)
+    folder = (out or folder).absolute()
+    ensure_writable(folder)
+    settings = services.settings.model_copy(update={"model": batch.model})
+    _draw(
+        services.with_settings(settings), batch.id, folder, workers, rejects=None, as_json=as_json
+    )
+
+
+def _draw(
+    services: Services,
+    batch_id: UUID,
+    folder: Path,
+    workers: int,
+    *,
+    rejects: Rejects | None,
+    as_json: bool,
+) -> None:
+    from producer.costs import make_bill
+    from producer.render import Render
+    from shared.db.tables import Batch
+
+    try:
+        with (
+            Render(services, batch_id, folder, workers) as work,
+            progress_view(quiet=as_json) as show,
+        ):
+            status = work.poll()
+            show(status)
+            while not status.is_finished:
+                time.sleep(POLL_SECONDS)
+                status = work.poll()
+                show(status)
+            rendered = work.finish()
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_how_to_go_on(services, batch_id)) from None
+    with services.database.read() as session:
+        bill = make_bill(session, session.get_one(Batch, batch_id))
+    _print(rendered, status, bill, rejects, as_json=as_json)
+    if rejects is not None and rejects.count:
+        raise typer.Exit(BAD_INPUT)
+    if status.failed or rendered.pulled.problems:
+        raise typer.Exit(FAILED)
+
+
+def _how_to_go_on(services: Services, batch_id: UUID) -> str:
+    from shared.db.batches import count_jobs
+    from shared.domain.jobs import JobState
+
+    with services.database.read() as session:
+        counts = count_jobs(session, batch_id)
+    done, total = counts[JobState.DONE], sum(counts.values())
+    return (
+        f"interrupted: {done:,} of {total:,} images are drawn, the rest is paused; "
+        f"go on with: tenstep render --resume {batch_id}"
+    )
+
+
+def _print(
+    rendered: Rendered, status: BatchStatus, bill: Bill, rejects: Rejects | None, *, as_json: bool
+) -> None:
+    pulled = rendered.pulled
+    if as_json:
+        print_json(
+            {
+                **status.to_json(),
+                "out": str(pulled.folder),
+                "manifest": str(pulled.manifest),
+                "contact_sheet": str(rendered.contact_sheet) if rendered.contact_sheet else None,
+                "images": pulled.images,
+                "rejected": rejects.to_json() if rejects else None,
+                "bill": bill.to_json(),
+            }
+        )
+        return
+    for group in status.failures:
+        say(f"failed: {group.count:,} x {group.code}, for example: {group.example_message}")
+    for problem in pulled.problems:
+        say(f"not fetched: image {problem.position}: {problem.reason}")
+    say(f"{pulled.images:,} of {status.summary.total:,} images in {pulled.folder}")
+    say(f"manifest: {pulled.manifest}")
+    if rendered.contact_sheet:
+        say(f"contact sheet: {rendered.contact_sheet}")
+    print_bill(bill)
