@@ -162,7 +162,11 @@ def batch_status(session: Session, batch: Batch, settings: Settings, now: dateti
     """Look at a batch."""
     counts = count_jobs(session, batch.id)
     silence = timedelta(seconds=settings.lease_seconds)
-    workers = [w for w in live_workers(session, now, silence) if w.model == batch.model]
+    workers = [
+        worker
+        for worker in live_workers(session, now, silence)
+        if worker.model == batch.model and not worker.draining
+    ]
     rate, finished_lately = _rate(session, batch.id, now, is_over=is_finished(counts))
     is_active = batch.control == BatchControl.ACTIVE
     to_go = counts[JobState.PENDING] + counts[JobState.LEASED]

@@ -120,7 +120,7 @@ def load_settings() -> Settings:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         name = f"TENSTEP_{'_'.join(str(part) for part in first['loc']).upper()}"
-        raise ConfigurationError(f"{name}: {first['msg']}") from None
+        raise ConfigurationError(f"{name}: {first['msg'].removeprefix('Value error, ')}") from None
 
 
 WORKER_ID = "TENSTEP_WORKER_ID"

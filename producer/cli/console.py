@@ -237,8 +237,11 @@ def _exactly(nanodollars: int) -> str:
     return format_dollars(nanodollars, decimals=EXACT_DECIMALS)
 
 
-def print_rejects(rejects: Rejects) -> None:
+def print_rejects(rejects: Rejects, *, as_json: bool = False) -> None:
     """List the lines that were refused on stderr: the first 20, and where all of them are."""
+    if as_json:
+        complain(json.dumps({"rejected": rejects.to_json()}))
+        return
     for line in rejects.first:
         complain(line.describe(rejects.source))
     left = rejects.count - len(rejects.first)

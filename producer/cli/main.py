@@ -13,7 +13,7 @@ import typer
 
 from producer.cli import control, cost, fleet, migrate, pull, render, status, submit
 from producer.cli.console import say
-from producer.cli.errors import report
+from producer.cli.errors import BROKEN_PIPE, report
 
 WORKER_COMMANDS = "tenstep.commands"
 """Entry points of packages that the producer must not import."""
@@ -83,7 +83,9 @@ def run(arguments: Sequence[str]) -> int:
         with command.make_context("tenstep", list(arguments) or ["--help"]) as context:
             command.invoke(context)
     except typer.Exit as stop:
-        return int(stop.exit_code)
+        return stop.exit_code
+    except SystemExit:  # Rich leaves so when the reader of a pipe has gone
+        return BROKEN_PIPE
     except BaseException as error:  # noqa: BLE001 - whatever it is, the user gets one line
         return report(error, as_json="--json" in arguments)
     return 0

@@ -61,12 +61,12 @@ def submit(
         ):
             submission = submit_batch(database, settings, card, source, order)
     except NothingAcceptedError as error:
-        print_rejects(error.rejects)
+        print_rejects(error.rejects, as_json=as_json)
         raise
-    print_rejects(submission.rejects)
     if as_json:
         print_json(submission.to_json())
     else:
+        print_rejects(submission.rejects)
         images = "1 image" if submission.total == 1 else f"{submission.total:,} images"
         say(f"batch {submission.batch_id}: {images} of {submission.model} in the queue")
     if submission.rejects.count:
