@@ -32,7 +32,7 @@ def find_batch(session: Session, reference: str | None) -> Batch:
         if newest is None:
             raise InputError("there is no batch yet", hint="Submit one: tenstep submit FILE")
         return newest
-    found = [batch for batch in _by_start(session, reference)]
+    found = _by_start(session, reference)
     if not found:
         raise InputError(f"no batch {reference}", hint="tenstep status --all lists the batches.")
     if len(found) > 1:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any, cast
 from uuid import UUID
 
 from sqlalchemy import CursorResult, insert, select, update
@@ -111,15 +112,14 @@ def move_leased_job(session: Session, held: Lease, target: JobState, **values: o
     Returns:
         False when it does not: somebody else has the job, or it was called off.
     """
-    result = session.execute(
+    moved = session.execute(
         update(Job)
         .where(Job.id == held.job.id, Job.fencing_token == held.fencing_token)
         .where(Job.state == JobState.LEASED)
         .values(state=target, lease_expires_at=None, worker_id=None, **values),
         execution_options={"synchronize_session": False},
     )
-    assert isinstance(result, CursorResult)
-    return result.rowcount == 1
+    return cast("CursorResult[Any]", moved).rowcount == 1
 
 
 def return_jobs(session: Session, leases: Sequence[Lease], now: datetime) -> None:

@@ -113,9 +113,7 @@ def record_failure(
     return is_ours
 
 
-def _measured_attempt(
-    session: Session, held: Lease, times: PhaseTimes, now: datetime
-) -> Attempt:
+def _measured_attempt(session: Session, held: Lease, times: PhaseTimes, now: datetime) -> Attempt:
     attempt = session.get_one(Attempt, held.attempt_id)
     if attempt.outcome == AttemptOutcome.RUNNING:
         attempt.finished_at = now

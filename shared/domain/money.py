@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 NANODOLLARS = 1_000_000_000
+NANODOLLAR_DECIMALS = 9
 NANOSECONDS = 1_000_000_000
 NANOSECONDS_PER_HOUR = 3600 * NANOSECONDS
 
@@ -34,9 +35,9 @@ def share_evenly(total: int, parts: int) -> Sequence[int]:
 
 def format_dollars(nanodollars: int, *, decimals: int = 6) -> str:
     """Write nano-dollars as dollars, rounded half up: ``$0.000123``."""
-    if not 0 <= decimals <= 9:
+    if not 0 <= decimals <= NANODOLLAR_DECIMALS:
         raise ValueError("a nano-dollar has nine decimals")
-    unit = 10 ** (9 - decimals)
+    unit = 10 ** (NANODOLLAR_DECIMALS - decimals)
     sign = "-" if nanodollars < 0 else ""
     units = (abs(nanodollars) + unit // 2) // unit
     whole, fraction = divmod(units, 10**decimals)

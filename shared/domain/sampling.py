@@ -35,7 +35,6 @@ class Squeeze(NamedTuple):
         return f"{self.steps},{self.kept}"
 
 
-
 class SamplerSettings(BaseModel):
     """What a job asks of the sampler.
 

@@ -87,7 +87,7 @@ class Broker:
             ServiceUnavailableError: Redis does not answer.
         """
         try:
-            return int(self._client.llen(f"{self._prefix}{queue}"))  # type: ignore[arg-type]
+            return int(self._client.llen(f"{self._prefix}{queue}"))
         except (RedisError, OSError) as error:
             raise ServiceUnavailableError(
                 f"Redis at {self.display_url} does not answer: {error}"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from shared.errors import InputError, ServiceUnavailableError
@@ -39,7 +39,7 @@ class FolderStore:
                     file.write(data)
                     file.flush()
                     os.fsync(file.fileno())
-                os.replace(partial, target)
+                Path(partial).replace(target)
             except BaseException:
                 Path(partial).unlink(missing_ok=True)
                 raise

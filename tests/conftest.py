@@ -1,0 +1,184 @@
+"""What every test gets: a clean environment, and the services that it asks for.
+
+A service starts when the first test asks for it, and ends with the session. They are
+real servers, from wheels: nothing has to be installed or running.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from shared.db.engine import Database
+from shared.db.migrate import migrate
+from shared.settings import Settings
+from shared.storage.base import ObjectStore
+from shared.storage.open import open_store
+from support.postgres import Postgres, run_postgres
+from support.seaweedfs import S3Bucket, S3Server, run_seaweedfs
+from support.valkey import RedisServer, run_valkey
+
+FOREIGN_SETTINGS = ("TENSTEP_", "AWS_")
+
+
+def _scrubbed(environment: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name: value for name, value in environment.items() if not name.startswith(FOREIGN_SETTINGS)
+    }
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide the settings of whoever runs the tests."""
+    for name in set(os.environ) - set(_scrubbed(os.environ)):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+# Postgres and SQLite
+
+
+@pytest.fixture(scope="session")
+def _postgres() -> Iterator[Postgres]:
+    with run_postgres() as postgres:
+        yield postgres
+
+
+@pytest.fixture
+def postgres_url(_postgres: Postgres) -> Iterator[str]:
+    """An empty Postgres database, as SQLAlchemy URL."""
+    name = _postgres.create_database()
+    yield _postgres.url(name)
+    _postgres.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def _migrated_postgres(_postgres: Postgres) -> str:
+    name = _postgres.create_database()
+    _migrate_url(_postgres.url(name))
+    return name
+
+
+@pytest.fixture(scope="session")
+def _migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("sqlite") / "migrated.sqlite3"
+    _migrate_url(f"sqlite:///{path}")
+    return path
+
+
+def _migrate_url(url: str) -> None:
+    database = Database(url)
+    migrate(database)
+    database.close()
+
+
+@pytest.fixture
+def sqlite_database(_migrated_sqlite: Path, tmp_path: Path) -> Iterator[Database]:
+    """A migrated database in a SQLite file."""
+    path = shutil.copy(_migrated_sqlite, tmp_path / "tenstep.sqlite3")
+    database = Database(f"sqlite:///{path}")
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def postgres_database(_postgres: Postgres, _migrated_postgres: str) -> Iterator[Database]:
+    """A migrated database in Postgres."""
+    name = _postgres.create_database(template=_migrated_postgres)
+    database = Database(_postgres.url(name))
+    yield database
+    database.close()
+    _postgres.drop_database(name)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database(request: pytest.FixtureRequest) -> Database:
+    """A migrated database of each kind."""
+    found: Database = request.getfixturevalue(f"{request.param}_database")
+    return found
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database of each kind, as SQLAlchemy URL."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'empty.sqlite3'}"
+    url: str = request.getfixturevalue("postgres_url")
+    return url
+
+
+# Object stores
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """An S3 server with two identities: one may do all, one may only read."""
+    with run_seaweedfs() as server:
+        yield server
+
+
+@pytest.fixture
+def s3(s3_server: S3Server) -> S3Bucket:
+    """An empty bucket."""
+    name = f"bucket-{secrets.token_hex(6)}"
+    client = s3_server.client()
+    client.create_bucket(Bucket=name)
+    client.close()
+    return S3Bucket(s3_server, name)
+
+
+@pytest.fixture(params=["folder", "s3"])
+def store(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> ObjectStore:
+    """An empty object store of each kind."""
+    if request.param == "folder":
+        return open_store(Settings(storage_url=(tmp_path / "objects").as_uri()))
+    bucket: S3Bucket = request.getfixturevalue("s3")
+    with monkeypatch.context() as patch:
+        for name, value in bucket.settings.items():
+            patch.setenv(name, value)
+        return open_store(Settings())
+
+
+# Redis
+
+
+@pytest.fixture(scope="session")
+def _redis() -> Iterator[RedisServer]:
+    with run_valkey() as server:
+        yield server
+
+
+@pytest.fixture
+def redis_url(_redis: RedisServer) -> str:
+    """An empty Redis, as URL with a password."""
+    _redis.flush()
+    return _redis.url
+
+
+# All of it
+
+
+@pytest.fixture(params=["local", "services"])
+def stack_env(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
+    """The environment of a subprocess, whole: with tenstep's own services, or with others.
+
+    ``local`` sets the data folder alone; ``services`` names Postgres, S3 and Redis by URL.
+    """
+    environment = _scrubbed(os.environ) | {"TENSTEP_DATA_DIR": str(tmp_path / "data")}
+    if request.param == "services":
+        bucket: S3Bucket = request.getfixturevalue("s3")
+        environment |= bucket.settings
+        environment |= {
+            "TENSTEP_DATABASE_URL": request.getfixturevalue("postgres_url"),
+            "TENSTEP_REDIS_URL": request.getfixturevalue("redis_url"),
+        }
+    return environment

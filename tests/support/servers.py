@@ -1,0 +1,93 @@
+"""Server processes of the tests: started on loopback, never left behind."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from shared.process import end_with_parent
+
+START_SECONDS = 60.0
+PORT_RANGE = range(20_000, 30_000)
+"""Below the ports that Linux and macOS give to outgoing connections."""
+
+
+def free_port(*offsets: int) -> int:
+    """Find a port that nobody listens on, nor on the ports ``offsets`` above it."""
+    for port in random.sample(PORT_RANGE, k=200):
+        if all(_is_free(port + offset) for offset in (0, *offsets)):
+            return port
+    raise RuntimeError(f"no free port between {PORT_RANGE.start} and {PORT_RANGE.stop}")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+class Server:
+    """One process of the session; the kernel kills it if the test run dies first."""
+
+    def __init__(
+        self,
+        command: Sequence[str | os.PathLike[str]],
+        log: Path,
+        *,
+        user: int | None = None,
+        env: Mapping[str, str] | None = None,
+        stop_signal: signal.Signals = signal.SIGTERM,
+        dies_by: signal.Signals = signal.SIGKILL,
+    ) -> None:
+        self._log = log
+        self._stop_signal = stop_signal
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=log.parent,
+                env={**os.environ, **(env or {})},
+                user=user,
+                group=user,
+                extra_groups=None if user is None else [],
+                # Ctrl-C is for pytest, whose fixtures then stop the servers in order.
+                start_new_session=True,
+                preexec_fn=end_with_parent(dies_by),
+            )
+
+    def wait_until(self, answers: Callable[[], bool]) -> None:
+        """Wait until ``answers`` is true.
+
+        Raises:
+            RuntimeError: the process ended, or START_SECONDS passed; shows its log.
+        """
+        deadline = time.monotonic() + START_SECONDS
+        while not answers():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                self.stop()
+                tail = self._log.read_text(errors="replace")[-3000:]
+                raise RuntimeError(f"{self.process.args} did not start:\n{tail}")
+            time.sleep(0.05)
+
+    def stop(self, grace_seconds: float = 3) -> None:
+        """Ask it to end, then make it."""
+        if self.process.poll() is not None:
+            return
+        self.process.send_signal(self._stop_signal)
+        try:
+            self.process.wait(grace_seconds)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
