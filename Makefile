@@ -3,7 +3,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
-PACKAGES := producer worker shared training
 
 .DEFAULT_GOAL := help
 .PHONY: help render test lint format bench up clean
@@ -23,7 +22,7 @@ test: $(VENV)/installed-dev  ## Run every test; starts the servers it needs itse
 lint: $(VENV)/installed-dev  ## Check style, types and the directions of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy $(PACKAGES) tests infra
+	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 format: $(VENV)/installed-dev  ## Rewrite the code in the project's style

@@ -113,7 +113,7 @@ class Dispatcher:
             job.chunk_id, job.queue, job.dispatched_at = chunk_id, queue, now
         return RenderChunk(chunk_id=chunk_id, batch_id=batch_id)
 
-    def _next_batch(self, model: str, now: datetime) -> Select[tuple[UUID]]:
+    def _next_batch(self, model: str, now: datetime) -> Select[UUID]:
         query = (
             select(Batch.id)
             .where(Batch.control == BatchControl.ACTIVE, Batch.model == model)
@@ -125,21 +125,22 @@ class Dispatcher:
 
     def _resend_lost(self, queue: str, now: datetime) -> int:
         with self._database.read() as session:
-            lost = session.execute(
+            rows = session.execute(
                 select(Job.chunk_id, Job.batch_id)
                 .where(Job.queue == queue, Job.state == JobState.PENDING)
                 .where(Job.dispatched_at < now - LOST_AFTER)
                 .distinct()
             ).all()
+        lost = {chunk_id: batch_id for chunk_id, batch_id in rows if chunk_id is not None}
         if not lost or self._broker.queue_length(queue) > 0:
             return 0
         log.warning("chunks_sent_again", queue=queue, chunks=len(lost))
-        for chunk_id, batch_id in lost:
+        for chunk_id, batch_id in lost.items():
             self._broker.send_chunk(queue, RenderChunk(chunk_id=chunk_id, batch_id=batch_id))
         with self._database.write() as session:
             session.execute(
                 update(Job)
-                .where(Job.chunk_id.in_([chunk_id for chunk_id, _ in lost]))
+                .where(Job.chunk_id.in_(lost))
                 .where(Job.state == JobState.PENDING)
                 .values(dispatched_at=now)
             )
@@ -155,7 +156,7 @@ class Dispatcher:
             )
 
 
-def _ready_jobs(now: datetime) -> Select[tuple[Job]]:
+def _ready_jobs(now: datetime) -> Select[Job]:
     return select(Job).where(
         Job.state == JobState.PENDING,
         Job.chunk_id.is_(None),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -108,13 +109,12 @@ class LocalWorker:
 
     def _bury(self) -> None:
         """End what is left of the process's session, and free its jobs."""
-        assert self._process is not None
-        try:
-            os.killpg(self._process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        self._process.wait(KILL_WAIT_SECONDS)
-        self._process = None
+        process, self._process = self._process, None
+        if process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(KILL_WAIT_SECONDS)
         with self._database.write() as session:
             was_ready = session.get(Worker, self._worker_id) is not None
             self._failed_starts = 0 if was_ready else self._failed_starts + 1

@@ -42,7 +42,7 @@ def _parse_object(line: RawLine, text: str) -> PromptLine:
         return rejected(line.number, text, reason)
     try:
         # NaN and infinity are no JSON, and Postgres would refuse them later.
-        fields = from_json(text, allow_inf_nan=False)
+        fields = from_json(text, allow_inf_nan=False, cache_strings="keys")
     except ValueError as error:
         where = str(error).replace("at line 1 column", "at character")
         return rejected(line.number, text, f"is not JSON: {where}")

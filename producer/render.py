@@ -93,9 +93,7 @@ class Render:
         if self._fleet is not None:
             self._fleet.supervise()
         self._puller.pull_new()
-        status = read_status(
-            self._services.database, self._services.settings, str(self._batch_id)
-        )
+        status = read_status(self._services.database, self._services.settings, str(self._batch_id))
         if self._fleet is None or status.summary.control is not BatchControl.ACTIVE:
             return status
         return replace(status, why_idle=None if status.ended else STARTING)

@@ -21,7 +21,7 @@ def main() -> int:
         settings = load_settings()
         device = Device.parse(settings.device)
     except TenstepError as error:
-        print(f"error: {error}", file=sys.stderr)
+        sys.stderr.write(f"error: {error}\n")
         return error.exit_code
     pin_environment(device, settings.cpu_threads, os.environ)
 
@@ -54,21 +54,22 @@ def main() -> int:
     card = load_card(settings.model)
     app = make_celery(settings, broker_url(settings))
     app.conf.include = ["worker.lifecycle"]
-    app.worker_main(
-        [
-            "worker",
-            "--pool=prefork",
-            "--concurrency=1",
-            "--queues",
-            queue_name(device.kind, card.name),
-            "--loglevel=WARNING",
-            "--without-gossip",
-            "--without-mingle",
-            "--hostname",
-            f"{assigned_worker_id().hex}@tenstep",
-        ]
+    return int(
+        app.worker_main(
+            [
+                "worker",
+                "--pool=prefork",
+                "--concurrency=1",
+                "--queues",
+                queue_name(device.kind, card.name),
+                "--loglevel=WARNING",
+                "--without-gossip",
+                "--without-mingle",
+                "--hostname",
+                f"{assigned_worker_id().hex}@tenstep",
+            ]
+        )
     )
-    return 0
 
 
 if __name__ == "__main__":

@@ -76,22 +76,20 @@ def _draw(runtime: Runtime, held: Lease, publishers: ThreadPoolExecutor) -> Futu
     settings = ImageSettings.model_validate(held.job, from_attributes=True)
     try:
         [drawing] = runtime.pipeline.draw([settings])
-    except Exception as error:  # whatever a driver raises ends this attempt, not the worker
+    except Exception as error:  # noqa: BLE001 - a driver may raise anything: it ends this attempt
         return publishers.submit(_fail, runtime, held, error, PhaseTimes())
 
     def publish_or_fail() -> None:
         try:
             publish(runtime, held, settings, drawing)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - as above
             _fail(runtime, held, error, drawing.times)
 
     return publishers.submit(publish_or_fail)
 
 
 def _fail(runtime: Runtime, held: Lease, error: Exception, times: PhaseTimes) -> None:
-    decision = decide(
-        error, held.job.attempts, runtime.settings.max_attempts, SystemRandom()
-    )
+    decision = decide(error, held.job.attempts, runtime.settings.max_attempts, SystemRandom())
     now = utc_now()
     delay = decision.delay_seconds
     log.warning(

@@ -17,6 +17,7 @@ def schedule(
     squeeze: Annotated[
         str, typer.Option(help="n,i: keep the first i timesteps, end after n; or none.")
     ] = "10,6",
+    *,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Print the timesteps and sigmas that a scheduler and a squeeze give."""

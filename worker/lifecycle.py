@@ -47,7 +47,8 @@ def render(message: dict[str, Any]) -> None:
     try:
         pointer = RenderChunk.model_validate(message)
     except ValidationError as error:
-        log.error("message_not_understood", errors=error.errors(include_url=False))
+        log.exception("message_not_understood", fields=error.errors(include_url=False))
         return
-    assert _runtime is not None
+    if _runtime is None:
+        raise RuntimeError("a task came before the worker was ready")
     render_chunk(_runtime, pointer)

@@ -19,7 +19,6 @@ from worker.diffusion.noise import initial_noise
 from worker.diffusion.sampler import denoise
 from worker.diffusion.schedule import build_scheduler, with_timesteps
 
-
 T = TypeVar("T")
 
 

@@ -33,9 +33,7 @@ def publish(runtime: Runtime, held: Lease, settings: ImageSettings, drawing: Dra
     image = StoredImage(key=image_key(sha256), sha256=sha256, bytes=len(png))
     runtime.store.put(image.key, png, "image/png")
     uploaded = time.perf_counter_ns()
-    times = replace(
-        drawing.times, png_encode_ns=encoded - begin, upload_ns=uploaded - encoded
-    )
+    times = replace(drawing.times, png_encode_ns=encoded - begin, upload_ns=uploaded - encoded)
     record = {
         **runtime.drawn_by.model_dump(),
         "timesteps": drawing.timesteps,

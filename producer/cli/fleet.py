@@ -32,7 +32,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print a JSON object for ever
 
 
 def worker(
-    device: Device = None, model: Model = None, workers: Workers = 1, as_json: Json = False
+    device: Device = None, model: Model = None, workers: Workers = 1, *, as_json: Json = False
 ) -> None:
     """Run workers on this host until Ctrl-C; crashed ones are started again.
 
@@ -43,13 +43,13 @@ def worker(
     _run(settings, workers=workers, dispatches=settings.redis_url is None, as_json=as_json)
 
 
-def dispatch(as_json: Json = False) -> None:
+def dispatch(*, as_json: Json = False) -> None:
     """Feed the queues from SQL until Ctrl-C. Several may run at once."""
     _run(_settings(None, None), workers=0, dispatches=True, as_json=as_json)
 
 
 def up(
-    device: Device = None, model: Model = None, workers: Workers = 1, as_json: Json = False
+    device: Device = None, model: Model = None, workers: Workers = 1, *, as_json: Json = False
 ) -> None:
     """Run a dispatcher and local workers until Ctrl-C: all that a batch needs."""
     _run(_settings(device, model), workers=workers, dispatches=True, as_json=as_json)
@@ -81,13 +81,10 @@ def _run(settings: Settings, *, workers: int, dispatches: bool, as_json: bool) -
             services.broker,
             settings.dispatch_seconds,
         )
-        say = _Speaker(as_json)
+        say = _Speaker(as_json=as_json)
         say(
             "started",
-            f"{workers} worker(s) of {settings.model} on {settings.device}"
-            + (", dispatching" if dispatches else "")
-            + f"; database {services.database.display_url}, broker {services.broker.display_url},"
-            f" store {services.store.display_url}. Ctrl-C stops.",
+            _introduction(services, workers, dispatches=dispatches),
         )
         if dispatches:
             dispatcher.start()
@@ -106,6 +103,7 @@ def _run(settings: Settings, *, workers: int, dispatches: bool, as_json: bool) -
 def _events(services: Services, fleet: Any) -> Iterator[tuple[str, str]]:
     """Watch over the fleet for ever, and tell when a worker of ours is ready."""
     from shared.db.tables import Worker
+    from shared.domain.money import NANOSECONDS
 
     ready: set[UUID] = set()
     while True:
@@ -115,16 +113,27 @@ def _events(services: Services, fleet: Any) -> Iterator[tuple[str, str]]:
                 row = session.get(Worker, worker_id)
                 if row is not None:
                     ready.add(worker_id)
-                    yield (
-                        "worker_ready",
-                        f"worker {worker_id} is ready: {row.model} on {row.device} "
-                        f"({row.device_name}), loaded in {row.load_ns / 1e9:.1f} s",
-                    )
+                    seconds = row.load_ns / NANOSECONDS
+                    where = f"{row.model} on {row.device} ({row.device_name})"
+                    sentence = f"worker {worker_id} is ready: {where}, loaded in {seconds:.1f} s"
+                    yield "worker_ready", sentence
         time.sleep(POLL_SECONDS)
 
 
+def _introduction(services: Services, workers: int, *, dispatches: bool) -> str:
+    settings = services.settings
+    does = [f"{workers} worker(s) of {settings.model} on {settings.device}"] if workers else []
+    does += ["a dispatcher"] if dispatches else []
+    return (
+        f"running {' and '.join(does)}; Ctrl-C stops\n"
+        f"  database {services.database.display_url}\n"
+        f"  broker   {services.broker.display_url}\n"
+        f"  store    {services.store.display_url}"
+    )
+
+
 class _Speaker:
-    def __init__(self, as_json: bool) -> None:  # noqa: FBT001 - the one switch there is
+    def __init__(self, *, as_json: bool) -> None:
         self._as_json = as_json
 
     def __call__(self, event: str, sentence: str) -> None:

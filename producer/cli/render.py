@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
-from collections.abc import Iterator
 from uuid import UUID
 
 import typer
@@ -54,7 +54,6 @@ Workers = Annotated[
 def render(
     what: options.PromptFileOrPrompt = None,
     out: Out = None,
-    resume: Resume = False,  # noqa: FBT002 - a command's option
     prompt_format: options.Format = None,
     name: options.Name = None,
     priority: options.Priority = 0,
@@ -71,6 +70,7 @@ def render(
     guidance_scale: options.GuidanceScale = None,
     guidance_rescale: options.GuidanceRescale = None,
     *,
+    resume: Resume = False,
     as_json: options.Json = False,
 ) -> None:
     """Draw prompts into a folder: submit, work, fetch, and show the bill.

@@ -115,9 +115,7 @@ def test_an_image_depends_on_its_own_job_alone(
     assert len(images_in(tmp_path / "one")) == len(PROMPTS)
 
 
-def test_a_worker_killed_under_way_loses_nothing(
-    stack_env: dict[str, str], tmp_path: Path
-) -> None:
+def test_a_worker_killed_under_way_loses_nothing(stack_env: dict[str, str], tmp_path: Path) -> None:
     count = 40
     data_dir = data_dir_of(stack_env)
     render = subprocess.Popen(

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 import transformers
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from torch import Tensor
 from diffusers.utils import logging as diffusers_logging
+from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from worker.backends.base import BackendRecord
@@ -29,14 +29,12 @@ class TorchBackend:
         Raises:
             ConfigurationError: a part of the model is missing or broken.
         """
-        transformers.logging.set_verbosity_error()
-        transformers.logging.disable_progress_bar()
-        diffusers_logging.set_verbosity_error()
+        _silence_libraries()
         torch.set_num_threads(cpu_threads or os.cpu_count() or 1)
         torch.set_grad_enabled(False)
         self._model = model
         self._device = device
-        self._torch_device = torch.device(device.kind, 0 if device.kind == "cuda" else None)
+        self._torch_device = torch.device("cuda:0" if device.kind == "cuda" else "cpu")
         self._dtype = torch.float16 if device.kind == "cuda" else torch.float32
         self.scheduler_config: Mapping[str, Any] = read_config(
             folder / "scheduler" / "scheduler_config.json"
@@ -44,15 +42,21 @@ class TorchBackend:
         self._tokenizer = CLIPTokenizer.from_pretrained(
             str(folder / "tokenizer"), local_files_only=True
         )
-        options = {"local_files_only": True, "use_safetensors": True}
         self._text_encoder = self._placed(
             CLIPTextModel.from_pretrained(
-                str(folder / "text_encoder"), dtype=self._dtype, **options
+                str(folder / "text_encoder"),
+                dtype=self._dtype,
+                local_files_only=True,
+                use_safetensors=True,
             )
         )
         self._vae = self._placed(
             AutoencoderKL.from_pretrained(
-                str(folder / "vae"), torch_dtype=self._dtype, low_cpu_mem_usage=False, **options
+                str(folder / "vae"),
+                torch_dtype=self._dtype,
+                low_cpu_mem_usage=False,
+                local_files_only=True,
+                use_safetensors=True,
             )
         )
         denoiser = UNetNAS(read_config(folder / "flexible_unet" / "config.json"))
@@ -98,7 +102,8 @@ class TorchBackend:
         scaled = latents / config.scaling_factor + (config.shift_factor or 0)
         pixels = self._vae.decode(scaled, return_dict=False)[0]
         shades = ((pixels.float() / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
-        return shades.permute(0, 2, 3, 1).cpu()
+        images: Tensor = shades.permute(0, 2, 3, 1).cpu()
+        return images
 
     def to_device(self, tensor: Tensor) -> Tensor:
         """Move a tensor to where the networks are, in their precision."""
@@ -121,3 +126,10 @@ class TorchBackend:
             model=self._model,
             weights_sha256=self._weights_sha256,
         )
+
+
+def _silence_libraries() -> None:
+    """Keep progress bars and advice for notebooks out of a worker's log."""
+    transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    diffusers_logging.set_verbosity_error()

@@ -38,7 +38,8 @@ def build_scheduler(config: Mapping[str, Any] | None = None) -> DPMSolverMultist
         for key, value in {**PUBLISHED_DEFAULTS, **(config or {})}.items()
         if not key.startswith("_")
     }
-    return DPMSolverMultistepScheduler(**settings)
+    scheduler: DPMSolverMultistepScheduler = DPMSolverMultistepScheduler(**settings)
+    return scheduler
 
 
 def with_timesteps(
