@@ -102,7 +102,7 @@ def _drawable(text: str) -> str:
 def _wrapped(text: str, font: Font, width: int) -> Sequence[str]:
     """Break a caption between words, and cut with an ellipsis what does not fit."""
     lines = [""]
-    for word in text.split():
+    for word in text[: CAPTION_LINES * width].split():
         longer = f"{lines[-1]} {word}".strip()
         if not lines[-1] or font.getlength(longer) <= width:
             lines[-1] = longer
@@ -115,8 +115,9 @@ def _wrapped(text: str, font: Font, width: int) -> Sequence[str]:
 
 
 def _cut(line: str, font: Font, width: int) -> str:
-    if font.getlength(line) <= width:
+    if len(line) <= width and font.getlength(line) <= width:
         return line
+    line = line[:width]  # no letter is narrower than a pixel
     while line and font.getlength(f"{line}…") > width:
         line = line[:-1]
     return f"{line.rstrip()}…"

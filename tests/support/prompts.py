@@ -1,0 +1,46 @@
+"""Prompt files and batches for the producer's tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from producer.prompt_files import open_prompts
+from producer.settle import BatchDefaults
+from producer.submit import Order, Submission, submit
+from shared.db.engine import Database
+from shared.models.catalog import ModelCard
+from shared.settings import Settings
+
+CARD = ModelCard.model_validate(
+    {
+        "name": "tiny",
+        "title": "A tiny model",
+        "licence": "Apache-2.0",
+        "width": 64,
+        "height": 48,
+        "sampler": {
+            "steps": 16,
+            "squeeze": "10,6",
+            "guidance_scale": 4.0,
+            "guidance_rescale": 0.7,
+        },
+        "max_prompt_tokens": 32,
+    }
+)
+
+
+def submit_text(
+    database: Database,
+    folder: Path,
+    text: str,
+    *,
+    name: str = "prompts.txt",
+    order: Order | None = None,
+    **defaults: str | float,
+) -> Submission:
+    """Write a prompt file and submit it."""
+    path = folder / name
+    path.write_text(text, "utf-8")
+    order = order or Order(BatchDefaults.model_validate(defaults))
+    with open_prompts(str(path)) as source:
+        return submit(database, Settings(data_dir=folder / "data"), CARD, source, order)
