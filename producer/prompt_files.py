@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from producer.names import slug_of
 from producer.prompt_format import PromptFormat, format_of_name
 from producer.prompt_lines import AcceptedLine, PromptLine, RawLine, raw_lines
 from producer.prompt_parsers import check_csv_header, parse_csv, parse_jsonl, parse_text
@@ -36,7 +37,7 @@ class PromptSource:
     """Prompts that are ready to be read, once."""
 
     name: str
-    """What the user calls it: a path, ``stdin`` or ``prompt``."""
+    """What the user calls it: a path, ``stdin``, or a few words of the prompt."""
     lines: Iterator[PromptLine]
 
 
@@ -72,7 +73,9 @@ def literal_prompt(prompt: str) -> PromptSource:
     """
     if not prompt.strip():
         raise InputError("the prompt is empty")
-    return PromptSource("prompt", parse_text(iter([RawLine(1, prompt, is_too_long=False)])))
+    return PromptSource(
+        slug_of(prompt) or "prompt", parse_text(iter([RawLine(1, prompt, is_too_long=False)]))
+    )
 
 
 def _prompts(file: IO[bytes], name: str, chosen: PromptFormat | None) -> PromptSource:

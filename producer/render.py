@@ -14,6 +14,7 @@ from sqlalchemy import select
 from producer.contact_sheet import write_contact_sheet
 from producer.dispatch import Dispatcher, DispatcherThread
 from producer.local_fleet import LocalFleet
+from producer.names import default_folder
 from producer.pull import Pulled, Puller
 from producer.services import Services
 from producer.status import BatchStatus, read_status
@@ -147,9 +148,4 @@ def resume_batch(services: Services, reference: str | None) -> tuple[Batch, Path
         set_control(session, batch, BatchControl.ACTIVE)
         session.flush()
         session.expunge(batch)
-    return batch, Path(batch.client.get(OUT_KEY, default_out_dir(batch.name)))
-
-
-def default_out_dir(name: str) -> Path:
-    """Name a folder after a batch."""
-    return Path("renders") / (Path(name).stem or "render")
+    return batch, Path(batch.client.get(OUT_KEY, default_folder(batch.name)))

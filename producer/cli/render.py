@@ -127,9 +127,9 @@ def render(
 def _opened(what: str, prompt_format: PromptFormat | None) -> Iterator[PromptSource]:
     """Open a file if it looks like one, else take the words themselves for a prompt."""
     from producer.prompt_files import literal_prompt, open_prompts
+    from producer.prompt_format import is_prompt_file
 
-    looks_like_a_file = what == "-" or Path(what).suffix or "/" in what or Path(what).exists()
-    if looks_like_a_file and " " not in Path(what).suffix:
+    if is_prompt_file(what):
         with open_prompts(what, prompt_format=prompt_format) as source:
             yield source
     else:
@@ -138,9 +138,9 @@ def _opened(what: str, prompt_format: PromptFormat | None) -> Iterator[PromptSou
 
 def _prepared(out: Path | None, name: str) -> Path:
     from producer.files import ensure_writable
-    from producer.render import default_out_dir
+    from producer.names import default_folder
 
-    folder = (out or default_out_dir(name)).absolute()
+    folder = (out or default_folder(name)).absolute()
     ensure_writable(folder)
     return folder
 

@@ -230,6 +230,15 @@ def test_words_are_a_prompt(argument: str) -> None:
     assert not is_prompt_file(argument)
 
 
+def test_a_prompt_on_the_command_line_names_its_batch_by_its_words() -> None:
+    source = literal_prompt("A cat/dog hybrid, v1.5")
+    [line] = source.lines
+
+    assert source.name == "a-cat-dog-hybrid-v1-5"
+    assert isinstance(line, AcceptedLine)
+    assert line.request.prompt == "A cat/dog hybrid, v1.5"
+
+
 def test_a_blank_prompt_on_the_command_line_is_refused() -> None:
     with pytest.raises(InputError, match="the prompt is empty"):
         literal_prompt("  ")
