@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from shared.clock import utc_now
 from shared.db.engine import Database
 from shared.db.fleet import live_workers
-from shared.db.leases import UNDISPATCHED, expire_leases
+from shared.db.leases import UNDISPATCHED, expire_leases, has_expired_leases
 from shared.db.tables import Batch, Job
 from shared.domain.identifiers import new_id
 from shared.domain.jobs import BatchControl, JobState
@@ -63,16 +63,19 @@ class Dispatcher:
         Raises:
             ServiceUnavailableError: Redis does not answer. Nothing is lost by that.
         """
-        with self._database.write() as session:
-            expired = expire_leases(session, now, self._settings.max_attempts)
-        if expired:
-            log.warning("leases_expired", jobs=expired)
+        # Looked at before they are written to: on SQLite a writer keeps out all others.
         with self._database.read() as session:
+            has_expired = has_expired_leases(session, now)
             alive = live_workers(session, now, timedelta(seconds=self._settings.lease_seconds))
             models = {worker.queue: worker.model for worker in alive if not worker.draining}
             capacity = Counter(worker.queue for worker in alive if not worker.draining)
-        if models:
-            self._take_from_abandoned_queues(models, now)
+            abandoned = session.scalars(_in_abandoned_queues(models, now)).all() if models else []
+        if has_expired:
+            with self._database.write() as session:
+                expired = expire_leases(session, now, self._settings.max_attempts)
+            log.warning("leases_expired", jobs=expired)
+        if abandoned:
+            self._take_back(abandoned)
         sent = 0
         for queue, model in models.items():
             sent += self._resend_lost(queue, now)
@@ -146,14 +149,23 @@ class Dispatcher:
             )
         return len(lost)
 
-    def _take_from_abandoned_queues(self, models: dict[str, str], now: datetime) -> None:
+    def _take_back(self, queues: Sequence[str | None]) -> None:
+        log.warning("queues_abandoned", queues=queues)
         with self._database.write() as session:
             session.execute(
                 update(Job)
-                .where(Job.state == JobState.PENDING, Job.queue.is_not(None))
-                .where(Job.queue.not_in(models), Job.dispatched_at < now - ABANDONED_AFTER)
+                .where(Job.state == JobState.PENDING, Job.queue.in_(queues))
                 .values(**UNDISPATCHED)
             )
+
+
+def _in_abandoned_queues(live_queues: Iterable[str], now: datetime) -> Select[str | None]:
+    return (
+        select(Job.queue)
+        .where(Job.state == JobState.PENDING, Job.queue.is_not(None))
+        .where(Job.queue.not_in(live_queues), Job.dispatched_at < now - ABANDONED_AFTER)
+        .distinct()
+    )
 
 
 def _ready_jobs(now: datetime) -> Select[Job]:
@@ -180,13 +192,18 @@ def _shape(job: Job) -> tuple[int, int, int, str | None]:
 
 
 class DispatcherThread:
-    """Ticks until told to stop; outlives the failures of Redis and of the database."""
+    """Ticks until told to stop; outlives the failures of Redis and of the database.
+
+    Whoever starts it calls `mend` from its own thread now and then: a server of our own
+    has to be started again from there, for Linux ends it with the thread that started it.
+    """
 
     def __init__(self, dispatcher: Dispatcher, broker: Broker, interval_seconds: float) -> None:
         self._dispatcher = dispatcher
         self._broker = broker
         self._interval_seconds = interval_seconds
         self._stop = threading.Event()
+        self._broker_is_lost = threading.Event()
         self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
 
     def start(self) -> None:
@@ -196,7 +213,18 @@ class DispatcherThread:
     def stop(self) -> None:
         """End after the tick in progress."""
         self._stop.set()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def mend(self) -> None:
+        """Start our own Redis again if a tick found it gone."""
+        if not self._broker_is_lost.is_set():
+            return
+        self._broker_is_lost.clear()
+        try:
+            self._broker.connect()
+        except TenstepError as error:
+            log.warning("broker_unavailable", error=str(error))
 
     def _run(self) -> None:
         while not self._stop.wait(self._interval_seconds):
@@ -204,10 +232,4 @@ class DispatcherThread:
                 self._dispatcher.tick(utc_now())
             except (TenstepError, SQLAlchemyError) as error:
                 log.warning("dispatch_failed", error=str(error))
-                self._recover()
-
-    def _recover(self) -> None:
-        try:
-            self._broker.connect()
-        except TenstepError as error:
-            log.warning("broker_unavailable", error=str(error))
+                self._broker_is_lost.set()

@@ -91,6 +91,7 @@ class Render:
         Raises:
             TenstepError: the worker does not start, or an image cannot be fetched.
         """
+        self._dispatcher.mend()
         if self._fleet is not None:
             self._fleet.supervise()
         self._puller.pull_new()

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, NoReturn
 from uuid import UUID
 
 import typer
 
 if TYPE_CHECKING:
+    from producer.dispatch import DispatcherThread
+    from producer.local_fleet import LocalFleet
     from producer.services import Services
+    from shared.db.tables import Worker
     from shared.settings import Settings
 
 WORKER_EPILOG = "Example: TENSTEP_REDIS_URL=redis://queue:6379/0 tenstep worker --device cuda:0"
@@ -82,42 +85,54 @@ def _run(settings: Settings, *, workers: int, dispatches: bool, as_json: bool) -
             settings.dispatch_seconds,
         )
         say = _Speaker(as_json=as_json)
-        say(
-            "started",
-            _introduction(services, workers, dispatches=dispatches),
-        )
-        if dispatches:
-            dispatcher.start()
-        fleet.start()
+        say("started", _introduction(services, workers, dispatches=dispatches))
         try:
-            for event in _events(services, fleet):
-                say(*event)
+            if dispatches:
+                dispatcher.start()
+            fleet.start()
+            _watch_over(services, fleet, dispatcher, say)
         finally:
             say("stopping", "stopping: workers give back what they have not begun")
-            if dispatches:
-                dispatcher.stop()
+            dispatcher.stop()
             fleet.stop()
             say("stopped", "stopped; tenstep status tells what is left")
 
 
-def _events(services: Services, fleet: Any) -> Iterator[tuple[str, str]]:
-    """Watch over the fleet for ever, and tell when a worker of ours is ready."""
-    from shared.db.tables import Worker
-    from shared.domain.money import NANOSECONDS
+def _watch_over(
+    services: Services, fleet: LocalFleet, dispatcher: DispatcherThread, say: _Speaker
+) -> NoReturn:
+    from sqlalchemy.exc import OperationalError
 
     ready: set[UUID] = set()
     while True:
-        fleet.supervise()
-        with services.database.read() as session:
-            for worker_id in fleet.worker_ids - ready:
-                row = session.get(Worker, worker_id)
-                if row is not None:
-                    ready.add(worker_id)
-                    seconds = row.load_ns / NANOSECONDS
-                    where = f"{row.model} on {row.device} ({row.device_name})"
-                    sentence = f"worker {worker_id} is ready: {where}, loaded in {seconds:.1f} s"
-                    yield "worker_ready", sentence
+        try:
+            fleet.supervise()
+            dispatcher.mend()
+            for row in _newly_ready(services, fleet.worker_ids - ready):
+                ready.add(row.id)
+                say("worker_ready", _ready_sentence(row))
+        except OperationalError as error:
+            say("database_lost", f"the database does not answer, trying again: {error.orig}")
         time.sleep(POLL_SECONDS)
+
+
+def _newly_ready(services: Services, worker_ids: set[UUID]) -> Sequence[Worker]:
+    from sqlalchemy import select
+
+    from shared.db.tables import Worker
+
+    with services.database.read() as session:
+        return session.scalars(select(Worker).where(Worker.id.in_(worker_ids))).all()
+
+
+def _ready_sentence(row: Worker) -> str:
+    from shared.domain.money import NANOSECONDS
+
+    seconds = row.load_ns / NANOSECONDS
+    return (
+        f"worker {row.id} is ready: {row.model} on {row.device} ({row.device_name}), "
+        f"loaded in {seconds:.1f} s"
+    )
 
 
 def _introduction(services: Services, workers: int, *, dispatches: bool) -> str:

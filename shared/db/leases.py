@@ -150,6 +150,12 @@ def close_attempt(
     )
 
 
+def has_expired_leases(session: Session, now: datetime) -> bool:
+    """Tell, without writing, whether a worker has stopped renewing."""
+    expired = select(Job.id).where(Job.state == JobState.LEASED, Job.lease_expires_at < now)
+    return session.scalar(expired.limit(1)) is not None
+
+
 def expire_leases(session: Session, now: datetime, max_attempts: int) -> int:
     """Take jobs back from workers that stopped renewing; returns how many."""
     expired = session.scalars(
@@ -180,7 +186,7 @@ def release_worker(session: Session, worker_id: UUID, now: datetime, max_attempt
 def _lose(session: Session, jobs: Sequence[Job], now: datetime, max_attempts: int) -> None:
     """End the attempts at these leased jobs as lost, and retry or fail the jobs.
 
-    A worker draws its chunk in order, so the device time between its last finished image
+    A worker draws its chunk in order, so the device time between its last finished attempt
     and its last sign of life belongs to the first of the jobs that it left.
     """
     begun: set[UUID | None] = set()
@@ -203,9 +209,10 @@ def _lose(session: Session, jobs: Sequence[Job], now: datetime, max_attempts: in
 
 def _time_until_last_sign_of_life(session: Session, attempt: Attempt) -> int:
     worker = session.get_one(Worker, attempt.worker_id)
+    measured = (AttemptOutcome.DONE, AttemptOutcome.FAILED)
     last_finish = session.scalar(
         select(Attempt.finished_at)
-        .where(Attempt.chunk_id == attempt.chunk_id, Attempt.outcome == AttemptOutcome.DONE)
+        .where(Attempt.chunk_id == attempt.chunk_id, Attempt.outcome.in_(measured))
         .order_by(Attempt.finished_at.desc())
         .limit(1)
     )

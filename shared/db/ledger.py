@@ -35,6 +35,8 @@ def price_in_force(session: Session, device_kind: str, at: datetime) -> int:
 
 def charge_attempt(session: Session, attempt: Attempt, kind: LedgerKind, now: datetime) -> None:
     """Book an attempt's device time at the price in force, once."""
+    if attempt.cost_nanodollars is not None:
+        return
     device_ns = attempt.device_ns or 0
     rate = price_in_force(session, attempt.device_kind, now)
     attempt.nanodollars_per_hour = rate

@@ -43,7 +43,7 @@ class SpatialTransformer(nn.Module):
         tokens = tokens.permute(0, 2, 3, 1).reshape(batch, height * width, channels)
         for block in self.transformer_blocks:
             tokens = block(tokens, encoder_hidden_states=context)
-        tokens = tokens.reshape(batch, height, width, channels).permute(0, 3, 1, 2).contiguous()
+        tokens = tokens.reshape(batch, height, width, channels).permute(0, 3, 1, 2)
         residual: Tensor = self.proj_out(tokens)
         return residual + hidden
 
