@@ -83,15 +83,28 @@ def _first_record(held: Lease, worker: Worker, now: datetime) -> dict[str, objec
     }
 
 
-def renew_leases(session: Session, worker_id: UUID, now: datetime, lease: timedelta) -> None:
-    """Record that a worker lives and still holds its jobs."""
+def renew_leases(
+    session: Session,
+    worker_id: UUID,
+    now: datetime,
+    lease: timedelta,
+    chunk_id: UUID | None,
+) -> None:
+    """Record that a worker lives, and renew its leases on the chunk that it works on.
+
+    Other jobs that the books say it holds it has lost sight of, such as those whose end
+    it could not write down: their leases must run out.
+    """
     session.execute(
         update(Worker).where(Worker.id == worker_id).values(heartbeat_at=now),
         execution_options={"synchronize_session": False},
     )
+    if chunk_id is None:
+        return
     session.execute(
         update(Job)
-        .where(Job.worker_id == worker_id, Job.state == JobState.LEASED)
+        .where(Job.chunk_id == chunk_id, Job.worker_id == worker_id)
+        .where(Job.state == JobState.LEASED)
         .values(lease_expires_at=now + lease),
         execution_options={"synchronize_session": False},
     )
