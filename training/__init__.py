@@ -1,0 +1,1 @@
+"""Train the small text-to-image model that ships with tenstep."""

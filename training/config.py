@@ -1,0 +1,117 @@
+"""A training run, read from one TOML file."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Section(BaseModel):
+    """A part of a run's file; an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class DataConfig(Section):
+    """Which images and captions."""
+
+    concepts: str = "concepts.toml"
+    image_size: int = 64
+    #: Per mille of the (concept, style) pairs outside the core that are kept out of training.
+    held_out_per_mille: int = 30
+    #: How much more often than another a core concept is drawn.
+    core_weight: float = 3.0
+
+
+class TokenizerConfig(Section):
+    """The byte-pair encoding."""
+
+    vocabulary: int = 2048
+    max_tokens: int = 24
+
+
+class OptimiserConfig(Section):
+    """AdamW with a linear warm-up, a constant stretch and a linear decay."""
+
+    learning_rate: float
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.99)
+    warmup_steps: int = 200
+    clip_norm: float = 1.0
+    #: The last part of the run, in which the rate falls, and what is left of it at the end.
+    decay_share: float = 0.3
+    final_ratio: float = 0.02
+
+
+class AutoencoderConfig(Section):
+    """The KL autoencoder and its training."""
+
+    model: dict[str, Any]
+    optimiser: OptimiserConfig
+    steps: int
+    batch: int
+    kl_weight: float = 1e-3
+    gradient_weight: float = 1.0
+    #: Steps with the encoder frozen, once the latents are in use.
+    decoder_steps: int = 0
+    decoder_optimiser: OptimiserConfig | None = None
+    #: Noise added to unit-variance latents while the decoder alone is trained.
+    latent_noise: float = 0.1
+
+
+class DenoiserConfig(Section):
+    """The text encoder, the denoiser and their training."""
+
+    text_encoder: dict[str, Any]
+    denoiser: dict[str, Any]
+    optimiser: OptimiserConfig
+    steps: int
+    batch: int
+    caption_dropout: float = 0.1
+    ema_decay: float = 0.999
+    #: The last part of the run, and the share of its noise levels drawn at the solver's own steps.
+    solver_tail: float = 0.15
+    solver_share: float = 0.7
+
+
+class SampleConfig(Section):
+    """How the finished model draws."""
+
+    guidance_scale: float = 4.0
+    guidance_rescale: float = 0.7
+    squeeze: str = "10,6"
+    grid_steps: int = 16
+
+
+class RunConfig(Section):
+    """One run: everything that decides the weights."""
+
+    name: str
+    title: str
+    seed: int = 0
+    #: Threads of the autoencoder's training.
+    threads: int = 2
+    #: Processes of one thread each that train the denoiser together.
+    processes: int = 1
+    #: bfloat16 autocast; worth it only where the processor multiplies bfloat16 natively.
+    autocast: bool = False
+    checkpoint_seconds: float = 240.0
+    data: DataConfig = Field(default_factory=DataConfig)
+    tokenizer: TokenizerConfig = Field(default_factory=TokenizerConfig)
+    autoencoder: AutoencoderConfig
+    denoiser: DenoiserConfig
+    sample: SampleConfig = Field(default_factory=SampleConfig)
+
+    @property
+    def latent_size(self) -> int:
+        """Height and width of the latents: every level of the autoencoder but the last halves."""
+        levels = len(self.autoencoder.model["block_out_channels"])
+        return self.data.image_size >> (levels - 1)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Parse a TOML file."""
+        return cls.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))

@@ -1,0 +1,137 @@
+"""Write a trained model as a diffusers folder, in half precision, with a card and a record."""
+
+from __future__ import annotations
+
+import copy
+import json
+import platform
+import shutil
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from training.config import RunConfig
+from training.data import Dataset
+from training.sample import Model
+from worker.diffusion.schedule import build_scheduler
+
+_NOTICE = """\
+{title}
+The weights in this folder are licensed under the Apache License, Version 2.0.
+
+They were trained, from scratch, on pictures and names from these works:
+
+* Noto Emoji, copyright Google LLC, Apache License 2.0
+  (npm package emoji-datasource-google 16.0.0)
+* Twemoji, copyright Twitter, Inc. and other contributors, graphics licensed under CC-BY 4.0,
+  https://creativecommons.org/licenses/by/4.0/ (npm package emoji-datasource-twitter 16.0.0);
+  scaled, learned from, and drawn again by the model
+* Fluent Emoji, copyright Microsoft Corporation, MIT License
+  (npm package @lobehub/fluent-emoji-3d 1.1.0)
+* emojibase, copyright Miles Johnson, MIT License (npm package emojibase-data 17.0.0): names
+
+A picture in the flat twemoji style may come close to a Twemoji graphic: who shows it gives the
+attribution above.
+"""
+_PACKAGES = ("torch", "diffusers", "transformers", "tokenizers", "safetensors", "numpy", "pillow")
+_CURVE_POINTS = 40
+
+
+def export(run: RunConfig, data: Dataset, model: Model, work: Path, out: Path) -> None:
+    """Write the whole folder; `work` holds the tokenizer and the logs that the record sums up."""
+    out.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(work / "tokenizer", out / "tokenizer", dirs_exist_ok=True)
+    _half(model.networks.text_encoder).save_pretrained(out / "text_encoder")
+    _half(model.vae).save_pretrained(out / "vae")
+    build_scheduler().save_pretrained(out / "scheduler")
+    _save_denoiser(model.networks.denoiser, out / "flexible_unet")
+    _write_json(out / "model_index.json", _index())
+    _write_json(out / "tenstep.json", card(run))
+    _write_json(out / "training.json", record(run, data, work))
+    (out / "NOTICE").write_text(_NOTICE.format(title=run.title), "utf-8")
+    for weights in out.rglob("*.safetensors"):
+        weights.chmod(0o644)
+
+
+def _half(module: Any) -> Any:
+    return copy.deepcopy(module).half()
+
+
+def _save_denoiser(denoiser: Any, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_json(folder / "config.json", {"configurations": denoiser.config.model_dump(mode="json")})
+    weights = {name: weight.half().contiguous() for name, weight in denoiser.state_dict().items()}
+    save_file(weights, folder / "diffusion_pytorch_model.safetensors", metadata={"format": "pt"})
+
+
+def _write_json(path: Path, document: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
+def _index() -> dict[str, Any]:
+    return {
+        "_class_name": "StableDiffusionPipeline",
+        "_diffusers_version": version("diffusers"),
+        "flexible_unet": ["worker.models.unet", "UNetNAS"],
+        "scheduler": ["diffusers", "DPMSolverMultistepScheduler"],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "vae": ["diffusers", "AutoencoderKL"],
+    }
+
+
+def card(run: RunConfig) -> dict[str, Any]:
+    """Return the model's card."""
+    return {
+        "name": run.name,
+        "title": run.title,
+        "licence": "Apache-2.0",
+        "notice": "NOTICE",
+        "width": run.data.image_size,
+        "height": run.data.image_size,
+        "sampler": {
+            "steps": run.sample.grid_steps,
+            "squeeze": run.sample.squeeze,
+            "guidance_scale": run.sample.guidance_scale,
+            "guidance_rescale": run.sample.guidance_rescale,
+        },
+        "max_prompt_tokens": run.tokenizer.max_tokens,
+    }
+
+
+def record(run: RunConfig, data: Dataset, work: Path) -> dict[str, Any]:
+    """Return what was trained, on what, for how long, and how the losses fell."""
+    return {
+        "config": run.model_dump(mode="json"),
+        "data": {
+            "sha256": data.digest,
+            "pictures": len(data.rows),
+            "concepts": len({row.concept for row in data.rows}),
+            "held_out": [
+                f"{row.label} ({row.style})" for row in data.rows if row.split == "held-out"
+            ],
+        },
+        "stages": {path.stem: curve(path) for path in sorted(work.glob("*.jsonl"))},
+        "machine": {"processor": platform.machine(), "threads": torch.get_num_threads()},
+        "packages": {name: version(name) for name in _PACKAGES},
+    }
+
+
+def curve(path: Path) -> list[dict[str, float]]:
+    """Return evenly spaced lines of a stage's log, the last one among them."""
+    lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    stride = max(1, len(lines) // _CURVE_POINTS)
+    return lines[::-stride][::-1]
+
+
+def parameter_count(modules: Mapping[str, nn.Module]) -> dict[str, int]:
+    """Return the number of weights of each network."""
+    return {
+        name: sum(weight.numel() for weight in module.parameters())
+        for name, module in modules.items()
+    }

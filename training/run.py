@@ -1,0 +1,57 @@
+"""Make the model: data, tokenizer, autoencoder, denoiser, export.
+
+Started again, it goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+
+import torch
+
+from training import autoencoder, data, denoiser, parallel, tokenizer
+from training.captions import all_captions
+from training.config import RunConfig
+from training.export import export
+from training.sample import Model
+
+
+def make(run: RunConfig, work: Path, downloads: Path, out: Path) -> None:
+    """Do every step that is not done yet, and write the finished model to `out`."""
+    torch.set_num_threads(run.threads)
+    if not (work / "data" / "images.npz").exists():
+        data.fetch(downloads)
+        data.build(downloads, work / "data", run.data)
+    dataset = data.load(work / "data")
+    if not (work / "tokenizer" / "vocab.json").exists():
+        texts = [text for row in dataset.rows for text in all_captions(row.names, row.style)]
+        tokenizer.train(texts, run.tokenizer, work / "tokenizer")
+    words = tokenizer.load(work / "tokenizer")
+    vae = autoencoder.train(run, dataset, work)
+    autoencoder.train_decoder(run, dataset, vae, work)
+    parallel.launch(run.processes, denoiser.train, run, work)
+    networks = denoiser.load_averaged(run, work)
+    export(run, dataset, Model(words, networks, vae), work, out)
+
+
+def main() -> None:
+    """Train a model from its configuration."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("config", type=Path)
+    parser.add_argument(
+        "--work", type=Path, default=Path("runs"), help="folder of downloads, checkpoints and logs"
+    )
+    parser.add_argument(
+        "--out", type=Path, help="folder of the finished model; default: WORK/NAME/model"
+    )
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    run = RunConfig.read(arguments.config)
+    work = arguments.work / run.name
+    make(run, work, arguments.work / "downloads", arguments.out or work / "model")
+
+
+if __name__ == "__main__":
+    main()
