@@ -32,9 +32,13 @@ def render_chunk(runtime: Runtime, message: RenderChunk) -> None:
     if not leases:
         log.info("chunk_has_nothing_to_claim", chunk_id=str(message.chunk_id))
         return
-    with ThreadPoolExecutor(PUBLISHERS, thread_name_prefix="publish") as publishers:
-        published = _draw_each(runtime, leases, publishers)
-        wait(published)
+    runtime.in_hand.chunk_id = message.chunk_id
+    try:
+        with ThreadPoolExecutor(PUBLISHERS, thread_name_prefix="publish") as publishers:
+            published = _draw_each(runtime, leases, publishers)
+            wait(published)
+    finally:
+        runtime.in_hand.chunk_id = None
     for outcome in published:
         outcome.result()
 

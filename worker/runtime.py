@@ -35,6 +35,13 @@ from worker.pipeline import Pipeline
 log = structlog.get_logger()
 
 
+@dataclass(slots=True)
+class InHand:
+    """What the worker is at, for the heartbeat's thread to see."""
+
+    chunk_id: UUID | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Runtime:
     """Made once a process, after its device is pinned."""
@@ -46,6 +53,7 @@ class Runtime:
     pipeline: Pipeline
     drawn_by: BackendRecord
     load_ns: int
+    in_hand: InHand
 
     @property
     def lease(self) -> timedelta:
@@ -78,6 +86,7 @@ def start_runtime(settings: Settings, worker_id: UUID) -> Runtime:
         pipeline=pipeline,
         drawn_by=backend.describe(),
         load_ns=time.perf_counter_ns() - begin,
+        in_hand=InHand(),
     )
     _register(runtime, device, card)
     threading.Thread(target=_beat, args=(runtime,), name="heartbeat", daemon=True).start()
@@ -126,10 +135,11 @@ def _register(runtime: Runtime, device: Device, card: ModelCard) -> None:
 
 def _beat(runtime: Runtime) -> None:
     """Renew this worker's leases for as long as the process lives."""
+    worker_id, in_hand = runtime.worker_id, runtime.in_hand
     while True:
         time.sleep(runtime.settings.heartbeat_seconds)
         try:
             with runtime.database.write() as session:
-                renew_leases(session, runtime.worker_id, utc_now(), runtime.lease)
+                renew_leases(session, worker_id, utc_now(), runtime.lease, in_hand.chunk_id)
         except SQLAlchemyError as error:
-            log.warning("heartbeat_failed", worker_id=str(runtime.worker_id), error=str(error))
+            log.warning("heartbeat_failed", worker_id=str(worker_id), error=str(error))

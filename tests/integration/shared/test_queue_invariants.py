@@ -21,6 +21,7 @@ from hypothesis.stateful import (
     invariant,
     multiple,
     rule,
+    run_state_machine_as_test,
 )
 
 from shared.db.batches import cancel_batch, count_jobs, set_control
@@ -121,7 +122,7 @@ class QueueMachine(RuleBasedStateMachine):
             record_done(session, lease, IMAGE, times, {}, self.now)
 
     @rule(lease=leases, permanent=st.booleans())
-    def failed(self, lease: Lease, permanent: bool) -> None:
+    def failed(self, lease: Lease, *, permanent: bool) -> None:
         has_failed = permanent or lease.job.attempts >= MAX_ATTEMPTS
         with self.database.write() as session:
             record_failure(
@@ -176,15 +177,22 @@ class QueueMachine(RuleBasedStateMachine):
         assert {e.attempt_id: e.amount_nanodollars for e in ledger} == costs
 
 
-@pytest.mark.timeout(120)
-def test_the_laws_of_the_queue_hold_whatever_happens(_migrated_sqlite: Path) -> None:
-    machine = type("Machine", (QueueMachine,), {"migrated": _migrated_sqlite})
-    machine.TestCase.settings = settings(
-        max_examples=25,
-        stateful_step_count=25,
-        deadline=None,
-        derandomize=True,
-        database=None,
-        suppress_health_check=list(HealthCheck),
+@pytest.fixture
+def machine(_migrated_sqlite: Path) -> type[RuleBasedStateMachine]:
+    return type("Machine", (QueueMachine,), {"migrated": _migrated_sqlite})
+
+
+def test_the_laws_of_the_queue_hold_whatever_happens(
+    machine: type[RuleBasedStateMachine],
+) -> None:
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=40,
+            stateful_step_count=30,
+            deadline=None,
+            derandomize=True,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        ),
     )
-    machine.TestCase("runTest").debug()

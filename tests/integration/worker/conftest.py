@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from shared.db.engine import Database
+from shared.domain.identifiers import new_id
+from shared.settings import Settings
+from support.factories import add_price
+from support.tiny_model import write_tiny_model
+from worker.runtime import Runtime, start_runtime, stop_runtime
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_model(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def settings(tiny_model: Path, tmp_path: Path, sqlite_database: Database) -> Settings:
+    return Settings(
+        data_dir=tmp_path,
+        model=str(tiny_model),
+        cpu_threads=1,
+        heartbeat_seconds=0.1,
+        lease_seconds=30,
+    )
+
+
+@pytest.fixture
+def worker_id() -> UUID:
+    return new_id()
+
+
+@pytest.fixture
+def runtime(settings: Settings, worker_id: UUID, sqlite_database: Database) -> Iterator[Runtime]:
+    """A worker's process, but for the process."""
+    with sqlite_database.write() as session:
+        add_price(session)
+    runtime = start_runtime(settings, worker_id)
+    yield runtime
+    stop_runtime(runtime)
