@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shared.domain.jobs import JobState, LedgerKind
@@ -49,6 +50,12 @@ def say(sentence: str) -> None:
     """Write a result for people."""
     sys.stdout.write(f"{sentence}\n")
     sys.stdout.flush()
+
+
+def shown(path: Path) -> str:
+    """Write a path from here if it lies below, else whole."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def complain(sentence: str) -> None:

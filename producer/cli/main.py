@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -63,11 +64,19 @@ EPILOGS: dict[Callable[..., None], str] = {
 }
 """The commands in the order of ``--help``, with examples."""
 
+
+def _register(command: Callable[..., None], epilog: str | None) -> None:
+    paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
+    # Else Rich breaks lines where the source does.
+    text = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+    app.command(epilog=epilog, help=text)(command)
+
+
 for _command, _epilog in EPILOGS.items():
-    app.command(epilog=_epilog)(_command)
+    _register(_command, _epilog)
 for _found in entry_points(group=WORKER_COMMANDS):
     _loaded = _found.load()
-    app.command(epilog=getattr(sys.modules[_loaded.__module__], "EPILOG", None))(_loaded)
+    _register(_loaded, getattr(sys.modules[_loaded.__module__], "EPILOG", None))
 
 
 def main() -> NoReturn:

@@ -12,7 +12,14 @@ from uuid import UUID
 import typer
 
 from producer.cli import options
-from producer.cli.console import print_bill, print_json, print_rejects, progress_view, say
+from producer.cli.console import (
+    print_bill,
+    print_json,
+    print_rejects,
+    progress_view,
+    say,
+    shown,
+)
 from producer.cli.errors import BAD_INPUT, FAILED
 from shared.errors import InputError
 
@@ -244,8 +251,8 @@ def _print(
         say(f"failed: {group.count:,} x {group.code}, for example: {group.example_message}")
     for problem in pulled.problems:
         say(f"not fetched: image {problem.position}: {problem.reason}")
-    say(f"{pulled.images:,} of {status.summary.total:,} images in {pulled.folder}")
-    say(f"manifest: {pulled.manifest}")
+    say(f"{pulled.images:,} of {status.summary.total:,} images in {shown(pulled.folder)}")
+    say(f"manifest: {shown(pulled.manifest)}")
     if rendered.contact_sheet:
-        say(f"contact sheet: {rendered.contact_sheet}")
+        say(f"contact sheet: {shown(rendered.contact_sheet)}")
     print_bill(bill)
