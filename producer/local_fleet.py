@@ -12,20 +12,22 @@ from pathlib import Path
 from uuid import UUID
 
 import structlog
+from sqlalchemy import select
 
 from shared.clock import utc_now
 from shared.db.engine import Database
 from shared.db.leases import release_worker
-from shared.db.tables import Worker
+from shared.db.tables import Job, Worker
 from shared.domain.identifiers import new_id
-from shared.errors import TenstepError
+from shared.domain.jobs import JobState
+from shared.errors import ConfigurationError, TenstepError
 from shared.settings import Settings, child_environment
 
 log = structlog.get_logger()
 
 MAX_FAILED_STARTS = 3
 RESTART_DELAYS_SECONDS = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0)
-LOG_TAIL_LINES = 5
+ERROR = "error: "
 KILL_WAIT_SECONDS = 10
 
 
@@ -82,11 +84,8 @@ class LocalWorker:
             return
         log.warning("worker_died", worker_id=str(self._worker_id), status=status)
         self._bury()
-        if self._failed_starts >= MAX_FAILED_STARTS or status == TenstepError.exit_code + 1:
-            raise TenstepError(
-                f"the worker does not start: {self._last_words()}",
-                hint=f"Its log is {self._log_path}.",
-            )
+        if self._failed_starts:
+            self._give_up_if_hopeless(status)
         delay = RESTART_DELAYS_SECONDS[min(self._crashes, len(RESTART_DELAYS_SECONDS) - 1)]
         self._crashes += 1
         self._start_after = time.monotonic() + delay
@@ -96,6 +95,15 @@ class LocalWorker:
         if self._process is not None and not self._is_stopping:
             self._process.terminate()
             self._is_stopping = True
+
+    def end_if_idle(self) -> None:
+        """End it at once if no job is in its hands; Celery alone would take seconds."""
+        with self._database.read() as session:
+            held = session.scalar(
+                select(Job.id).where(Job.worker_id == self._worker_id, Job.state == JobState.LEASED)
+            )
+        if held is None:
+            self._bury()
 
     def wait_or_kill(self, grace_seconds: float) -> None:
         """Wait for its end; insist after ``grace_seconds``."""
@@ -120,9 +128,18 @@ class LocalWorker:
             self._failed_starts = 0 if was_ready else self._failed_starts + 1
             release_worker(session, self._worker_id, utc_now(), self._settings.max_attempts)
 
-    def _last_words(self) -> str:
+    def _give_up_if_hopeless(self, status: int) -> None:
+        """Raise what the worker itself calls an error; other deaths may be chance."""
         lines = self._log_path.read_text("utf-8", errors="replace").splitlines()
-        return " ".join(lines[-LOG_TAIL_LINES:])[-500:] or "it left no log"
+        errors = [line.removeprefix(ERROR) for line in lines if line.startswith(ERROR)]
+        if errors:
+            raise ConfigurationError(f"the worker does not start: {errors[-1]}")
+        if self._failed_starts >= MAX_FAILED_STARTS:
+            raise TenstepError(
+                f"the worker does not start: it ended with status {status}, "
+                f"{self._failed_starts} times",
+                hint=f"Its log is {self._log_path}.",
+            )
 
 
 class LocalFleet:
@@ -159,7 +176,7 @@ class LocalFleet:
         for worker in self._workers:
             worker.wait_or_kill(max(0.0, deadline - time.monotonic()))
 
-    def kill(self) -> None:
-        """End all at once; what they held is pending again."""
+    def end_idle(self) -> None:
+        """End those that have nothing in hand: there is nothing to wait for."""
         for worker in self._workers:
-            worker.wait_or_kill(0)
+            worker.end_if_idle()

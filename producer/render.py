@@ -101,9 +101,10 @@ class Render:
         return replace(status, why_idle=None if status.ended else STARTING)
 
     def finish(self) -> Rendered:
-        """Write the manifest and the contact sheet, while the workers stop."""
+        """Write the manifest and the contact sheet; idle workers of our own are ended."""
+        self._dispatcher.stop()
         if self._fleet is not None:
-            self._fleet.ask_to_stop()
+            self._fleet.end_idle()
         pulled = self._puller.finish()
         return Rendered(pulled, write_contact_sheet(pulled))
 

@@ -6,6 +6,7 @@ Celery's parent process stays free of torch; the one child that it spawns holds 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import Any
 
@@ -31,7 +32,14 @@ def _start(**_: Any) -> None:
     global _runtime  # noqa: PLW0603 - one a process; Celery's hooks have no other place for it
     configure_logs(sys.stderr)
     watch_parent(os.getppid(), lambda: os._exit(1))
-    _runtime = start_runtime(load_settings(), assigned_worker_id())
+    try:
+        _runtime = start_runtime(load_settings(), assigned_worker_id())
+    except Exception as error:
+        log.exception("worker_does_not_start")
+        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.flush()
+        os.kill(os.getppid(), signal.SIGKILL)
+        os._exit(1)
     log.info("worker_ready", worker_id=str(_runtime.worker_id), load_ms=_runtime.load_ns // 10**6)
 
 

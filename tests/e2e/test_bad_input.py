@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from support.commands import processes_of, tenstep, tenstep_json
+from support.tiny_model import write_tiny_model
+from worker.models.folder import WEIGHTS
 
 pytestmark = [
     pytest.mark.timeout(300),
@@ -96,3 +98,16 @@ def test_the_good_lines_of_a_partly_bad_file_are_drawn_and_the_bad_are_listed(
     manifest = (tmp_path / "out" / "manifest.jsonl").read_text("utf-8").splitlines()
     assert [json.loads(line)["prompt"] for line in manifest] == ["a red apple", "a rocket"]
     assert len(list((tmp_path / "out").glob("[0-9]*.png"))) == 2
+
+
+def test_a_model_whose_weights_are_cut_short(environment: dict[str, str], tmp_path: Path) -> None:
+    model = write_tiny_model(tmp_path / "model")
+    weights = model / "flexible_unet" / WEIGHTS
+    weights.write_bytes(weights.read_bytes()[:1000])
+
+    done = tenstep(environment, "render", "a dog", "--model", str(model), cwd=tmp_path)
+
+    assert done.returncode == 2, done.stdout + done.stderr
+    [line] = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert str(weights) in line
+    assert not processes_of(Path(environment["TENSTEP_DATA_DIR"]))
