@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,9 +17,7 @@ from producer.names import default_folder
 from producer.pull import Pulled, Puller
 from producer.services import Services
 from producer.status import BatchStatus, read_status
-from shared.clock import utc_now
 from shared.db.batches import count_jobs, find_batch, is_finished, set_control
-from shared.db.fleet import live_workers
 from shared.db.tables import Batch
 from shared.domain.jobs import BatchControl
 from shared.errors import InputError
@@ -61,13 +58,10 @@ class Render:
         )
 
     def __enter__(self) -> Self:
-        """Start a local fleet unless a worker is alive, and the dispatcher."""
-        if not _someone_works(self._services, self._batch_id):
-            self._fleet = LocalFleet(
-                self._services.settings, self._services.database, self._workers
-            )
-            self._fleet.start()
+        """Start the dispatcher, and a local fleet unless a worker is alive."""
         self._dispatcher.start()
+        if not self._status().workers_alive:
+            self._start_fleet()
         return self
 
     def __exit__(
@@ -88,6 +82,8 @@ class Render:
     def poll(self) -> BatchStatus:
         """Revive workers that died, fetch new images, and tell how it stands.
 
+        Where it relied on a worker of somebody else's and that has gone, starts its own.
+
         Raises:
             TenstepError: the worker does not start, or an image cannot be fetched.
         """
@@ -95,8 +91,12 @@ class Render:
         if self._fleet is not None:
             self._fleet.supervise()
         self._puller.pull_new()
-        status = read_status(self._services.database, self._services.settings, str(self._batch_id))
-        if self._fleet is None or status.summary.control is not BatchControl.ACTIVE:
+        status = self._status()
+        if self._fleet is None:
+            if not status.workers_alive and not status.is_finished:
+                self._start_fleet()
+            return status
+        if status.summary.control is not BatchControl.ACTIVE:
             return status
         return replace(status, why_idle=None if status.ended else STARTING)
 
@@ -108,19 +108,18 @@ class Render:
         pulled = self._puller.finish()
         return Rendered(pulled, write_contact_sheet(pulled))
 
+    def _status(self) -> BatchStatus:
+        return read_status(self._services.database, self._services.settings, self._batch_id)
+
+    def _start_fleet(self) -> None:
+        self._fleet = LocalFleet(self._services.settings, self._services.database, self._workers)
+        self._fleet.start()
+
     def _pause(self) -> None:
         with self._services.database.write() as session:
             batch = session.get_one(Batch, self._batch_id)
             if batch.control == BatchControl.ACTIVE:
                 set_control(session, batch, BatchControl.PAUSED)
-
-
-def _someone_works(services: Services, batch_id: UUID) -> bool:
-    silence = timedelta(seconds=services.settings.lease_seconds)
-    with services.database.read() as session:
-        model = session.scalar(select(Batch.model).where(Batch.id == batch_id))
-        alive = live_workers(session, utc_now(), silence)
-        return any(worker.model == model and not worker.draining for worker in alive)
 
 
 def resume_batch(services: Services, reference: str | None) -> tuple[Batch, Path]:

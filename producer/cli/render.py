@@ -24,11 +24,12 @@ from producer.cli.errors import BAD_INPUT, FAILED
 from shared.errors import InputError
 
 if TYPE_CHECKING:
+    from producer.cli.console import Update
     from producer.costs import Bill
     from producer.prompt_files import PromptSource
     from producer.prompt_format import PromptFormat
     from producer.rejects import Rejects
-    from producer.render import Rendered
+    from producer.render import Render, Rendered
     from producer.services import Services
     from producer.status import BatchStatus
     from producer.submit import Order, Submission
@@ -38,6 +39,8 @@ EPILOG = (
     'tenstep render "a red apple" --n 4; tenstep render --resume'
 )
 POLL_SECONDS = 0.1
+LOOKING_SHARE = 4.0
+"""How much longer to wait than a look took, so that looking stays a fifth of the time."""
 
 Out = Annotated[
     Path | None,
@@ -199,12 +202,7 @@ def _draw(
             Render(services, batch_id, folder, workers) as work,
             progress_view(quiet=as_json) as show,
         ):
-            status = work.poll()
-            show(status)
-            while not status.is_finished:
-                time.sleep(POLL_SECONDS)
-                status = work.poll()
-                show(status)
+            status = _follow(work, show)
             rendered = work.finish()
     except KeyboardInterrupt:
         raise KeyboardInterrupt(_how_to_go_on(services, batch_id)) from None
@@ -215,6 +213,17 @@ def _draw(
         raise typer.Exit(BAD_INPUT)
     if status.failed or rendered.pulled.problems:
         raise typer.Exit(FAILED)
+
+
+def _follow(work: Render, show: Update) -> BatchStatus:
+    """Look until the batch is finished; the larger it is, the longer a look takes."""
+    while True:
+        begin = time.monotonic()
+        status = work.poll()
+        show(status)
+        if status.is_finished:
+            return status
+        time.sleep(max(POLL_SECONDS, LOOKING_SHARE * (time.monotonic() - begin)))
 
 
 def _how_to_go_on(services: Services, batch_id: UUID) -> str:
