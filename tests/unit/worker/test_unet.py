@@ -1,0 +1,152 @@
+"""The blocks of U-Net-NAS, at widths small enough to run in milliseconds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import nn
+
+from worker.models.blocks import SpatialTransformer
+from worker.models.unet import UNetNAS, UNetNASConfig
+
+CONFIG: dict[str, Any] = {
+    "sample_size": 8,
+    "cross_attention_dim": 16,
+    "add_upsample_mid_block": True,
+    "mix_block_in_forward": True,
+    "down_blocks_in_channels": [32, 32],
+    "down_blocks_out_channels": [32, 64],
+    "down_blocks_num_resnets": [1, 2],
+    "down_blocks_num_attentions": [2, 1],
+    "add_downsample": [True, True],
+    "prev_output_channels": [64, 64],
+    "up_blocks_num_resnets": [3, 2],
+    "up_blocks_num_attentions": [1, 0],
+    "add_upsample": [True, False],
+    "temb_dim": 64,
+    "resnet_eps": 1e-5,
+    "resnet_act_fn": "silu",
+    "num_attention_heads": 2,
+    "mid_num_resnets": 1,
+    "mid_num_attentions": 1,
+}
+
+
+def make(**changes: Any) -> UNetNAS:
+    torch.manual_seed(0)
+    return UNetNAS({"configurations": CONFIG | changes}).eval()
+
+
+def run(network: UNetNAS) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1)
+    with torch.inference_mode():
+        return network(
+            torch.randn(2, 4, 16, 16, generator=generator),
+            torch.tensor([3, 900]),
+            torch.randn(2, 5, 16, generator=generator),
+        )
+
+
+def kinds(modules: nn.Module) -> list[str]:
+    return ["t" if isinstance(m, SpatialTransformer) else "r" for m in modules.children()]
+
+
+def test_it_keeps_the_shape_of_the_latents() -> None:
+    assert run(make()).shape == (2, 4, 16, 16)
+
+
+def test_resnets_and_transformers_alternate_while_there_are_any() -> None:
+    network = make()
+    assert kinds(network.down_blocks[0].modules_list) == ["r", "t", "t"]
+    assert kinds(network.down_blocks[1].modules_list) == ["r", "t", "r"]
+    assert kinds(network.up_blocks[0].modules_list) == ["r", "t", "r", "r"]
+    assert kinds(network.mid_block.modules_list) == ["r", "t", "r"]
+
+
+def test_unmixed_all_resnets_go_first() -> None:
+    network = make(mix_block_in_forward=False)
+    assert kinds(network.down_blocks[1].modules_list) == ["r", "r", "t"]
+    assert kinds(network.up_blocks[0].modules_list) == ["r", "r", "r", "t"]
+
+
+def test_parameters_are_named_as_published() -> None:
+    names = set(make().state_dict())
+    assert {
+        "conv_in.weight",
+        "time_embedding.linear_1.weight",
+        "down_blocks.0.modules_list.0.conv1.weight",
+        "down_blocks.0.modules_list.1.transformer_blocks.0.attn2.to_k.weight",
+        "down_blocks.0.downsamplers.0.conv.weight",
+        "mid_block.modules_list.0.norm1.weight",
+        "mid_block.upsamplers.0.conv.weight",
+        "up_blocks.0.modules_list.0.conv_shortcut.weight",
+        "up_blocks.0.upsamplers.0.conv.weight",
+        "conv_norm_out.weight",
+        "conv_out.bias",
+    } <= names
+
+
+def test_the_first_mid_resnet_runs_twice() -> None:
+    network = make()
+    runs: list[None] = []
+    network.mid_block.modules_list[0].register_forward_hook(lambda *_: runs.append(None))
+    run(network)
+    assert len(runs) == 2
+
+
+def test_skips_pair_with_up_resnets_last_in_first_out() -> None:
+    """Each up resnet takes what it got plus the width of the skip that it pairs with."""
+    network = make()
+    widths = [
+        module.in_channels
+        for block in network.up_blocks
+        for module in block.modules_list
+        if not isinstance(module, SpatialTransformer)
+    ]
+    assert widths == [64 + 64, 64 + 64, 64 + 32, 64 + 32, 32 + 32]
+
+
+def test_every_weight_takes_part() -> None:
+    network = make().requires_grad_(True)
+    network(torch.randn(1, 4, 16, 16), torch.tensor([5]), torch.randn(1, 5, 16)).sum().backward()
+    idle = [
+        name
+        for name, parameter in network.named_parameters()
+        if parameter.grad is None or not parameter.grad.any()
+    ]
+    assert not idle
+
+
+def test_time_and_text_matter() -> None:
+    network = make()
+    sample, text = torch.randn(1, 4, 16, 16), torch.randn(1, 5, 16)
+    with torch.inference_mode():
+        base = network(sample, torch.tensor([5]), text)
+        assert not torch.allclose(base, network(sample, torch.tensor([500]), text))
+        assert not torch.allclose(base, network(sample, torch.tensor([5]), text + 1))
+
+
+def test_weights_round_trip_by_name() -> None:
+    first, second = make(), make()
+    for parameter in second.parameters():
+        nn.init.zeros_(parameter)
+    second.load_state_dict(first.state_dict(), strict=True)
+    assert torch.equal(run(first), run(second))
+
+
+def test_skips_that_do_not_add_up_are_refused() -> None:
+    with pytest.raises(ValidationError, match="down blocks emit 5 skips, up blocks take 4"):
+        UNetNASConfig.from_json(CONFIG | {"up_blocks_num_resnets": [2, 2]})
+
+
+def test_lists_of_unequal_length_are_refused() -> None:
+    with pytest.raises(ValidationError, match="add_upsample has 1 entries for 2 blocks"):
+        UNetNASConfig.from_json(CONFIG | {"add_upsample": [True]})
+
+
+def test_an_unknown_setting_is_refused() -> None:
+    with pytest.raises(ValidationError, match="surprise"):
+        UNetNASConfig.from_json(CONFIG | {"surprise": 1})
