@@ -312,6 +312,16 @@ def test_a_heartbeat_renews_the_workers_own_leases_alone(scene: Scene) -> None:
     assert scene.expire() == 3
 
 
+def test_a_heartbeat_renews_the_chunk_that_its_worker_works_on_alone(scene: Scene) -> None:
+    scene.claim()
+    with scene.database.write() as session:
+        elsewhere = dispatch(session, add_batch(session, jobs=1).id)
+        renew_leases(session, scene.worker_id, START + 20 * SECOND, LEASE, elsewhere)
+        assert session.get_one(Worker, scene.worker_id).heartbeat_at == START + 20 * SECOND
+
+    assert scene.expire() == 3
+
+
 def test_only_the_job_that_was_being_drawn_loses_an_attempt(scene: Scene) -> None:
     scene.claim()
 
