@@ -125,13 +125,14 @@ def s3_server() -> Iterator[S3Server]:
 
 
 @pytest.fixture
-def s3(s3_server: S3Server) -> S3Bucket:
+def s3(s3_server: S3Server) -> Iterator[S3Bucket]:
     """An empty bucket."""
     name = f"bucket-{secrets.token_hex(6)}"
     client = s3_server.client()
     client.create_bucket(Bucket=name)
+    yield S3Bucket(s3_server, name)
+    client.delete_bucket(Bucket=name)
     client.close()
-    return S3Bucket(s3_server, name)
 
 
 @pytest.fixture(params=["folder", "s3"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Protocol
 
-from shared.errors import ServiceUnavailableError
+from shared.errors import InputError, ServiceUnavailableError
 
 
 class ObjectNotFoundError(ServiceUnavailableError):
@@ -48,6 +48,17 @@ class ObjectStore(Protocol):
     def delete(self, key: str) -> None:
         """Remove an object; one that is not there is no error."""
         ...
+
+
+def checked_key(key: str) -> str:
+    """Return a key that stays below the store's root on every store.
+
+    Raises:
+        InputError: it is empty or absolute, has empty or dotted parts, or cannot be printed.
+    """
+    if not key.isprintable() or "\\" in key or {"", ".", ".."} & set(key.split("/")):
+        raise InputError(f"not an object key: {key!r}")
+    return key
 
 
 def image_key(sha256: str) -> str:

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from shared.errors import InputError, ServiceUnavailableError
-from shared.storage.base import ObjectNotFoundError
+from shared.errors import ServiceUnavailableError
+from shared.storage.base import ObjectNotFoundError, checked_key
 
 
 class FolderStore:
@@ -55,10 +55,7 @@ class FolderStore:
             self._path(key).unlink(missing_ok=True)
 
     def _path(self, key: str) -> Path:
-        path = self._folder / key
-        if not key or ".." in Path(key).parts or Path(key).is_absolute():
-            raise InputError(f"not an object key: {key!r}")
-        return path
+        return self._folder / checked_key(key)
 
     @contextmanager
     def _translated(self, verb: str, key: str) -> Iterator[None]:

@@ -12,7 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from shared.errors import ServiceUnavailableError
 from shared.settings import Settings
-from shared.storage.base import ObjectNotFoundError
+from shared.storage.base import ObjectNotFoundError, checked_key
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -44,19 +44,22 @@ class S3Store:
         """Write an object."""
         with self._translated("write", key):
             self._client.put_object(
-                Bucket=self._bucket, Key=self._prefix + key, Body=data, ContentType=content_type
+                Bucket=self._bucket, Key=self._key(key), Body=data, ContentType=content_type
             )
 
     def get(self, key: str) -> bytes:
         """Read an object."""
         with self._translated("read", key):
-            answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)
+            answer = self._client.get_object(Bucket=self._bucket, Key=self._key(key))
             return answer["Body"].read()
 
     def delete(self, key: str) -> None:
         """Remove an object."""
         with self._translated("delete", key):
-            self._client.delete_object(Bucket=self._bucket, Key=self._prefix + key)
+            self._client.delete_object(Bucket=self._bucket, Key=self._key(key))
+
+    def _key(self, key: str) -> str:
+        return self._prefix + checked_key(key)
 
     @contextmanager
     def _translated(self, verb: str, key: str) -> Iterator[None]:

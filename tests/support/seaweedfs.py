@@ -91,6 +91,8 @@ def run_seaweedfs() -> Iterator[S3Server]:
         (root / "data").mkdir()
         identities = root / "identities.json"
         identities.write_text(_identities(admin=admin, reader=reader))
+        # Every bucket begins with volumes of its own: one of them is enough.
+        (root / "master.toml").write_text("[master.volume_growth]\ncopy_1 = 1\n")
         ports = {name: free_port(GRPC_OFFSET) for name in ("s3", "master", "volume", "filer")}
         server = Server(
             [
@@ -98,7 +100,7 @@ def run_seaweedfs() -> Iterator[S3Server]:
                 *("server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={root / 'data'}"),
                 *("-s3", f"-s3.config={identities}", "-s3.port.iceberg=0", "-s3.port.lance=0"),
                 *(f"-{name}.port={port}" for name, port in ports.items()),
-                *("-master.telemetry=false", "-master.volumeSizeLimitMB=64", "-volume.max=20"),
+                *("-master.telemetry=false", "-master.volumeSizeLimitMB=64", "-volume.max=1000"),
                 *("-volume.preStopSeconds=0", "-s3.iam=false", "-metricsPort=0"),
             ],
             root / "weed.log",
@@ -110,7 +112,7 @@ def run_seaweedfs() -> Iterator[S3Server]:
             server.wait_until(lambda: _takes_objects(s3))
             yield s3
         finally:
-            server.stop()  # it tends to ignore SIGTERM
+            server.stop(grace_seconds=1)  # it tends to ignore SIGTERM, and its data may go
 
 
 def _new_identity() -> Identity:

@@ -1,0 +1,235 @@
+"""What every object store promises."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.errors import InputError, ServiceUnavailableError, TenstepError
+from shared.settings import Settings
+from shared.storage.base import ObjectNotFoundError, ObjectStore, image_key, sha256_of
+from shared.storage.folder import FolderStore
+from shared.storage.open import open_store
+from support.seaweedfs import S3Bucket
+from support.servers import free_port
+
+PNG = "image/png"
+
+
+def s3_settings(bucket: S3Bucket, **changes: object) -> Settings:
+    values: dict[str, Any] = {
+        name.removeprefix("TENSTEP_").lower(): value for name, value in bucket.settings.items()
+    }
+    return Settings(**(values | changes))
+
+
+def test_what_was_put_is_what_one_gets(store: ObjectStore) -> None:
+    data = bytes(range(256)) * 100
+
+    store.put("images/ab/one.png", data, PNG)
+
+    assert store.get("images/ab/one.png") == data
+
+
+def test_an_empty_object_is_an_object(store: ObjectStore) -> None:
+    store.put("nothing", b"", PNG)
+
+    assert store.get("nothing") == b""
+
+
+def test_a_second_put_replaces_the_first(store: ObjectStore) -> None:
+    store.put("one", b"first, and longer", PNG)
+    store.put("one", b"second", PNG)
+
+    assert store.get("one") == b"second"
+
+
+def test_an_object_that_is_not_there_is_not_found(store: ObjectStore) -> None:
+    with pytest.raises(ObjectNotFoundError, match="no object images/none"):
+        store.get("images/none.png")
+
+
+def test_a_deleted_object_is_gone(store: ObjectStore) -> None:
+    store.put("one", b"data", PNG)
+    store.delete("one")
+
+    with pytest.raises(ObjectNotFoundError):
+        store.get("one")
+
+
+def test_deleting_what_is_not_there_is_no_error(store: ObjectStore) -> None:
+    store.delete("images/none.png")
+
+
+def test_a_check_leaves_nothing_behind(store: ObjectStore) -> None:
+    store.check()
+
+    with pytest.raises(ObjectNotFoundError):
+        store.get(".tenstep-check")
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        "/etc/passwd",
+        "..",
+        "../outside",
+        "images/../../outside",
+        "images//twice",
+        "images/",
+        "./here",
+        "a\\b",
+        "line\nbreak",
+        "nul\0",
+    ],
+)
+def test_a_key_that_could_leave_the_store_is_refused(store: ObjectStore, key: str) -> None:
+    with pytest.raises(InputError, match="not an object key"):
+        store.put(key, b"data", PNG)
+    with pytest.raises(InputError):
+        store.get(key)
+    with pytest.raises(InputError):
+        store.delete(key)
+
+
+def test_keys_may_hold_spaces_and_letters_of_any_script(store: ObjectStore) -> None:
+    store.put("a folder/größe 图.png", b"data", PNG)
+
+    assert store.get("a folder/größe 图.png") == b"data"
+
+
+def test_a_reader_never_sees_half_an_object(store: ObjectStore) -> None:
+    whole = {letter * 300_000 for letter in (b"a", b"b")}
+    store.put("one", b"a" * 300_000, PNG)
+    seen: set[bytes] = set()
+    done = threading.Event()
+
+    def read() -> None:
+        while not done.is_set():
+            seen.add(store.get("one"))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        for _ in range(10):
+            for data in whole:
+                store.put("one", data, PNG)
+    finally:
+        done.set()
+        reader.join()
+
+    assert seen
+    assert seen <= whole
+
+
+def test_its_name_shows_no_secret(s3: S3Bucket) -> None:
+    store = open_store(s3_settings(s3))
+
+    assert store.display_url == f"s3://{s3.name}/some/prefix/"
+
+
+def test_an_image_is_named_by_its_content() -> None:
+    digest = sha256_of(b"an image")
+
+    assert image_key(digest) == f"images/{digest[:2]}/{digest}.png"
+    assert len(digest) == 64
+
+
+# Folders
+
+
+def test_a_folder_keeps_its_objects_in_files_and_no_partial_ones(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    store.put("images/ab/one.png", b"data", PNG)
+
+    files = [path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()]
+    assert files == [Path("images/ab/one.png")]
+
+
+def test_a_put_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    store.put("one/below", b"data", PNG)
+
+    with pytest.raises(ServiceUnavailableError, match="cannot write one"):
+        store.put("one", b"where a folder is", PNG)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["one"]
+
+
+def test_a_folder_that_cannot_be_written_to_does_not_check(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    store = open_store(Settings(storage_url=(tmp_path / "file" / "objects").as_uri()))
+
+    with pytest.raises(ServiceUnavailableError, match="cannot write"):
+        store.check()
+
+
+def test_a_folder_url_may_hold_escaped_characters(tmp_path: Path) -> None:
+    folder = tmp_path / "a folder, 100%"
+    open_store(Settings(storage_url=folder.as_uri())).put("one", b"data", PNG)
+
+    assert (folder / "one").read_bytes() == b"data"
+
+
+# S3
+
+
+def test_objects_lie_below_the_prefix_with_their_type(s3: S3Bucket) -> None:
+    open_store(s3_settings(s3)).put("images/one.png", b"data", PNG)
+
+    client = s3.server.client()
+    head = client.head_object(Bucket=s3.name, Key="some/prefix/images/one.png")
+    client.close()
+    assert head["ContentType"] == PNG
+
+
+def test_an_endpoint_that_does_not_answer_is_unavailable(s3: S3Bucket) -> None:
+    nobody = f"http://127.0.0.1:{free_port()}"
+    store = open_store(s3_settings(s3, s3_endpoint_url=nobody))
+
+    with pytest.raises(ServiceUnavailableError, match="does not answer"):
+        store.check()
+
+
+@pytest.mark.parametrize("setting", ["s3_access_key_id", "s3_secret_access_key"])
+def test_wrong_credentials_are_refused_and_not_shown(s3: S3Bucket, setting: str) -> None:
+    store = open_store(s3_settings(s3, **{setting: "WRONGWRONGWRONGWRONG"}))
+
+    with pytest.raises(TenstepError, match="cannot write") as caught:
+        store.check()
+
+    assert "credentials" in (caught.value.hint or "")
+    assert "WRONG" not in str(caught.value)
+
+
+def test_credentials_that_may_only_read_cannot_write(s3: S3Bucket) -> None:
+    open_store(s3_settings(s3)).put("one", b"data", PNG)
+    reader = s3.server.reader
+    store = open_store(
+        s3_settings(
+            s3,
+            s3_access_key_id=reader.access_key_id,
+            s3_secret_access_key=reader.secret_access_key,
+        )
+    )
+
+    assert store.get("one") == b"data"
+    with pytest.raises(ServiceUnavailableError, match="AccessDenied"):
+        store.put("one", b"other", PNG)
+
+
+def test_a_bucket_that_is_not_there_is_no_missing_object(s3: S3Bucket) -> None:
+    store = open_store(s3_settings(s3, storage_url="s3://no-such-bucket/prefix"))
+
+    with pytest.raises(ServiceUnavailableError, match="NoSuchBucket") as caught:
+        store.get("one")
+    assert not isinstance(caught.value, ObjectNotFoundError)
+
+
+def test_a_url_without_a_bucket_is_refused() -> None:
+    with pytest.raises(TenstepError, match="names no bucket"):
+        open_store(Settings(storage_url="s3:///prefix"))
