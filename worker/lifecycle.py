@@ -1,6 +1,7 @@
 """The life of a worker process under Celery: start, task, end.
 
-Celery's parent process stays free of torch; the one child that it spawns holds the model.
+Celery imports this module in its parent process too, which must stay free of torch: what
+needs torch is imported by the one child that holds the model.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from celery import shared_task
@@ -19,8 +20,9 @@ from shared.messaging.contracts import RenderChunk, TaskName
 from shared.process import watch_parent
 from shared.settings import assigned_worker_id, load_settings
 from shared.telemetry.logs import configure_logs
-from worker.chunk import render_chunk
-from worker.runtime import Runtime, start_runtime, stop_runtime
+
+if TYPE_CHECKING:
+    from worker.runtime import Runtime
 
 log = structlog.get_logger()
 
@@ -30,6 +32,8 @@ _runtime: Runtime | None = None
 @worker_process_init.connect
 def _start(**_: Any) -> None:
     global _runtime  # noqa: PLW0603 - one a process; Celery's hooks have no other place for it
+    from worker.runtime import start_runtime
+
     configure_logs(sys.stderr)
     watch_parent(os.getppid(), lambda: os._exit(1))
     try:
@@ -45,6 +49,8 @@ def _start(**_: Any) -> None:
 
 @worker_process_shutdown.connect
 def _stop(**_: Any) -> None:
+    from worker.runtime import stop_runtime
+
     if _runtime is not None:
         stop_runtime(_runtime)
 
@@ -52,6 +58,8 @@ def _stop(**_: Any) -> None:
 @shared_task(name=TaskName.RENDER_CHUNK, ignore_result=True)
 def render(message: dict[str, Any]) -> None:
     """Decode a pointer and draw what it points to; what cannot be decoded is set aside."""
+    from worker.chunk import render_chunk
+
     try:
         pointer = RenderChunk.model_validate(message)
     except ValidationError as error:
