@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import timedelta
@@ -78,10 +79,13 @@ def _draw_each(
 
 def _draw(runtime: Runtime, held: Lease, publishers: ThreadPoolExecutor) -> Future[None]:
     settings = ImageSettings.model_validate(held.job, from_attributes=True)
+    begin = time.perf_counter_ns()
     try:
         [drawing] = runtime.pipeline.draw([settings])
     except Exception as error:  # noqa: BLE001 - a driver may raise anything: it ends this attempt
-        return publishers.submit(_fail, runtime, held, error, PhaseTimes())
+        # Nobody knows in which phase it was; the device was held all the same.
+        wasted = PhaseTimes(denoise_ns=time.perf_counter_ns() - begin)
+        return publishers.submit(_fail, runtime, held, error, wasted)
 
     def publish_or_fail() -> None:
         try:

@@ -90,7 +90,10 @@ def test_a_job_that_cannot_be_drawn_fails_at_once_and_its_neighbours_are_drawn(
 
     with sqlite_database.read() as session:
         jobs = jobs_of(session, message.batch_id)
+        entries = ledger_of(session, message.batch_id)
     assert [job.state for job in jobs] == ["done", "failed", "done"]
+    [wasted] = [entry for entry in entries if entry.kind == LedgerKind.FAILED_ATTEMPT]
+    assert wasted.device_ns > 0
     assert jobs[1].error_code == "bad_settings"
     assert "900" in (jobs[1].error_message or "")
 
