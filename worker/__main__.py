@@ -10,6 +10,7 @@ from typing import Any
 
 from shared.errors import TenstepError
 from worker.devices import Device, pin_environment
+from worker.extra import require_worker_extra
 
 
 def main() -> int:
@@ -20,6 +21,7 @@ def main() -> int:
     try:
         settings = load_settings()
         device = Device.parse(settings.device)
+        require_worker_extra()
     except TenstepError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code

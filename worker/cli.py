@@ -24,7 +24,9 @@ def schedule(
     from shared.domain.sampling import Squeeze
     from shared.errors import InputError
     from shared.models.catalog import load_card
+    from worker.extra import require_worker_extra
 
+    require_worker_extra()
     folder = load_card(model).folder
     try:
         cut = None if squeeze == "none" else Squeeze.parse(squeeze)
