@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from shared.db.engine import Database
 from shared.db.migrate import migrate
@@ -22,6 +24,16 @@ from shared.storage.open import open_store
 from support.postgres import Postgres, run_postgres
 from support.seaweedfs import S3Bucket, S3Server, run_seaweedfs
 from support.valkey import RedisServer, run_valkey
+
+# A slow machine is no failure, and the same code gives the same verdict.
+hypothesis_settings.register_profile(
+    "tenstep",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+hypothesis_settings.load_profile("tenstep")
 
 FOREIGN_SETTINGS = ("TENSTEP_", "AWS_")
 

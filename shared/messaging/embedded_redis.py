@@ -60,6 +60,7 @@ class EmbeddedRedis:
         with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not self._answers():
+                self.stop()  # ours, if it has died or hangs
                 self._start()
 
     def stop(self) -> None:

@@ -1,0 +1,117 @@
+"""Settings from the environment."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from pydantic import ValidationError
+
+from shared.errors import ConfigurationError
+from shared.settings import Settings, assigned_worker_id, child_environment, load_settings
+
+SECRET = "correct-horse-battery"
+SECRETS = {
+    "TENSTEP_DATABASE_URL": f"postgresql+psycopg://me:{SECRET}@db.example/tenstep",
+    "TENSTEP_REDIS_URL": f"redis://:{SECRET}@redis.example:6379/0",
+    "TENSTEP_S3_ACCESS_KEY_ID": SECRET,
+    "TENSTEP_S3_SECRET_ACCESS_KEY": SECRET,
+}
+
+
+def test_with_nothing_set_all_of_it_is_local(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = load_settings()
+
+    data = tmp_path / "tenstep-data"
+    assert settings.resolved_database_url == f"sqlite:///{data}/tenstep.sqlite3"
+    assert settings.resolved_storage_url == (data / "objects").as_uri()
+    assert settings.redis_url is None
+    assert settings.device == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("TENSTEP_DATABASE_URL", "postgresql://me:pw@host/db"),
+        ("TENSTEP_DATABASE_URL", "mysql://host/db"),
+        ("TENSTEP_DATABASE_URL", ""),
+        ("TENSTEP_STORAGE_URL", "https://bucket"),
+        ("TENSTEP_STORAGE_URL", "relative/folder"),
+        ("TENSTEP_REDIS_URL", "amqp://host"),
+        ("TENSTEP_REDIS_PORT", "65536"),
+        ("TENSTEP_REDIS_PORT", "six"),
+        ("TENSTEP_CHUNK_SIZE", "0"),
+        ("TENSTEP_LEASE_SECONDS", "0"),
+        ("TENSTEP_LEASE_SECONDS", "nan"),
+        ("TENSTEP_MAX_ATTEMPTS", "1.5"),
+    ],
+)
+def test_a_bad_value_names_its_variable(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(ConfigurationError, match=rf"^{name}: ") as caught:
+        load_settings()
+    assert caught.value.exit_code == 2
+
+
+def test_a_url_with_a_bad_scheme_is_told_which_are_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TENSTEP_REDIS_URL", "amqp://host")
+
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings()
+    assert str(caught.value) == (
+        "TENSTEP_REDIS_URL: must start with redis://, rediss:// or redis+socket://"
+    )
+
+
+def test_secrets_are_masked_wherever_settings_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    settings = load_settings()
+
+    for shown in (repr(settings), str(settings), settings.model_dump_json(), f"{settings!r}"):
+        assert SECRET not in shown
+    assert SECRET in settings.resolved_database_url
+
+
+@pytest.mark.parametrize("name", ["TENSTEP_DATABASE_URL", "TENSTEP_REDIS_URL"])
+def test_a_bad_value_is_not_shown_for_it_may_hold_a_password(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, f"wrong://me:{SECRET}@host")
+
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings()
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
+
+
+def test_settings_cannot_be_changed() -> None:
+    settings = Settings()
+
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.device = "cuda:0"
+
+
+def test_a_worker_process_is_given_the_same_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("TENSTEP_LEASE_SECONDS", "7.5")
+    settings, worker_id = load_settings(), uuid4()
+    environment = child_environment(settings, worker_id)
+    for name in SECRETS:
+        monkeypatch.delenv(name)
+
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+    assert assigned_worker_id() == worker_id
+    given = load_settings()
+    assert given.model_copy(update={"data_dir": settings.data_dir}) == settings
+    assert given.data_dir == settings.data_dir.absolute()
