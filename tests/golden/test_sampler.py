@@ -1,13 +1,16 @@
-"""The denoising loop against a problem whose answer is known in closed form.
+"""The denoising loop against exact solutions.
 
-If the data are Gaussian, N(mean, deviation²) for every value alike, the best prediction of
-velocity is known, and so is where the probability flow carries a given noise.
+The data are a Gaussian N(mean, deviation²) a pixel, for which the best prediction and the
+path of the probability flow are known in closed form.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 import torch
+from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 from torch import Tensor
 
 from shared.domain.sampling import Squeeze
@@ -16,169 +19,260 @@ from worker.diffusion.noise import initial_noise
 from worker.diffusion.sampler import denoise
 from worker.diffusion.schedule import build_scheduler, with_timesteps
 
-MEAN, DEVIATION = 0.7, 0.4
 SHAPE = (4, 8, 8)
-TEN_SQUEEZED = (16, Squeeze(10, 6))
-
-GOLDEN_MEAN = 0.6716473
-GOLDEN_DEVIATION = 0.3233555
-GOLDEN_VALUES = [0.4135434, 0.8376008, 1.0131432]
-"""Seed 7 after ten squeezed steps: computed once, here to notice a change."""
+TEN = Squeeze(10, 6)
 
 
+@dataclass
 class GaussianDenoiser:
-    """Predicts the velocity α·ε - σ·x₀ (Salimans and Ho 2022) in expectation."""
+    """Predicts the velocity exactly; the text says the mean of the data."""
 
-    def __init__(self) -> None:
-        self._alphas_cumprod = build_scheduler().alphas_cumprod
-        self.calls = 0
+    scheduler: DPMSolverMultistepScheduler
+    deviation: float
+    calls: int = 0
 
     def __call__(self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor) -> Tensor:
         self.calls += 1
-        alpha_squared = self._alphas_cumprod[timestep].view(-1, 1, 1, 1)
-        alpha, sigma = alpha_squared.sqrt(), (1 - alpha_squared).sqrt()
-        mean = MEAN + encoder_hidden_states.mean(dim=(1, 2)).view(-1, 1, 1, 1)
-        variance = alpha_squared * DEVIATION**2 + sigma**2
-        clean = mean + alpha * DEVIATION**2 / variance * (sample - alpha * mean)
-        noise = (sample - alpha * clean) / sigma
-        return alpha * noise - sigma * clean
+        cumulative = self.scheduler.alphas_cumprod[timestep].view(-1, 1, 1, 1)
+        alpha, sigma = cumulative.sqrt(), (1 - cumulative).sqrt()
+        mean = encoder_hidden_states.mean(dim=(1, 2)).view(-1, 1, 1, 1)
+        return (alpha * sample - self.clean(sample, alpha, sigma, mean)) / sigma
+
+    def clean(self, sample: Tensor, alpha: Tensor, sigma: Tensor, mean: Tensor) -> Tensor:
+        variance = self.deviation**2
+        gain = alpha * variance / (alpha**2 * variance + sigma**2)
+        return mean + gain * (sample - alpha * mean)
 
 
-def sample(
-    steps: int,
-    squeeze: Squeeze | None,
+def context(*means: float) -> Tensor:
+    return torch.tensor(means).view(-1, 1, 1).expand(-1, 3, 5)
+
+
+def noise_of(*seeds: int) -> Tensor:
+    return torch.stack([initial_noise(seed, SHAPE) for seed in seeds])
+
+
+def draw(
+    scheduler: DPMSolverMultistepScheduler,
+    noise: Tensor,
+    text: Tensor,
     *,
-    seeds: tuple[int, ...] = (0, 1),
+    deviation: float,
     scale: float = 1.0,
-    shift: float = 0.0,
+    rescale: float = 0.0,
 ) -> Tensor:
-    count = len(seeds)
+    batch = noise.shape[0]
     return denoise(
-        GaussianDenoiser(),
-        with_timesteps(build_scheduler(), steps, squeeze),
-        torch.stack([initial_noise(seed, SHAPE) for seed in seeds]),
-        torch.zeros(count, 3, 5),
-        torch.full((count, 3, 5), shift),
-        guidance_scale=torch.full((count,), scale),
-        guidance_rescale=torch.zeros(count),
+        GaussianDenoiser(scheduler, deviation),
+        scheduler,
+        noise,
+        context(*[0.0] * batch),
+        text,
+        guidance_scale=torch.full((batch,), scale),
+        guidance_rescale=torch.full((batch,), rescale),
     )
 
 
-def exact(seeds: tuple[int, ...] = (0, 1)) -> Tensor:
-    """Where the flow ends: every value keeps its place within the distribution."""
-    noise = torch.stack([initial_noise(seed, SHAPE) for seed in seeds])
-    return MEAN + DEVIATION * noise
+def levels(scheduler: DPMSolverMultistepScheduler) -> tuple[Tensor, Tensor]:
+    """Return alpha and sigma at every timestep and at the end."""
+    ratio = scheduler.sigmas.double()
+    alpha = 1 / (1 + ratio**2).sqrt()
+    return alpha, alpha * ratio
 
 
-def error(drawn: Tensor) -> float:
-    return float((drawn - exact()).pow(2).mean().sqrt())
+def exact_flow(
+    scheduler: DPMSolverMultistepScheduler, noise: Tensor, mean: float, deviation: float
+) -> Tensor:
+    """Solve the probability flow: a Gaussian keeps every pixel's quantile."""
+    alpha, sigma = levels(scheduler)
+    width = (alpha**2 * deviation**2 + sigma**2).sqrt()
+    quantile = (noise.double() - alpha[0] * mean) / width[0]
+    return alpha[-1] * mean + width[-1] * quantile
 
 
-def test_many_steps_reach_the_exact_solution() -> None:
-    assert error(sample(500, None)) < 0.005
+def dpm_solver_pp_2m(
+    scheduler: DPMSolverMultistepScheduler, noise: Tensor, mean: float, deviation: float
+) -> Tensor:
+    """Lu et al. 2022, algorithm 2 (Heun's weights), first order at both ends, in float64."""
+    alpha, sigma = levels(scheduler)
+    half_logsnr = (alpha / sigma).log()
+    model = GaussianDenoiser(scheduler, deviation)
+    center = torch.tensor(mean, dtype=torch.float64)
+    x, before, h_before = noise.double(), None, None
+    last = len(alpha) - 2
+    for i in range(len(alpha) - 1):
+        now = model.clean(x, alpha[i], sigma[i], center)
+        h = half_logsnr[i + 1] - half_logsnr[i]
+        x = sigma[i + 1] / sigma[i] * x - alpha[i + 1] * torch.expm1(-h) * now
+        if before is not None and h_before is not None and i < last:
+            slope = (now - before) * h / h_before
+            x = x + alpha[i + 1] * (torch.expm1(-h) / h + 1) * slope
+        before, h_before = now, h
+    return x
 
 
-def test_ten_squeezed_steps_come_close_to_it() -> None:
-    assert error(sample(*TEN_SQUEEZED)) < 0.15 * DEVIATION
+def rms(difference: Tensor) -> float:
+    return float(difference.double().pow(2).mean().sqrt())
 
 
-def test_more_steps_are_better() -> None:
-    assert error(sample(100, None)) < error(sample(16, None)) < error(sample(4, None))
+@pytest.mark.parametrize("squeeze", [TEN, Squeeze(11, 7)], ids=str)
+@pytest.mark.parametrize(("mean", "deviation"), [(0.7, 0.5), (0.0, 1.0), (-1.0, 0.25)])
+def test_the_loop_is_the_papers_algorithm(mean: float, deviation: float, squeeze: Squeeze) -> None:
+    scheduler, noise = with_timesteps(build_scheduler(), 16, squeeze), noise_of(0, 1)
+
+    drawn = draw(scheduler, noise, context(mean, mean), deviation=deviation)
+
+    expected = dpm_solver_pp_2m(scheduler, noise, mean, deviation)
+    assert rms(drawn - expected) < 1e-4
 
 
-def test_the_loop_gives_the_golden_values() -> None:
-    drawn = sample(*TEN_SQUEEZED, seeds=(7,))
-    assert float(drawn.mean()) == pytest.approx(GOLDEN_MEAN, abs=1e-5)
-    assert float(drawn.std()) == pytest.approx(GOLDEN_DEVIATION, abs=1e-5)
-    assert drawn[0, 0, 0, :3].tolist() == pytest.approx(GOLDEN_VALUES, abs=1e-5)
+@pytest.mark.parametrize(
+    ("mean", "deviation", "tolerance"), [(0.7, 0.5, 0.05), (1.5, 1.0, 0.02), (-1.0, 0.25, 0.08)]
+)
+def test_ten_squeezed_steps_come_close_to_the_exact_flow(
+    mean: float, deviation: float, tolerance: float
+) -> None:
+    noise = noise_of(0, 1)
+    second, first = (
+        with_timesteps(build_scheduler({"solver_order": order}), 16, TEN) for order in (2, 1)
+    )
+
+    drawn, crude = (
+        draw(scheduler, noise, context(mean, mean), deviation=deviation)
+        for scheduler in (second, first)
+    )
+
+    exact = exact_flow(second, noise, mean, deviation)
+    error = rms(drawn - exact)
+    assert error < tolerance
+    assert error < rms(crude - exact)
+    assert error < 0.1 * rms(noise - exact)
 
 
-def test_a_batch_gives_what_its_images_give_alone() -> None:
-    together = sample(*TEN_SQUEEZED, seeds=(3, 4, 5))
-    alone = torch.cat([sample(*TEN_SQUEEZED, seeds=(seed,)) for seed in (3, 4, 5)])
-    assert torch.allclose(together, alone, atol=1e-6)
+def test_more_steps_come_closer_to_the_exact_flow() -> None:
+    noise, errors = noise_of(0, 1), []
+    for steps in (3, 6, 12):
+        scheduler = with_timesteps(build_scheduler(), steps)
+        drawn = draw(scheduler, noise, context(0.7, 0.7), deviation=0.5)
+        errors.append(rms(drawn - exact_flow(scheduler, noise, 0.7, 0.5)))
+
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] < 0.25 * errors[0]
 
 
-def test_guidance_overshoots_towards_the_prompt() -> None:
-    plain = sample(*TEN_SQUEEZED, shift=0.5)
-    guided = sample(*TEN_SQUEEZED, shift=0.5, scale=3.0)
-    assert float(plain.mean()) == pytest.approx(MEAN + 0.5, abs=0.05)
-    assert float(guided.mean()) == pytest.approx(MEAN + 1.5, abs=0.1)
+@pytest.mark.parametrize("scale", [1.0, 3.0])
+def test_a_batch_of_images_is_the_images_one_by_one(scale: float) -> None:
+    means, seeds = [0.7, -0.2, 0.1], [5, 6, 7]
+
+    together = draw(
+        with_timesteps(build_scheduler(), 16, TEN),
+        noise_of(*seeds),
+        context(*means),
+        deviation=0.5,
+        scale=scale,
+        rescale=0.8,
+    )
+
+    for i, (mean, seed) in enumerate(zip(means, seeds, strict=True)):
+        alone = draw(
+            with_timesteps(build_scheduler(), 16, TEN),
+            noise_of(seed),
+            context(mean),
+            deviation=0.5,
+            scale=scale,
+            rescale=0.8,
+        )
+        torch.testing.assert_close(together[i : i + 1], alone, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize(("scale", "width"), [(1.0, 1), (2.0, 2)])
-def test_the_guidance_pair_runs_only_where_it_is_needed(scale: float, width: int) -> None:
-    seen: list[int] = []
+def test_guidance_runs_on_the_pair_negative_prompts_first() -> None:
+    seen: list[tuple[Tensor, Tensor]] = []
 
     def denoiser(sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor) -> Tensor:
-        assert timestep.shape == (sample.shape[0],)
-        seen.append(sample.shape[0])
+        seen.append((sample, encoder_hidden_states[:, 0, 0]))
+        return encoder_hidden_states[:, 0, 0].view(-1, 1, 1, 1) * sample
+
+    scheduler, noise = with_timesteps(build_scheduler(), 4), noise_of(1, 2)
+    scale, rescale = torch.tensor([3.0, 1.0]), torch.tensor([0.5, 0.5])
+
+    drawn = denoise(
+        denoiser,
+        scheduler,
+        noise,
+        context(0.1, 0.2),
+        context(0.3, 0.4),
+        guidance_scale=scale,
+        guidance_rescale=rescale,
+    )
+
+    assert len(seen) == 4
+    sample, texts = seen[0]
+    assert torch.equal(sample, torch.cat([noise, noise]))
+    assert texts.tolist() == pytest.approx([0.1, 0.2, 0.3, 0.4])
+
+    def guided(sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor) -> Tensor:
+        weights = torch.tensor([[0.1, 0.2], [0.3, 0.4]]).view(2, 2, 1, 1, 1)
+        return guide(
+            weights[0] * sample,
+            weights[1] * sample,
+            scale.view(2, 1, 1, 1),
+            rescale.view(2, 1, 1, 1),
+        )
+
+    by_hand = denoise(
+        guided,
+        with_timesteps(build_scheduler(), 4),
+        noise,
+        context(0, 0),
+        context(0, 0),
+        guidance_scale=torch.ones(2),
+        guidance_rescale=torch.zeros(2),
+    )
+    torch.testing.assert_close(drawn, by_hand)
+
+
+def test_without_guidance_the_denoiser_runs_once_a_step_on_the_prompts_alone() -> None:
+    scheduler = with_timesteps(build_scheduler(), 16, TEN)
+    sizes = []
+
+    def denoiser(sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor) -> Tensor:
+        sizes.append((len(sample), len(timestep), len(encoder_hidden_states)))
         return sample
 
     denoise(
         denoiser,
-        with_timesteps(build_scheduler(), *TEN_SQUEEZED),
-        torch.zeros(1, *SHAPE),
-        torch.zeros(1, 3, 5),
-        torch.zeros(1, 3, 5),
-        guidance_scale=torch.tensor([scale]),
+        scheduler,
+        noise_of(1, 2),
+        context(0, 0),
+        context(1, 1),
+        guidance_scale=torch.ones(2),
+        guidance_rescale=torch.zeros(2),
+    )
+
+    assert sizes == [(2, 2, 2)] * 10
+
+
+def test_the_first_latents_are_the_noise_at_the_schedulers_own_scale() -> None:
+    scheduler = with_timesteps(build_scheduler(), 4)
+    scheduler.init_noise_sigma = 3.0
+    seen: list[Tensor] = []
+
+    def denoiser(sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor) -> Tensor:
+        seen.append(sample)
+        return sample
+
+    denoise(
+        denoiser,
+        scheduler,
+        noise_of(1),
+        context(0),
+        context(0),
+        guidance_scale=torch.ones(1),
         guidance_rescale=torch.zeros(1),
     )
-    assert seen == [width] * 10
+
+    assert torch.equal(seen[0], 3 * noise_of(1))
 
 
-def test_noise_depends_on_its_seed_alone() -> None:
-    first = initial_noise(5, SHAPE)
-    torch.manual_seed(99)
-    torch.randn(1000)
-    assert torch.equal(first, initial_noise(5, SHAPE))
-    assert not torch.equal(first, initial_noise(6, SHAPE))
-    assert initial_noise(2**32 - 1, SHAPE).isfinite().all()
-
-
-def pair() -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(1)
-    unconditional = torch.randn(2, *SHAPE, generator=generator)
-    return unconditional, 2 * torch.randn(2, *SHAPE, generator=generator)
-
-
-def guided(scale: float, rescale: float) -> Tensor:
-    unconditional, conditional = pair()
-    shape = (2, 1, 1, 1)
-    return guide(unconditional, conditional, torch.full(shape, scale), torch.full(shape, rescale))
-
-
-def test_a_scale_of_one_is_the_conditional_prediction() -> None:
-    assert torch.allclose(guided(1.0, 0.0), pair()[1], atol=1e-6)
-
-
-def test_without_rescaling_guidance_is_the_plain_extrapolation() -> None:
-    unconditional, conditional = pair()
-    expected = unconditional + 7.5 * (conditional - unconditional)
-    assert torch.equal(guided(7.5, 0.0), expected)
-
-
-def test_full_rescaling_gives_each_image_back_its_contrast() -> None:
-    _, conditional = pair()
-    axes = (1, 2, 3)
-    assert torch.allclose(guided(7.5, 1.0).std(dim=axes), conditional.std(dim=axes), rtol=1e-5)
-
-
-def test_rescaling_in_part_lies_between() -> None:
-    none, half, full = guided(7.5, 0.0), guided(7.5, 0.5), guided(7.5, 1.0)
-    assert torch.allclose(half, (none + full) / 2, rtol=1e-5)
-
-
-def test_the_first_sigma_is_that_of_the_first_timestep_and_the_last_that_of_zero() -> None:
-    scheduler = with_timesteps(build_scheduler(), *TEN_SQUEEZED)
-    alphas = scheduler.alphas_cumprod
-    expected = [((1 - alphas[t]) / alphas[t]).sqrt() for t in [*scheduler.timesteps.tolist(), 0]]
-    assert scheduler.sigmas.tolist() == pytest.approx(
-        [float(sigma) for sigma in expected], rel=1e-4
-    )
-
-
-def test_a_checkpoints_own_settings_win() -> None:
-    scheduler = build_scheduler({"prediction_type": "epsilon", "_class_name": "ignored"})
-    assert scheduler.config.prediction_type == "epsilon"
-    assert scheduler.config.beta_schedule == "squaredcos_cap_v2"
+def test_the_published_scheduler_starts_from_standard_normal_latents() -> None:
+    assert float(with_timesteps(build_scheduler(), 16, TEN).init_noise_sigma) == 1.0
