@@ -9,9 +9,9 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from producer.files import atomic_file
 from producer.pull import Pulled, PulledImage
 from shared.errors import InputError
+from shared.files import atomic_file
 
 CONTACT_SHEET = "contact-sheet.png"
 CELL_PIXELS = 128

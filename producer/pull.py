@@ -13,13 +13,13 @@ from uuid import UUID
 
 from sqlalchemy import or_, select
 
-from producer.files import atomic_file, ensure_writable
 from producer.manifest import manifest_lines
 from producer.names import image_name
 from shared.db.engine import Database
 from shared.db.tables import Batch, Job
 from shared.domain.jobs import JobState
 from shared.errors import InputError
+from shared.files import atomic_file, ensure_writable
 from shared.storage.base import ObjectNotFoundError, ObjectStore, sha256_of
 
 MANIFEST = "manifest.jsonl"

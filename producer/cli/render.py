@@ -147,8 +147,8 @@ def _opened(what: str, prompt_format: PromptFormat | None) -> Iterator[PromptSou
 
 
 def _prepared(out: Path | None, name: str) -> Path:
-    from producer.files import ensure_writable
     from producer.names import default_folder
+    from shared.files import ensure_writable
 
     folder = (out or default_folder(name)).absolute()
     ensure_writable(folder)
@@ -172,8 +172,8 @@ def _submit(
 def _resume(
     services: Services, reference: str | None, out: Path | None, workers: int, *, as_json: bool
 ) -> None:
-    from producer.files import ensure_writable
     from producer.render import resume_batch
+    from shared.files import ensure_writable
 
     batch, folder = resume_batch(services, reference)
     folder = (out or folder).absolute()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from shared.errors import ServiceUnavailableError
+from shared.files import atomic_file
 from shared.storage.base import ObjectNotFoundError, checked_key
 
 
@@ -33,16 +32,8 @@ class FolderStore:
         target = self._path(key)
         with self._translated("write", key):
             target.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, partial = tempfile.mkstemp(dir=target.parent, prefix=".partial-")
-            try:
-                with os.fdopen(descriptor, "wb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-                Path(partial).replace(target)
-            except BaseException:
-                Path(partial).unlink(missing_ok=True)
-                raise
+            with atomic_file(target, durable=True) as file:
+                file.write(data)
 
     def get(self, key: str) -> bytes:
         """Read a file."""

@@ -115,17 +115,21 @@ def test_an_image_depends_on_its_own_job_alone(
     assert len(images_in(tmp_path / "one")) == len(PROMPTS)
 
 
-def test_a_worker_killed_under_way_loses_nothing(stack_env: dict[str, str], tmp_path: Path) -> None:
-    count = 40
-    data_dir = data_dir_of(stack_env)
-    render = subprocess.Popen(
-        [TENSTEP, "render", str(write_many_prompts(tmp_path, count)), "--out", "out"],
-        env=stack_env,
-        cwd=tmp_path,
+def start_render(environment: dict[str, str], folder: Path, count: int) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [TENSTEP, "render", str(write_many_prompts(folder, count)), "--out", "out"],
+        env=environment,
+        cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+def test_a_worker_killed_under_way_loses_nothing(stack_env: dict[str, str], tmp_path: Path) -> None:
+    count = 40
+    data_dir = data_dir_of(stack_env)
+    render = start_render(stack_env, tmp_path, count)
     out = tmp_path / "out"
     wait_until(lambda: len(images_in(out)) >= 5)
     for process in worker_processes(data_dir):
@@ -143,14 +147,7 @@ def test_an_interrupted_render_says_how_to_go_on_and_is_finished_by_resume(
     stack_env: dict[str, str], tmp_path: Path
 ) -> None:
     count = 40
-    render = subprocess.Popen(
-        [TENSTEP, "render", str(write_many_prompts(tmp_path, count)), "--out", "out"],
-        env=stack_env,
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    render = start_render(stack_env, tmp_path, count)
     out = tmp_path / "out"
     wait_until(lambda: len(images_in(out)) >= 3)
     render.send_signal(signal.SIGINT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,12 +30,20 @@ def ensure_writable(folder: Path) -> None:
 
 
 @contextmanager
-def atomic_file(target: Path) -> Iterator[IO[bytes]]:
-    """Write beside the target, then rename over it, if the block ends well."""
+def atomic_file(target: Path, *, durable: bool = False) -> Iterator[IO[bytes]]:
+    """Write beside the target, then rename over it, if the block ends well.
+
+    Args:
+        target: what the file is called in the end.
+        durable: have it on the disk before it gets its name, as a store has to.
+    """
     partial = target.with_name(f".partial-{new_id().hex}")
     try:
         with partial.open("xb") as file:
             yield file
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         partial.replace(target)
     except BaseException:
         partial.unlink(missing_ok=True)
