@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from diffusers import AutoencoderKL
-from torch import Tensor, nn
+from torch import Tensor
 
 from training import loop
 from training.config import AutoencoderConfig, RunConfig
@@ -117,44 +117,6 @@ def standardise(vae: Any, images: npt.NDArray[np.uint8]) -> None:
     into.weight[:channels] *= scale.view(-1, 1, 1, 1)
     into.bias[channels:] += 2.0 * scale.log()
     vae.register_to_config(scaling_factor=1.0)
-
-
-def train_decoder(run: RunConfig, data: Dataset, vae: Any, folder: Path) -> None:
-    """Go on with the decoder alone, on the fixed latents.
-
-    They get a little noise, as a denoiser leaves it.
-    """
-    config = run.autoencoder
-    if not config.decoder_steps:
-        return
-    latents: Tensor = torch.load(folder / LATENTS, weights_only=True)
-    decoder = nn.ModuleDict(
-        {"post_quant_conv": vae.post_quant_conv, "decoder": vae.decoder}
-    ).requires_grad_(True)
-    weights = sampling_weights(data, run.data.core_weight)
-
-    def losses(step: int) -> dict[str, Tensor]:
-        generator = loop.step_generator(run.seed + 1, step)
-        chosen = torch.multinomial(weights, config.batch, generator=generator)
-        clean = latents[chosen]
-        noisy = clean + config.latent_noise * torch.randn(clean.shape, generator=generator)
-        with torch.autocast("cpu", torch.bfloat16, enabled=run.autocast):
-            drawn = vae.decode(noisy).sample.float()
-        return reconstruction_losses(
-            drawn, as_tensor(data.images[chosen.numpy()]), config.gradient_weight
-        )
-
-    stage = loop.Stage(
-        "decoder",
-        {"decoder": decoder},
-        list(decoder.parameters()),
-        losses,
-        config.decoder_optimiser or config.optimiser,
-        config.decoder_steps,
-        config.batch,
-    )
-    loop.run(stage, folder, run.checkpoint_seconds)
-    decoder.requires_grad_(False)
 
 
 def sampling_weights(data: Dataset, core_weight: float) -> Tensor:

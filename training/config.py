@@ -55,11 +55,25 @@ class AutoencoderConfig(Section):
     batch: int
     kl_weight: float = 1e-3
     gradient_weight: float = 1.0
-    #: Steps with the encoder frozen, once the latents are in use.
-    decoder_steps: int = 0
-    decoder_optimiser: OptimiserConfig | None = None
-    #: Noise added to unit-variance latents while the decoder alone is trained.
+
+
+class DecoderConfig(Section):
+    """The decoder's training by itself, after the autoencoder's."""
+
+    optimiser: OptimiserConfig
+    steps: int
+    batch: int
+    gradient_weight: float = 1.0
+    #: Deviation of the noise added to latents of unit variance.
     latent_noise: float = 0.1
+
+
+class TextConfig(Section):
+    """The text encoder's training by itself, before the denoiser's."""
+
+    optimiser: OptimiserConfig
+    steps: int
+    batch: int
 
 
 class DenoiserConfig(Section):
@@ -94,7 +108,7 @@ class RunConfig(Section):
     seed: int = 0
     #: Threads of the autoencoder's training.
     threads: int = 2
-    #: Processes of one thread each that train the denoiser together.
+    #: Processes of one thread each that share the training of everything else.
     processes: int = 1
     #: bfloat16 autocast; worth it only where the processor multiplies bfloat16 natively.
     autocast: bool = False
@@ -102,6 +116,8 @@ class RunConfig(Section):
     data: DataConfig = Field(default_factory=DataConfig)
     tokenizer: TokenizerConfig = Field(default_factory=TokenizerConfig)
     autoencoder: AutoencoderConfig
+    decoder: DecoderConfig
+    text: TextConfig
     denoiser: DenoiserConfig
     sample: SampleConfig = Field(default_factory=SampleConfig)
 

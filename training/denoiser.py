@@ -3,99 +3,19 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from shared.domain.sampling import Squeeze
 from training import data, loop, parallel, tokenizer
 from training.autoencoder import LATENTS, sampling_weights
-from training.captions import captions
 from training.config import DenoiserConfig, RunConfig, SampleConfig
-from training.data import Row
+from training.deck import CaptionDeck
+from training.networks import TextToLatent, create
 from worker.diffusion.schedule import build_scheduler, with_timesteps
-from worker.models.unet import UNetNAS
-
-#: Share of each kind of caption in training.
-CAPTION_SHARES = {"styled": 0.6, "plain": 0.3, "light": 0.1}
-
-
-class TextToLatent(nn.Module):
-    """Text encoder and denoiser as one trainable module."""
-
-    def __init__(self, text_encoder: CLIPTextModel, denoiser: UNetNAS) -> None:
-        super().__init__()
-        self.text_encoder = text_encoder
-        self.denoiser = denoiser
-        # Convolutions on a processor are fastest with channels last in memory.
-        for weight in denoiser.parameters():
-            if weight.dim() == 4:  # noqa: PLR2004
-                weight.data = weight.data.contiguous(memory_format=torch.channels_last)
-
-    def forward(self, noisy: Tensor, timesteps: Tensor, tokens: Tensor) -> Tensor:
-        """Predict the velocity of latents (B, C, h, w) at timesteps (B,) from token ids (B, T)."""
-        context = self.text_encoder(input_ids=tokens).last_hidden_state
-        prediction: Tensor = self.denoiser(noisy, timesteps, context)
-        return prediction
-
-
-def create(
-    config: DenoiserConfig, words: CLIPTokenizer, latent_shape: Sequence[int]
-) -> TextToLatent:
-    """Return untrained networks for latents of (C, h, w) and a tokenizer's vocabulary."""
-    text = CLIPTextConfig(
-        vocab_size=len(words),
-        max_position_embeddings=words.model_max_length,
-        bos_token_id=words.bos_token_id,
-        eos_token_id=words.eos_token_id,
-        pad_token_id=words.pad_token_id,
-        projection_dim=config.text_encoder["hidden_size"],
-        **config.text_encoder,
-    )
-    settings = {
-        "sample_size": latent_shape[-1],
-        "in_channels": latent_shape[0],
-        "out_channels": latent_shape[0],
-        "cross_attention_dim": text.hidden_size,
-    }
-    return TextToLatent(CLIPTextModel(text), UNetNAS({**settings, **config.denoiser}))
-
-
-class CaptionDeck:
-    """All captions, cut into tokens once, and dealt at random by picture."""
-
-    def __init__(self, rows: Sequence[Row], words: CLIPTokenizer, dropout: float) -> None:
-        self._dropout = dropout
-        self._numbers: dict[str, int] = {"": 0}
-        self._by_row = [
-            [
-                [self._numbers.setdefault(text, len(self._numbers)) for text in texts]
-                for texts in captions(row.names, row.style).values()
-            ]
-            for row in rows
-        ]
-        self._ends = torch.tensor(list(CAPTION_SHARES.values())).cumsum(0)
-        self._tokens = tokenizer.encode(words, list(self._numbers))
-
-    def deal(self, chosen: Tensor, generator: torch.Generator) -> Tensor:
-        """Return token ids (B, T) of one caption for each picture, some of them empty."""
-        drop, kind, place = torch.rand((3, len(chosen)), generator=generator)
-        kinds = torch.searchsorted(self._ends, kind).clamp(max=len(CAPTION_SHARES) - 1)
-        numbers = [
-            0 if dropped else (texts := self._by_row[row][k])[int(at * len(texts))]
-            for row, k, at, dropped in zip(
-                chosen.tolist(),
-                kinds.tolist(),
-                place.tolist(),
-                (drop < self._dropout).tolist(),
-                strict=True,
-            )
-        ]
-        return self._tokens[numbers]
 
 
 class NoiseLevels:
@@ -131,6 +51,8 @@ def train(run: RunConfig, folder: Path) -> None:
     latents: Tensor = torch.load(folder / LATENTS, weights_only=True)
     torch.manual_seed(run.seed)
     model = create(config, words, latents.shape[1:])
+    first_lesson: dict[str, Any] = torch.load(folder / "text.pt", weights_only=True)
+    model.text_encoder.load_state_dict(first_lesson["modules"]["text_encoder"])
     network = parallel.share(model)
     averaged = copy.deepcopy(model).eval().requires_grad_(False)
     deck = CaptionDeck(dataset.rows, words, config.caption_dropout)

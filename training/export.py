@@ -52,7 +52,7 @@ def export(run: RunConfig, data: Dataset, model: Model, work: Path, out: Path) -
     _save_denoiser(model.networks.denoiser, out / "flexible_unet")
     _write_json(out / "model_index.json", _index())
     _write_json(out / "tenstep.json", card(run))
-    _write_json(out / "training.json", record(run, data, work))
+    _write_json(out / "training.json", record(run, data, model, work))
     (out / "NOTICE").write_text(_NOTICE.format(title=run.title), "utf-8")
     for weights in out.rglob("*.safetensors"):
         weights.chmod(0o644)
@@ -104,7 +104,7 @@ def card(run: RunConfig) -> dict[str, Any]:
     }
 
 
-def record(run: RunConfig, data: Dataset, work: Path) -> dict[str, Any]:
+def record(run: RunConfig, data: Dataset, model: Model, work: Path) -> dict[str, Any]:
     """Return what was trained, on what, for how long, and how the losses fell."""
     return {
         "config": run.model_dump(mode="json"),
@@ -115,6 +115,11 @@ def record(run: RunConfig, data: Dataset, work: Path) -> dict[str, Any]:
             "held_out": [
                 f"{row.label} ({row.style})" for row in data.rows if row.split == "held-out"
             ],
+        },
+        "parameters": {
+            "text_encoder": parameter_count(model.networks.text_encoder),
+            "denoiser": parameter_count(model.networks.denoiser),
+            "vae": parameter_count(model.vae),
         },
         "stages": {path.stem: curve(path) for path in sorted(work.glob("*.jsonl"))},
         "machine": {"processor": platform.machine(), "threads": torch.get_num_threads()},
@@ -129,9 +134,6 @@ def curve(path: Path) -> list[dict[str, float]]:
     return lines[::-stride][::-1]
 
 
-def parameter_count(modules: Mapping[str, nn.Module]) -> dict[str, int]:
-    """Return the number of weights of each network."""
-    return {
-        name: sum(weight.numel() for weight in module.parameters())
-        for name, module in modules.items()
-    }
+def parameter_count(module: nn.Module) -> int:
+    """Return the number of a network's weights."""
+    return sum(weight.numel() for weight in module.parameters())

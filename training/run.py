@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from training import autoencoder, data, denoiser, parallel, tokenizer
+from training import autoencoder, data, decoder, denoiser, parallel, text, tokenizer
 from training.captions import all_captions
 from training.config import RunConfig
 from training.export import export
@@ -30,8 +30,9 @@ def make(run: RunConfig, work: Path, downloads: Path, out: Path) -> None:
         tokenizer.train(texts, run.tokenizer, work / "tokenizer")
     words = tokenizer.load(work / "tokenizer")
     vae = autoencoder.train(run, dataset, work)
-    autoencoder.train_decoder(run, dataset, vae, work)
-    parallel.launch(run.processes, denoiser.train, run, work)
+    for stage in (text, denoiser, decoder):
+        parallel.launch(run.processes, stage.train, run, work)
+    decoder.load_into(vae, work)
     networks = denoiser.load_averaged(run, work)
     export(run, dataset, Model(words, networks, vae), work, out)
 

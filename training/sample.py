@@ -20,7 +20,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from shared.domain.sampling import Squeeze
 from training import autoencoder, tokenizer
 from training.config import SampleConfig
-from training.denoiser import TextToLatent
+from training.networks import TextToLatent
 from worker.diffusion.noise import initial_noise
 from worker.diffusion.sampler import denoise
 from worker.diffusion.schedule import build_scheduler, with_timesteps

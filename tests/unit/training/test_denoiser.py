@@ -7,9 +7,11 @@ import pytest
 import torch
 from transformers import CLIPTokenizer
 
-from training import autoencoder, data, denoiser, tokenizer
+from training import autoencoder, data, decoder, denoiser, text, tokenizer
 from training.captions import all_captions
 from training.config import DenoiserConfig, RunConfig, SampleConfig, TokenizerConfig
+from training.deck import CaptionDeck
+from training.networks import TextToLatent
 from training.sample import Model, draw
 
 # diffusers' schedulers meet NumPy 2 with a warning.
@@ -20,7 +22,7 @@ RUN = RunConfig.model_validate(
     {
         "name": "tiny",
         "title": "Tiny",
-        "tokenizer": {"vocabulary": 700, "max_tokens": 16},
+        "tokenizer": {"vocabulary": 700, "max_tokens": 24},
         "autoencoder": {
             "model": {
                 "block_out_channels": [4, 4, 4, 4],
@@ -30,9 +32,10 @@ RUN = RunConfig.model_validate(
             },
             "optimiser": OPTIMISER,
             "steps": 2,
-            "decoder_steps": 1,
             "batch": 2,
         },
+        "decoder": {"optimiser": OPTIMISER, "steps": 1, "batch": 2},
+        "text": {"optimiser": OPTIMISER, "steps": 1, "batch": 4},
         "denoiser": {
             "text_encoder": {
                 "hidden_size": 8,
@@ -78,12 +81,12 @@ ROWS = [
 def words(tmp_path_factory: pytest.TempPathFactory) -> CLIPTokenizer:
     folder = tmp_path_factory.mktemp("words")
     texts = [text for row in ROWS for text in all_captions(row.names, row.style)]
-    tokenizer.train(texts, TokenizerConfig(vocabulary=700, max_tokens=16), folder)
+    tokenizer.train(texts, TokenizerConfig(vocabulary=700, max_tokens=24), folder)
     return tokenizer.load(folder)
 
 
 def test_deck_deals_captions_of_the_chosen_pictures(words: CLIPTokenizer) -> None:
-    deck = denoiser.CaptionDeck(ROWS, words, dropout=0.0)
+    deck = CaptionDeck(ROWS, words, dropout=0.0)
     tokens = deck.deal(torch.tensor([1] * 50), torch.Generator().manual_seed(0))
     texts = {words.decode(ids, skip_special_tokens=True) for ids in tokens}
     assert len(texts) > 5
@@ -91,7 +94,7 @@ def test_deck_deals_captions_of_the_chosen_pictures(words: CLIPTokenizer) -> Non
 
 
 def test_deck_drops_captions_for_guidance(words: CLIPTokenizer) -> None:
-    deck = denoiser.CaptionDeck(ROWS, words, dropout=0.25)
+    deck = CaptionDeck(ROWS, words, dropout=0.25)
     tokens = deck.deal(torch.zeros(400, dtype=torch.int64), torch.Generator().manual_seed(0))
     empty = (tokens[:, 1:] == words.eos_token_id).all(dim=1)
     assert 0.15 < empty.float().mean() < 0.35
@@ -124,8 +127,8 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     texts = [text for row in ROWS for text in all_captions(row.names, row.style)]
     tokenizer.train(texts, RUN.tokenizer, folder / "tokenizer")
     dataset = data.load(folder / "data")
-    vae = autoencoder.train(RUN, dataset, folder)
-    autoencoder.train_decoder(RUN, dataset, vae, folder)
+    autoencoder.train(RUN, dataset, folder)
+    text.train(RUN, folder)
     return folder
 
 
@@ -137,10 +140,10 @@ def test_latents_are_standardised(work: Path) -> None:
 
 
 def test_resumed_training_ends_in_the_same_weights(work: Path, tmp_path: Path) -> None:
-    def trained(*steps: int) -> denoiser.TextToLatent:
+    def trained(*steps: int) -> TextToLatent:
         folder = tmp_path / "-".join(map(str, steps))
         folder.mkdir()
-        for name in ("data", "tokenizer", autoencoder.LATENTS):
+        for name in ("data", "tokenizer", "text.pt", autoencoder.LATENTS):
             (folder / name).symlink_to(work / name)
         for count in steps:
             part = DenoiserConfig.model_validate({**dict(RUN.denoiser), "steps": count})
@@ -154,11 +157,11 @@ def test_resumed_training_ends_in_the_same_weights(work: Path, tmp_path: Path) -
 
 def test_a_trained_model_draws_the_same_picture_twice(work: Path) -> None:
     denoiser.train(RUN, work)
-    model = Model(
-        tokenizer.load(work / "tokenizer"),
-        denoiser.load_averaged(RUN, work),
-        autoencoder.load(work / "vae"),
-    )
+    decoder.train(RUN, work)
+    vae = autoencoder.load(work / "vae")
+    decoder.load_into(vae, work)
+    words, networks = tokenizer.load(work / "tokenizer"), denoiser.load_averaged(RUN, work)
+    model = Model(words, networks, vae)
     both = draw(model, ["a pear", "a pear"], [7, 7], RUN.sample)
     assert both.shape == (2, 64, 64, 3)
     assert (both[0] == both[1]).all()

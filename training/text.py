@@ -1,0 +1,75 @@
+"""The text encoder's first lesson: guess a picture's latents from its caption alone.
+
+Cross-attention learns to read a text slowly while the text says nothing yet. Here the last tokens,
+which have seen the whole text, learn to say what each region of the picture looks like, one token a
+region: the denoiser has something to read from its first step.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import CLIPTextModel
+
+from training import data, loop, parallel, tokenizer
+from training.autoencoder import LATENTS, sampling_weights
+from training.config import RunConfig
+from training.deck import CaptionDeck
+from training.networks import create
+
+
+class TextToRegions(nn.Module):
+    """A linear guess of each region's latents from one of the text's last tokens."""
+
+    def __init__(self, text_encoder: CLIPTextModel, regions: int, numbers: int) -> None:
+        super().__init__()
+        self.text_encoder = text_encoder
+        self.regions = regions
+        self.head = nn.Linear(text_encoder.config.hidden_size, numbers)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Map token ids (B, T) to regions (B, R, numbers)."""
+        hidden = self.text_encoder(input_ids=tokens).last_hidden_state
+        guess: Tensor = self.head(hidden[:, -self.regions :])
+        return guess
+
+
+def regions_of(latents: Tensor) -> Tensor:
+    """Cut latents (B, C, h, w) into regions of 2 x 2: (B, h * w / 4, 4 * C)."""
+    return functional.pixel_unshuffle(latents, 2).flatten(2).transpose(1, 2)
+
+
+def train(run: RunConfig, folder: Path) -> None:
+    """Train on the latents in `folder`; leave the encoder in a checkpoint."""
+    config = run.text
+    dataset, words = data.load(folder / "data"), tokenizer.load(folder / "tokenizer")
+    latents: Tensor = torch.load(folder / LATENTS, weights_only=True)
+    torch.manual_seed(run.seed)
+    encoder = create(run.denoiser, words, latents.shape[1:]).text_encoder
+    regions = regions_of(latents)
+    model = TextToRegions(encoder, *regions.shape[1:])
+    network = parallel.share(model)
+    deck = CaptionDeck(dataset.rows, words, dropout=0.0)
+    weights = sampling_weights(dataset, run.data.core_weight)
+
+    def losses(step: int) -> dict[str, Tensor]:
+        generator = loop.step_generator(run.seed, step)
+        chosen = torch.multinomial(weights, config.batch, replacement=True, generator=generator)
+        tokens, target = deck.deal(chosen, generator), regions[chosen]
+        with torch.autocast("cpu", torch.bfloat16, enabled=run.autocast):
+            guess = network(parallel.part(tokens))
+        return {"loss": functional.mse_loss(guess.float(), parallel.part(target))}
+
+    stage = loop.Stage(
+        "text",
+        {"text_encoder": encoder, "head": model.head},
+        list(model.parameters()),
+        losses,
+        config.optimiser,
+        config.steps,
+        config.batch,
+    )
+    loop.run(stage, folder, run.checkpoint_seconds)
