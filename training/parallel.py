@@ -6,6 +6,7 @@ networks spend much of a step in work that does not split.
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from collections.abc import Callable
@@ -13,8 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, distributed, multiprocessing, nn
+from torch import Tensor, distributed, nn
+from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
+
+LOG_FORMAT = "%(asctime)s %(message)s"
 
 
 def rank() -> int:
@@ -46,13 +50,14 @@ def launch(count: int, function: Callable[..., None], *arguments: Any) -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "store"
-        multiprocessing.spawn(_join, (count, store, function, arguments), nprocs=count)  # type: ignore[no-untyped-call]
+        spawn(_join, (count, store, function, arguments), nprocs=count)  # type: ignore[no-untyped-call]
 
 
 def _join(
     number: int, count: int, store: Path, function: Callable[..., None], arguments: tuple[Any, ...]
 ) -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     torch.set_num_threads(1)
     distributed.init_process_group(
         "gloo", init_method=f"file://{store}", rank=number, world_size=count

@@ -48,7 +48,7 @@ def main() -> None:
         "--out", type=Path, help="folder of the finished model; default: WORK/NAME/model"
     )
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    logging.basicConfig(level=logging.INFO, format=parallel.LOG_FORMAT)
     run = RunConfig.read(arguments.config)
     work = arguments.work / run.name
     make(run, work, arguments.work / "downloads", arguments.out or work / "model")
