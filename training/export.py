@@ -47,7 +47,7 @@ def export(run: RunConfig, data: Dataset, model: Model, work: Path, out: Path) -
     out.mkdir(parents=True, exist_ok=True)
     shutil.copytree(work / "tokenizer", out / "tokenizer", dirs_exist_ok=True)
     _half(model.networks.text_encoder).save_pretrained(out / "text_encoder")
-    _half(model.vae).save_pretrained(out / "vae")
+    _save_vae(model.vae, out / "vae")
     build_scheduler().save_pretrained(out / "scheduler")
     _save_denoiser(model.networks.denoiser, out / "flexible_unet")
     _write_json(out / "model_index.json", _index())
@@ -60,6 +60,14 @@ def export(run: RunConfig, data: Dataset, model: Model, work: Path, out: Path) -
 
 def _half(module: Any) -> Any:
     return copy.deepcopy(module).half()
+
+
+def _save_vae(vae: Any, folder: Path) -> None:
+    _half(vae).save_pretrained(folder)
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    # Where it was read from is nobody's business.
+    config.pop("_name_or_path", None)
+    _write_json(folder / "config.json", config)
 
 
 def _save_denoiser(denoiser: Any, folder: Path) -> None:
