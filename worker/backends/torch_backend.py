@@ -31,7 +31,6 @@ class TorchBackend:
         """
         _silence_libraries()
         torch.set_num_threads(cpu_threads or os.cpu_count() or 1)
-        torch.set_grad_enabled(False)
         self._model = model
         self._device = device
         self._torch_device = torch.device("cuda:0" if device.kind == "cuda" else "cpu")
