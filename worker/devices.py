@@ -41,8 +41,9 @@ def pin_environment(device: Device, cpu_threads: int, environ: MutableMapping[st
     """Pin a process to a device, before anything that looks for devices is imported."""
     if cpu_threads:
         environ["OMP_NUM_THREADS"] = str(cpu_threads)
-    # A thread that spins for work after its share is done takes the core from others.
-    environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # GNU OpenMP: spin for a moment, then sleep. Threads that never spin wake up too late
+    # for small networks (1.7 times slower here); threads that spin on starve others.
+    environ.setdefault("GOMP_SPINCOUNT", "10000")
     environ["CUDA_VISIBLE_DEVICES"] = "" if device.index is None else str(device.index)
 
 
