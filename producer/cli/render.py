@@ -38,9 +38,9 @@ EPILOG = (
     "Examples: tenstep render prompts.txt --out drawn; "
     'tenstep render "a red apple" --n 4; tenstep render --resume'
 )
-POLL_SECONDS = 0.1
-LOOKING_SHARE = 4.0
-"""How much longer to wait than a look took, so that looking stays a fifth of the time."""
+POLL_SECONDS = 0.25
+LOOKING_SHARE = 9.0
+"""How much longer to wait than a look took, so that looking stays a tenth of the time."""
 
 Out = Annotated[
     Path | None,

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 import transformers
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.utils import logging as diffusers_logging
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
@@ -18,6 +17,7 @@ from worker.backends.base import BackendRecord
 from worker.devices import Device, processor_name
 from worker.models.folder import WEIGHTS, hash_weights, load_strictly, read_config
 from worker.models.unet import UNetNAS
+from worker.models.vae import ENCODER_TENSORS, VAEDecoder, VAEDecoderConfig
 
 
 class TorchBackend:
@@ -49,15 +49,9 @@ class TorchBackend:
                 use_safetensors=True,
             )
         )
-        self._vae = self._placed(
-            AutoencoderKL.from_pretrained(
-                str(folder / "vae"),
-                torch_dtype=self._dtype,
-                low_cpu_mem_usage=False,
-                local_files_only=True,
-                use_safetensors=True,
-            )
-        )
+        vae = VAEDecoder(VAEDecoderConfig.from_json(read_config(folder / "vae" / "config.json")))
+        load_strictly(vae, folder / "vae" / WEIGHTS, left_aside=ENCODER_TENSORS)
+        self._vae = self._placed(vae)
         denoiser = UNetNAS(read_config(folder / "flexible_unet" / "config.json"))
         load_strictly(denoiser, folder / "flexible_unet" / WEIGHTS)
         self._denoiser = self._placed(denoiser)
@@ -72,8 +66,8 @@ class TorchBackend:
 
     def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
         """Return (C, H, W) of the latents of an image of this size in pixels."""
-        factor = 2 ** (len(self._vae.config.block_out_channels) - 1)
-        return self._vae.config.latent_channels, height // factor, width // factor
+        config = self._vae.config
+        return config.latent_channels, height // config.factor, width // config.factor
 
     @torch.inference_mode()
     def encode_text(self, prompts: Sequence[str]) -> Tensor:
@@ -97,9 +91,7 @@ class TorchBackend:
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> Tensor:
         """Decode latents (B, C, H, W) to pixels (B, height, width, 3), uint8, on the CPU."""
-        config = self._vae.config
-        scaled = latents / config.scaling_factor + (config.shift_factor or 0)
-        pixels = self._vae.decode(scaled, return_dict=False)[0]
+        pixels = self._vae(latents)
         shades = ((pixels.float() / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
         images: Tensor = shades.permute(0, 2, 3, 1).cpu()
         return images

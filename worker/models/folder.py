@@ -33,15 +33,24 @@ def read_config(path: Path) -> Mapping[str, Any]:
     return document
 
 
-def load_strictly(network: nn.Module, path: Path) -> None:
+def load_strictly(network: nn.Module, path: Path, *, left_aside: tuple[str, ...] = ()) -> None:
     """Load weights by name into a network, cast to the network's precision.
+
+    Args:
+        network: takes every tensor of the file, and needs no other.
+        path: a safetensors file.
+        left_aside: how names of tensors begin that are not meant for this network.
 
     Raises:
         ConfigurationError: the file is unreadable, or a tensor is missing, left over, or
             of another shape; names it.
     """
     try:
-        weights = load_file(path)
+        weights = {
+            name: tensor
+            for name, tensor in load_file(path).items()
+            if not name.startswith(left_aside)
+        }
     except (OSError, SafetensorError) as error:
         raise ConfigurationError(f"{path}: {error}") from None
     expected = network.state_dict()
