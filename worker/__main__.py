@@ -6,11 +6,23 @@ import os
 import signal
 import sys
 import threading
+import time
 from typing import Any
 
 from shared.errors import TenstepError
 from worker.devices import Device, pin_environment
 from worker.extra import require_worker_extra
+
+
+ORPHAN_GRACE_SECONDS = 5
+"""An embedded Redis dies with the owner of both, and Celery would wait for it for ever."""
+
+
+def _end_orphaned() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(ORPHAN_GRACE_SECONDS)
+    # The child that holds the model ends by itself when this process is gone.
+    os._exit(1)
 
 
 def main() -> int:
@@ -52,7 +64,7 @@ def main() -> int:
         threading.Thread(target=drain, name="drain").start()
 
     worker_shutting_down.connect(drain_apart, weak=False)
-    watch_parent(os.getppid(), lambda: os.kill(os.getpid(), signal.SIGTERM))
+    watch_parent(os.getppid(), _end_orphaned)
     card = load_card(settings.model)
     app = make_celery(settings, broker_url(settings))
     app.conf.include = ["worker.lifecycle"]

@@ -18,6 +18,8 @@ from support.commands import (
 
 pytestmark = pytest.mark.timeout(300)
 
+A_COMMAND_SECONDS = 1.0
+
 
 def submit(environment: dict[str, str], folder: Path, count: int) -> str:
     path = folder / "prompts.txt"
@@ -39,13 +41,13 @@ def test_a_new_worker_finishes_what_a_killed_one_began(
     count = 40
     batch = submit(stack_env, tmp_path, count)
     with running(stack_env, "up", cwd=tmp_path) as first:
-        wait_until(lambda: counts(stack_env, tmp_path)["done"] >= 3)
+        wait_until(lambda: counts(stack_env, tmp_path)["done"] >= 3, every=A_COMMAND_SECONDS)
         first.send_signal(signal.SIGKILL)
     wait_until(lambda: not processes_of(data_dir), seconds=30)
     assert counts(stack_env, tmp_path)["done"] < count
 
     with running(stack_env, "up", cwd=tmp_path):
-        wait_until(lambda: counts(stack_env, tmp_path)["done"] == count)
+        wait_until(lambda: counts(stack_env, tmp_path)["done"] == count, every=A_COMMAND_SECONDS)
     wait_until(lambda: not processes_of(data_dir), seconds=30)
 
     bill = tenstep_json(stack_env, "cost", batch, cwd=tmp_path)
@@ -60,10 +62,10 @@ def test_a_cancelled_batch_stops_and_keeps_what_it_drew(
 ) -> None:
     batch = submit(stack_env, tmp_path, 200)
     with running(stack_env, "up", cwd=tmp_path):
-        wait_until(lambda: counts(stack_env, tmp_path)["done"] >= 2)
+        wait_until(lambda: counts(stack_env, tmp_path)["done"] >= 2, every=A_COMMAND_SECONDS)
         tenstep_json(stack_env, "cancel", batch, cwd=tmp_path)
         after = counts(stack_env, tmp_path)
-        wait_until(lambda: counts(stack_env, tmp_path)["leased"] == 0)
+        wait_until(lambda: counts(stack_env, tmp_path)["leased"] == 0, every=A_COMMAND_SECONDS)
         final = counts(stack_env, tmp_path)
 
     assert after["pending"] == 0
@@ -76,7 +78,7 @@ def test_two_workers_share_a_batch_and_draw_nothing_twice(
 ) -> None:
     batch = submit(stack_env, tmp_path, 64)
     with running(stack_env, "up", "--workers", "2", cwd=tmp_path):
-        wait_until(lambda: counts(stack_env, tmp_path)["done"] == 64)
+        wait_until(lambda: counts(stack_env, tmp_path)["done"] == 64, every=A_COMMAND_SECONDS)
 
     bill = tenstep_json(stack_env, "cost", batch, cwd=tmp_path)
     lines = {line["kind"]: line["count"] for line in bill["lines"]}
