@@ -13,7 +13,6 @@ from shared.errors import TenstepError
 from worker.devices import Device, pin_environment
 from worker.extra import require_worker_extra
 
-
 ORPHAN_GRACE_SECONDS = 5
 """An embedded Redis dies with the owner of both, and Celery would wait for it for ever."""
 
