@@ -147,6 +147,10 @@ class LocalFleet:
 
     def __init__(self, settings: Settings, database: Database, count: int) -> None:
         self._grace_seconds = settings.stop_grace_seconds
+        if not settings.cpu_threads and count > 1:
+            # Two workers that each take every core draw at less than half the rate of one.
+            cores = os.cpu_count() or 1
+            settings = settings.model_copy(update={"cpu_threads": max(1, cores // count)})
         self._workers = [LocalWorker(settings, database) for _ in range(count)]
 
     @property

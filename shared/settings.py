@@ -73,7 +73,7 @@ class Settings(BaseSettings):
 
     model: str = Field(default="emoji-64", max_length=200, description="Model of new batches.")
     device: str = Field(default="cpu", max_length=64, description="What a worker is pinned to.")
-    cpu_threads: int = Field(default=0, ge=0, le=1024, description="0: one a core.")
+    cpu_threads: int = Field(default=0, ge=0, le=1024, description="0: workers share the cores.")
 
     chunk_size: int = Field(default=8, ge=1, le=1024, description="Jobs a queue message.")
     look_ahead: int = Field(

@@ -38,7 +38,7 @@ def test_a_new_worker_finishes_what_a_killed_one_began(
     """The supervisor itself is killed: nothing is left to clean up after it."""
     stack_env = {**stack_env, "TENSTEP_LEASE_SECONDS": "3", "TENSTEP_HEARTBEAT_SECONDS": "1"}
     data_dir = Path(stack_env["TENSTEP_DATA_DIR"])
-    count = 40
+    count = 24
     batch = submit(stack_env, tmp_path, count)
     with running(stack_env, "up", cwd=tmp_path) as first:
         wait_until(lambda: counts(stack_env, tmp_path)["done"] >= 3, every=A_COMMAND_SECONDS)
@@ -76,12 +76,12 @@ def test_a_cancelled_batch_stops_and_keeps_what_it_drew(
 def test_two_workers_share_a_batch_and_draw_nothing_twice(
     stack_env: dict[str, str], tmp_path: Path
 ) -> None:
-    batch = submit(stack_env, tmp_path, 64)
+    batch = submit(stack_env, tmp_path, 40)
     with running(stack_env, "up", "--workers", "2", cwd=tmp_path):
-        wait_until(lambda: counts(stack_env, tmp_path)["done"] == 64, every=A_COMMAND_SECONDS)
+        wait_until(lambda: counts(stack_env, tmp_path)["done"] == 40, every=A_COMMAND_SECONDS)
 
     bill = tenstep_json(stack_env, "cost", batch, cwd=tmp_path)
     lines = {line["kind"]: line["count"] for line in bill["lines"]}
-    assert lines["render"] == 64
+    assert lines["render"] == 40
     assert lines["model_load"] == 2
     assert lines.get("failed_attempt", 0) == 0
