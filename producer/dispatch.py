@@ -179,7 +179,7 @@ def _ready_jobs(now: datetime) -> Select[Job]:
 def _alike(jobs: Sequence[Job]) -> Sequence[Job]:
     """Keep the jobs that can share the first one's chunk.
 
-    They share its size and steps. A job that was tried before goes alone, so that if it
+    They share its size, scheduler and steps. A job that was tried before goes alone, so that if it
     is what kills its worker, it takes no neighbour with it.
     """
     if not jobs or jobs[0].attempts > 0:
@@ -187,8 +187,8 @@ def _alike(jobs: Sequence[Job]) -> Sequence[Job]:
     return [job for job in jobs if job.attempts == 0 and _shape(job) == _shape(jobs[0])]
 
 
-def _shape(job: Job) -> tuple[int, int, int, str | None]:
-    return job.width, job.height, job.steps, job.squeeze
+def _shape(job: Job) -> tuple[int, int, str, int, str | None]:
+    return job.width, job.height, job.scheduler, job.steps, job.squeeze
 
 
 class DispatcherThread:

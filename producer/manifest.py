@@ -16,7 +16,7 @@ from shared.domain.jobs import AttemptOutcome
 from shared.domain.money import NANOSECONDS
 
 ROWS_A_FETCH = 256
-PHASES = ("queue_wait", "text_encode", "denoise", "decode", "png_encode", "upload")
+PHASES = ("queue_wait", "text_encode", "denoise", "decode", "safety_check", "png_encode", "upload")
 
 NameOfPulled = Callable[[int, str], str | None]
 """From position and prompt to the file's name, or None if there is no file."""
@@ -64,6 +64,7 @@ def _asked(job: Job) -> dict[str, Any]:
         "seed": job.seed,
         "width": job.width,
         "height": job.height,
+        "scheduler": job.scheduler,
         "steps": job.steps,
         "squeeze": job.squeeze,
         "guidance_scale": job.guidance_scale,

@@ -16,7 +16,7 @@ from shared.domain.prompts import (
     Side,
 )
 from shared.domain.sampling import MAX_STEPS, SamplerSettings, Squeeze
-from shared.models.catalog import ModelCard
+from shared.models.card import ModelCard
 
 NO_SQUEEZE = "none"
 SEEDS = MAX_SEED + 1

@@ -22,7 +22,7 @@ from shared.domain.identifiers import new_id
 from shared.domain.jobs import JobState
 from shared.domain.prompts import ImageSettings, PromptRequest
 from shared.errors import InputError
-from shared.models.catalog import ModelCard
+from shared.models.card import ModelCard
 from shared.settings import Settings
 
 ROWS_A_STATEMENT = 1_000

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.errors import ConfigurationError
+
+Backend = Literal["auto", "torch", "onnxruntime"]
+Precision = Literal["auto", "float32", "float16", "bfloat16"]
 
 
 def _driver_is_named(url: SecretStr) -> SecretStr:
@@ -72,6 +75,21 @@ class Settings(BaseSettings):
     s3_secret_access_key: SecretStr | None = None
 
     model: str = Field(default="emoji-64", max_length=200, description="Model of new batches.")
+    models_dir: Path | None = Field(
+        default=None, description="Folder of pulled models. Default: models in the data folder."
+    )
+    backend: Backend = Field(
+        default="auto",
+        description="torch or onnxruntime; auto takes what the model's folder is made for.",
+    )
+    precision: Precision = Field(
+        default="auto",
+        description="float32, float16 or bfloat16; auto is float32 on cpu, float16 on cuda.",
+    )
+    unchecked_batches: bool = Field(
+        default=False,
+        description="For operators: lets batches be submitted without the safety checker.",
+    )
     device: str = Field(default="cpu", max_length=64, description="What a worker is pinned to.")
     cpu_threads: int = Field(default=0, ge=0, le=1024, description="0: workers share the cores.")
 
@@ -104,6 +122,11 @@ class Settings(BaseSettings):
         return f"sqlite:///{(self.data_dir / 'tenstep.sqlite3').absolute()}"
 
     @property
+    def resolved_models_dir(self) -> Path:
+        """Where pulled models are kept."""
+        return self.models_dir or self.data_dir / "models"
+
+    @property
     def resolved_storage_url(self) -> str:
         """Object store URL."""
         return self.storage_url or (self.data_dir / "objects").absolute().as_uri()
@@ -134,6 +157,8 @@ def child_environment(settings: Settings, worker_id: UUID) -> dict[str, str]:
             text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
             environment[f"TENSTEP_{name.upper()}"] = text
     environment["TENSTEP_DATA_DIR"] = str(settings.data_dir.absolute())
+    if settings.models_dir is not None:
+        environment["TENSTEP_MODELS_DIR"] = str(settings.models_dir.absolute())
     environment[WORKER_ID] = str(worker_id)
     return environment
 

@@ -64,7 +64,7 @@ def main() -> int:
 
     worker_shutting_down.connect(drain_apart, weak=False)
     watch_parent(os.getppid(), _end_orphaned)
-    card = load_card(settings.model)
+    card = load_card(settings.model, settings.resolved_models_dir)
     app = make_celery(settings, broker_url(settings))
     app.conf.include = ["worker.lifecycle"]
     return int(

@@ -23,17 +23,18 @@ def schedule(
     """Print the timesteps and sigmas that a scheduler and a squeeze give."""
     from shared.domain.sampling import Squeeze
     from shared.errors import InputError
+    from shared.models.card import read_json
     from shared.models.catalog import load_card
+    from shared.settings import load_settings
     from worker.extra import require_worker_extra
 
     require_worker_extra()
-    folder = load_card(model).folder
+    folder = load_card(model, load_settings().resolved_models_dir).folder
     try:
         cut = None if squeeze == "none" else Squeeze.parse(squeeze)
         from worker.diffusion.schedule import build_scheduler, with_timesteps
-        from worker.models.folder import read_config
 
-        config = read_config(folder / "scheduler" / "scheduler_config.json")
+        config = read_json(folder / "scheduler" / "scheduler_config.json")
         ready = with_timesteps(build_scheduler(config), steps, cut)
     except ValueError as error:
         raise InputError(str(error)) from None

@@ -8,7 +8,6 @@ import threading
 import time
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from uuid import UUID
 
 import structlog
@@ -22,14 +21,15 @@ from shared.db.ledger import price_in_force
 from shared.db.tables import Worker
 from shared.domain.prompts import ImageSettings
 from shared.messaging.contracts import queue_name
-from shared.models.catalog import ModelCard, load_card
+from shared.models.card import ModelCard
+from shared.models.catalog import load_card
 from shared.settings import Settings
 from shared.storage.base import ObjectStore
 from shared.storage.open import open_store
 from shared.version import VERSION
 from worker.backends.base import BackendRecord
-from worker.backends.torch_backend import TorchBackend
 from worker.devices import Device
+from worker.loading import load_pipeline
 from worker.pipeline import Pipeline
 
 log = structlog.get_logger()
@@ -69,14 +69,19 @@ def start_runtime(settings: Settings, worker_id: UUID) -> Runtime:
         ServiceUnavailableError: the database does not answer.
     """
     device = Device.parse(settings.device)
-    card = load_card(settings.model)
+    card = load_card(settings.model, settings.resolved_models_dir)
     database = Database(settings.resolved_database_url)
     database.check()
     with database.read() as session:
         price_in_force(session, device.kind, utc_now())
     begin = time.perf_counter_ns()
-    backend = TorchBackend(card.name, Path(card.folder), device, settings.cpu_threads)
-    pipeline = Pipeline(backend)
+    pipeline = load_pipeline(
+        card,
+        device,
+        backend=settings.backend,
+        precision=settings.precision,
+        threads=settings.cpu_threads,
+    )
     _warm_up(pipeline, card)
     runtime = Runtime(
         worker_id=worker_id,
@@ -84,7 +89,7 @@ def start_runtime(settings: Settings, worker_id: UUID) -> Runtime:
         database=database,
         store=open_store(settings),
         pipeline=pipeline,
-        drawn_by=backend.describe(),
+        drawn_by=pipeline.backend.describe(),
         load_ns=time.perf_counter_ns() - begin,
         in_hand=InHand(),
     )

@@ -66,7 +66,7 @@ def _settings(device: str | None, model: str | None) -> Settings:
     settings = load_settings().model_copy(
         update={name: value for name, value in chosen.items() if value is not None}
     )
-    load_card(settings.model)
+    load_card(settings.model, settings.resolved_models_dir)
     return settings
 
 

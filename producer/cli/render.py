@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from producer.services import Services
     from producer.status import BatchStatus
     from producer.submit import Order, Submission
+    from shared.settings import Settings
 
 EPILOG = (
     "Examples: tenstep render prompts.txt --out drawn; "
@@ -104,7 +105,7 @@ def render(
         return
     if what is None:
         raise InputError("nothing to draw", hint="Name a file, - or a prompt; or use --resume.")
-    card = load_card(settings.model)
+    card = load_card(settings.model, settings.resolved_models_dir)
     order = options.make_order(
         name,
         priority,
@@ -178,10 +179,23 @@ def _resume(
     batch, folder = resume_batch(services, reference)
     folder = (out or folder).absolute()
     ensure_writable(folder)
-    settings = services.settings.model_copy(update={"model": batch.model})
     _draw(
-        services.with_settings(settings), batch.id, folder, workers, rejects=None, as_json=as_json
+        services.with_settings(_settings_for(services.settings, batch.model)),
+        batch.id,
+        folder,
+        workers,
+        rejects=None,
+        as_json=as_json,
     )
+
+
+def _settings_for(settings: Settings, model: str) -> Settings:
+    """Keep a model that was named by its folder, if it is the one that is meant."""
+    from shared.models.catalog import load_card
+
+    if load_card(settings.model, settings.resolved_models_dir).name == model:
+        return settings
+    return settings.model_copy(update={"model": model})
 
 
 def _draw(

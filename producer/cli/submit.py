@@ -40,7 +40,7 @@ def submit(
     from shared.settings import load_settings
 
     settings = load_settings()
-    card = load_card(model or settings.model)
+    card = load_card(model or settings.model, settings.resolved_models_dir)
     order = options.make_order(
         name,
         priority,

@@ -32,13 +32,14 @@ class PhaseTimes:
     text_encode_ns: int = 0
     denoise_ns: int = 0
     decode_ns: int = 0
+    safety_check_ns: int = 0
     png_encode_ns: int = 0
     upload_ns: int = 0
 
     @property
     def device_ns(self) -> int:
         """Time on the device."""
-        return self.text_encode_ns + self.denoise_ns + self.decode_ns
+        return self.text_encode_ns + self.denoise_ns + self.decode_ns + self.safety_check_ns
 
 
 def record_done(
@@ -121,6 +122,7 @@ def _measured_attempt(session: Session, held: Lease, times: PhaseTimes, now: dat
         attempt.text_encode_ns = times.text_encode_ns
         attempt.denoise_ns = times.denoise_ns
         attempt.decode_ns = times.decode_ns
+        attempt.safety_check_ns = times.safety_check_ns
         attempt.png_encode_ns = times.png_encode_ns
         attempt.upload_ns = times.upload_ns
         attempt.device_ns = times.device_ns

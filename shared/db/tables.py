@@ -21,11 +21,13 @@ from sqlalchemy import (
     UniqueConstraint,
     Uuid,
     text,
+    true,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from shared.domain.identifiers import new_id
 from shared.domain.jobs import AttemptOutcome, BatchControl, JobState
+from shared.domain.sampling import SchedulerName
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -86,6 +88,8 @@ class Batch(Base):
     model: Mapped[str] = mapped_column(String(256))
     priority: Mapped[int] = mapped_column(default=0)
     control: Mapped[str] = mapped_column(String(16), default=BatchControl.ACTIVE)
+    safety_checker: Mapped[bool] = mapped_column(default=True, server_default=true())
+    """Whether images of a model that has a safety checker are looked at."""
     total: Mapped[int] = mapped_column(default=0)
     client: Mapped[dict[str, Any]] = mapped_column(default=dict)
     """What the submitting program wants to remember; the queue does not read it."""
@@ -128,6 +132,7 @@ class Job(Base):
     width: Mapped[int]
     height: Mapped[int]
     steps: Mapped[int]
+    scheduler: Mapped[str] = mapped_column(String(32), server_default=SchedulerName.DPM_SOLVER)
     squeeze: Mapped[str | None] = mapped_column(String(16))
     guidance_scale: Mapped[float]
     guidance_rescale: Mapped[float]
@@ -177,10 +182,11 @@ class Attempt(Base):
     text_encode_ns: Mapped[int | None]
     denoise_ns: Mapped[int | None]
     decode_ns: Mapped[int | None]
+    safety_check_ns: Mapped[int | None]
     png_encode_ns: Mapped[int | None]
     upload_ns: Mapped[int | None]
     device_ns: Mapped[int | None]
-    """Device time in all: text encoder, denoiser and decoder."""
+    """Device time in all: text encoder, denoiser, decoder and safety checker."""
     nanodollars_per_hour: Mapped[int | None]
     cost_nanodollars: Mapped[int | None]
     record: Mapped[dict[str, Any] | None]

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from shared.domain.sampling import MAX_STEPS
+from shared.domain.sampling import MAX_STEPS, SchedulerName
 
 MAX_SEED = 2**32 - 1
 MAX_PROMPT_CHARACTERS = 8_192
@@ -48,6 +48,7 @@ class PromptRequest(BaseModel):
     n: int = Field(default=1, ge=1, le=MAX_IMAGES_A_PROMPT)
     width: Side | None = None
     height: Side | None = None
+    scheduler: SchedulerName | None = None
     steps: int | None = Field(default=None, ge=1, le=MAX_STEPS)
     squeeze: str | None = Field(default=None, max_length=16)
     guidance_scale: float | None = Field(default=None, ge=0, le=50, allow_inf_nan=False)
@@ -76,6 +77,7 @@ class ImageSettings(BaseModel):
     seed: int = Field(ge=0, le=MAX_SEED)
     width: Side
     height: Side
+    scheduler: SchedulerName = SchedulerName.DPM_SOLVER
     steps: int = Field(ge=1, le=MAX_STEPS)
     squeeze: str | None = None
     guidance_scale: float = Field(ge=0, le=50)

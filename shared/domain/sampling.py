@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 import re
+from enum import StrEnum
 from typing import Annotated, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 MAX_STEPS = 1000
+
+
+class SchedulerName(StrEnum):
+    """The solvers, by the name that a job asks for."""
+
+    DPM_SOLVER = "dpmsolver++"
+    """DPM-Solver++ (2M), Lu et al. 2022, arXiv 2211.01095; with a squeeze, SqueezedDPM++."""
+    DDIM = "ddim"
+    """Song et al. 2021, arXiv 2010.02502."""
+    EULER = "euler"
+    """Karras et al. 2022, arXiv 2206.00364, algorithm 2 without churn."""
+    UNIPC = "unipc"
+    """Zhao et al. 2023, arXiv 2302.04867."""
 
 
 class Squeeze(NamedTuple):
@@ -43,6 +57,7 @@ class SamplerSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    scheduler: SchedulerName = SchedulerName.DPM_SOLVER
     steps: int = Field(ge=1, le=MAX_STEPS)
     squeeze: Annotated[str, StringConstraints(max_length=16)] | None = None
     guidance_scale: float = Field(ge=0, le=50, allow_inf_nan=False)
@@ -54,6 +69,8 @@ class SamplerSettings(BaseModel):
             _, kept = Squeeze.parse(self.squeeze)
             if kept > self.steps:
                 raise ValueError(f"squeeze {self.squeeze} keeps {kept} of only {self.steps} steps")
+            if self.scheduler is not SchedulerName.DPM_SOLVER:
+                raise ValueError(f"a squeeze is for dpmsolver++, not for {self.scheduler}")
         return self
 
     @property

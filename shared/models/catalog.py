@@ -1,56 +1,62 @@
-"""Model cards: ``tenstep.json`` in a model's folder."""
+"""Finding a model: one that ships with tenstep, one that was pulled, or any folder."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-from shared.domain.prompts import Side
-from shared.domain.sampling import SamplerSettings
 from shared.errors import ConfigurationError
+from shared.models.card import CARD, INDEX, ModelCard, read_card
 
 SHIPPED = Path(__file__).parent
-CARD = "tenstep.json"
 
 
-class ModelCard(BaseModel):
-    """What is known of a model without loading it. Sizes are in pixels."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    name: str
-    title: str
-    licence: str
-    width: Side
-    height: Side
-    sampler: SamplerSettings
-    max_prompt_tokens: int
-    folder: Path = Path()
+def shipped_folders() -> list[Path]:
+    """Return the folders of the models and presets inside the package, by name."""
+    return sorted(path.parent for path in SHIPPED.glob(f"*/{CARD}"))
 
 
-def load_card(name: str) -> ModelCard:
-    """Find a model that ships with tenstep by name, or any by its folder.
+def pulled_folder(models_dir: Path, repository: str, commit: str) -> Path:
+    """Return where one commit of a Hugging Face repository is kept."""
+    return models_dir / f"{repository.replace('/', '--')}@{commit}"
+
+
+def pulled_folders(models_dir: Path) -> list[Path]:
+    """Return the folders of all models that were pulled or exported here."""
+    return sorted(path.parent for path in models_dir.glob(f"*/{CARD}"))
+
+
+def load_card(name: str, models_dir: Path | None = None) -> ModelCard:
+    """Find a model by name.
+
+    Args:
+        name: of one that ships with tenstep; or a folder; or OWNER/NAME, with @REVISION
+            where several of its revisions were pulled.
+        models_dir: where pulled models are kept.
 
     Raises:
-        ConfigurationError: there is none, or its card is broken.
+        ConfigurationError: there is none, there are several, or its card is broken.
     """
     shipped = SHIPPED / name
-    folder = shipped if (shipped / CARD).is_file() else Path(name)
-    card = folder / CARD
-    try:
-        text = card.read_text("utf-8")
-    except OSError:
-        names = ", ".join(sorted(path.parent.name for path in SHIPPED.glob(f"*/{CARD}")))
-        raise ConfigurationError(
-            f"no model {name!r}: neither one that ships with tenstep ({names}) "
-            f"nor a folder with a {CARD}"
-        ) from None
-    try:
-        return ModelCard.model_validate_json(text, extra="ignore").model_copy(
-            update={"folder": folder}
-        )
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ConfigurationError(f"{card}: {where}: {first['msg']}") from None
+    if "/" not in name and (shipped / CARD).is_file():
+        return read_card(shipped)
+    folder = Path(name)
+    if any((folder / file).is_file() for file in (CARD, INDEX)):
+        return read_card(folder)
+    pulled = _pulled(name, models_dir) if models_dir is not None else []
+    if len(pulled) == 1:
+        return read_card(pulled[0])
+    if pulled:
+        names = ", ".join(read_card(path).name for path in pulled)
+        raise ConfigurationError(f"{name!r} is several models: {names}")
+    names = ", ".join(path.name for path in shipped_folders())
+    raise ConfigurationError(
+        f"no model {name!r}: neither one that ships with tenstep ({names}), "
+        "nor one that was pulled, nor a diffusers folder",
+        hint=f"tenstep model pull {name}" if "/" in name and not folder.exists() else None,
+    )
+
+
+def _pulled(name: str, models_dir: Path) -> list[Path]:
+    repository, _, revision = name.partition("@")
+    prefix = f"{repository.replace('/', '--')}@{revision}"
+    return [path for path in pulled_folders(models_dir) if path.name.startswith(prefix)]

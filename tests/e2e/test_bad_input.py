@@ -10,7 +10,7 @@ import pytest
 
 from support.commands import processes_of, tenstep, tenstep_json
 from support.tiny_model import write_tiny_model
-from worker.models.folder import WEIGHTS
+from worker.models.weights import WEIGHTS
 
 pytestmark = [
     pytest.mark.timeout(300),

@@ -8,7 +8,7 @@ from producer.prompt_files import open_prompts
 from producer.settle import BatchDefaults
 from producer.submit import Order, Submission, submit
 from shared.db.engine import Database
-from shared.models.catalog import ModelCard
+from shared.models.card import ModelCard
 from shared.settings import Settings
 
 CARD = ModelCard.model_validate(

@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from worker.diffusion.schedule import PUBLISHED_DEFAULTS
-from worker.models.folder import WEIGHTS
 from worker.models.unet import UNetNAS
+from worker.models.weights import WEIGHTS
 
 NAME = "tiny"
 CONTEXT_WIDTH = 32

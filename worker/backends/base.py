@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
@@ -17,26 +16,26 @@ class BackendRecord(BaseModel):
     backend: str
     backend_version: str
     precision: str
+    threads: int | None
+    """Processor threads, which decide the last bit of a sum; None on an accelerator."""
     device: str
     device_name: str
     model: str
     weights_sha256: str
+    licence: str
+    note: str | None
+    """What must be said of the model wherever it is shown."""
 
 
 class Backend(Protocol):
     """A model's three networks, loaded on one device."""
 
-    @property
-    def scheduler_config(self) -> Mapping[str, Any]:
-        """The checkpoint's ``scheduler_config.json``."""
-        ...
-
     def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
         """Return (C, H, W) of the latents of an image of this size in pixels."""
         ...
 
-    def encode_text(self, prompts: Sequence[str]) -> Tensor:
-        """Encode B prompts to text tokens (B, T, D); longer prompts are cut."""
+    def encode_text(self, token_ids: Tensor) -> Tensor:
+        """Encode token ids (B, T), int64, on the CPU, to text tokens (B, T, D)."""
         ...
 
     def denoise(self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 
-from shared.domain.sampling import Squeeze
+from shared.domain.sampling import SchedulerName, Squeeze
 from worker.diffusion.squeeze import squeeze_timesteps
 
 PUBLISHED_DEFAULTS: Mapping[str, Any] = {
@@ -27,11 +27,17 @@ PUBLISHED_DEFAULTS: Mapping[str, Any] = {
 """DeciDiffusion 2.0's scheduler; a checkpoint's ``scheduler_config.json`` wins over these."""
 
 
-def build_scheduler(config: Mapping[str, Any] | None = None) -> DPMSolverMultistepScheduler:
+Scheduler = DPMSolverMultistepScheduler
+
+
+def build_scheduler(
+    config: Mapping[str, Any] | None = None, name: SchedulerName = SchedulerName.DPM_SOLVER
+) -> Scheduler:
     """Make DPM-Solver++ (Lu et al. 2022, arXiv 2211.01095), multistep.
 
     Args:
         config: a checkpoint's ``scheduler_config.json``, over the published defaults.
+        name: which solver.
     """
     settings = {
         key: value

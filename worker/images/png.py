@@ -15,7 +15,7 @@ from worker.backends.base import BackendRecord
 
 
 def encode_png(
-    pixels: Tensor, settings: ImageSettings, timesteps: list[int], drawn_by: BackendRecord
+    pixels: Tensor, settings: ImageSettings, timesteps: list[float], drawn_by: BackendRecord
 ) -> bytes:
     """Encode pixels (height, width, 3), uint8, with all that it takes to draw them again.
 

@@ -18,6 +18,20 @@ from torch import Tensor, nn
 NORM_EPS = 1e-6
 ENCODER_TENSORS = ("encoder.", "quant_conv.")
 """What a whole autoencoder's weights hold beside the decoder's."""
+OLD_ATTENTION_NAMES = {
+    ".query.": ".to_q.",
+    ".key.": ".to_k.",
+    ".value.": ".to_v.",
+    ".proj_attn.": ".to_out.0.",
+}
+"""Stable Diffusion's autoencoder was published under diffusers' names of 2022."""
+
+
+def modern_attention_name(name: str) -> str:
+    """Return what diffusers calls a decoder's tensor today."""
+    for old, new in OLD_ATTENTION_NAMES.items():
+        name = name.replace(old, new)
+    return name
 
 
 class VAEDecoderConfig(BaseModel):

@@ -1,78 +1,170 @@
-"""A diffusers folder on disk: safetensors and JSON, never code."""
+"""Weights on disk: safetensors, or PyTorch files read without running anything in them."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import nn
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
 
 from shared.errors import ConfigurationError
+from shared.models.card import ModelCard
 
-WEIGHTS = "diffusion_pytorch_model.safetensors"
+STEM = "diffusion_pytorch_model"
+WEIGHTS = f"{STEM}.safetensors"
+TEXT_ENCODER_STEMS = ("model", "pytorch_model")
+SUFFIXES = (".safetensors", ".fp16.safetensors", ".bin", ".fp16.bin")
 HASH_CHUNK_BYTES = 1 << 20
+REOPEN_AFTER_BYTES = 64 << 20
+"""Pages of a mapped file count as this process's memory for as long as it is mapped."""
+
+Shapes = Mapping[str, tuple[int, ...]]
 
 
-def read_config(path: Path) -> Mapping[str, Any]:
-    """Read a JSON object.
+def find_weights(folder: Path, stems: tuple[str, ...] = (STEM,)) -> Path:
+    """Find a component's weights; safetensors go before PyTorch files.
 
     Raises:
-        ConfigurationError: there is no such file, or it is no JSON object.
+        ConfigurationError: there are none.
     """
-    try:
-        document = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(f"{path}: {error}") from None
-    if not isinstance(document, dict):
-        raise ConfigurationError(f"{path}: not a JSON object")
-    return document
+    for suffix in SUFFIXES:
+        for stem in stems:
+            path = folder / f"{stem}{suffix}"
+            if path.is_file():
+                return path
+    raise ConfigurationError(f"{folder}: no weights here: looked for {stems[0]}{SUFFIXES[0]}")
 
 
-def load_strictly(network: nn.Module, path: Path, *, left_aside: tuple[str, ...] = ()) -> None:
-    """Load weights by name into a network, cast to the network's precision.
+def load_strictly(
+    network: nn.Module,
+    path: Path,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    left_aside: tuple[str, ...] = (),
+    renamed: Callable[[str], str] = str,
+) -> None:
+    """Load weights by name into a network, a tensor at a time.
+
+    The network may be on the meta device: no more memory is held than the loaded network
+    and `REOPEN_AFTER_BYTES` take. Convolutions are laid out channels last.
 
     Args:
         network: takes every tensor of the file, and needs no other.
-        path: a safetensors file.
+        path: a safetensors file, or one of PyTorch's.
+        device: where the tensors go.
+        dtype: what they become.
         left_aside: how names of tensors begin that are not meant for this network.
+        renamed: from a name in the file to the network's.
 
     Raises:
         ConfigurationError: the file is unreadable, or a tensor is missing, left over, or
             of another shape; names it.
     """
+    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     try:
-        weights = {
-            name: tensor
-            for name, tensor in load_file(path).items()
-            if not name.startswith(left_aside)
+        names = {name: renamed(name) for name in _shapes(path) if not name.startswith(left_aside)}
+        found = {names[name]: shape for name, shape in _shapes(path).items() if name in names}
+        _check(path, expected, found)
+        loaded = {
+            names[name]: _placed(tensor, device, dtype) for name, tensor in _tensors(path, names)
         }
-    except (OSError, SafetensorError) as error:
-        raise ConfigurationError(f"{path}: {error}") from None
-    expected = network.state_dict()
-    for name in sorted(expected.keys() | weights.keys()):
-        if name not in weights:
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise ConfigurationError(f"{path}: {_first_line(error)}") from None
+    network.load_state_dict(loaded, strict=True, assign=True)
+
+
+def _check(path: Path, expected: Shapes, found: Shapes) -> None:
+    for name in sorted(expected.keys() | found.keys()):
+        if name not in found:
             raise ConfigurationError(f"{path}: the tensor {name} is missing")
         if name not in expected:
             raise ConfigurationError(f"{path}: the tensor {name} has no place in the model")
-        if weights[name].shape != expected[name].shape:
+        if found[name] != expected[name]:
             raise ConfigurationError(
-                f"{path}: the tensor {name} has shape {tuple(weights[name].shape)}, "
-                f"not {tuple(expected[name].shape)}"
+                f"{path}: the tensor {name} has shape {found[name]}, not {expected[name]}"
             )
-    network.load_state_dict(weights)
+
+
+def _placed(tensor: Tensor, device: torch.device | str, dtype: torch.dtype) -> Tensor:
+    layout = torch.channels_last if tensor.dim() == 4 else torch.contiguous_format  # noqa: PLR2004
+    return tensor.to(device, dtype, copy=True, memory_format=layout)
+
+
+def _shapes(path: Path) -> Shapes:
+    if path.suffix == ".safetensors":
+        with safe_open(path, framework="pt") as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+    return {name: tuple(tensor.shape) for name, tensor in _pytorch_file(path).items()}
+
+
+def _tensors(path: Path, names: Mapping[str, str]) -> Iterator[tuple[str, Tensor]]:
+    """Yield tensors that live until the next is asked for."""
+    waiting = list(names)
+    while waiting:
+        read = 0
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="pt") as file:
+                while waiting and read < REOPEN_AFTER_BYTES:
+                    tensor = file.get_tensor(waiting[-1])
+                    read += tensor.nbytes
+                    yield waiting.pop(), tensor
+                del tensor
+        else:
+            state = _pytorch_file(path)
+            while waiting and read < REOPEN_AFTER_BYTES:
+                read += state[waiting[-1]].nbytes
+                yield waiting[-1], state[waiting.pop()]
+            del state
+
+
+def _pytorch_file(path: Path) -> Mapping[str, Tensor]:
+    try:
+        state = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    except Exception as error:  # noqa: BLE001 - of a broken file it raises anything
+        raise ConfigurationError(f"{path}: {_first_line(error)}") from None
+    if not isinstance(state, dict) or not all(
+        isinstance(value, Tensor) for value in state.values()
+    ):
+        raise ConfigurationError(f"{path}: not a state dict of tensors")
+    return state
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0]
+
+
+def weights_identity(card: ModelCard) -> str:
+    """Return what tells a model's weights from all others: a SHA-256, in hexadecimal.
+
+    Random weights follow from the configuration, so theirs is taken of that.
+    """
+    if card.weights == "stored":
+        return hash_weights(card.folder)
+    digest = hashlib.sha256(b"random weights")
+    for path in sorted(card.folder.rglob("config.json")):
+        digest.update(path.relative_to(card.folder).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 def hash_weights(folder: Path) -> str:
     """Return one SHA-256 over all weights of a model, with their paths, in order of path."""
     digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*.safetensors")):
+    for path in weight_files(folder):
         digest.update(path.relative_to(folder).as_posix().encode())
         with path.open("rb") as file:
             while block := file.read(HASH_CHUNK_BYTES):
                 digest.update(block)
     return digest.hexdigest()
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the files of a model that hold numbers rather than settings."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix in {".safetensors", ".bin", ".onnx", ".data"} and path.is_file()
+    )

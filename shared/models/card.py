@@ -1,0 +1,133 @@
+"""Model cards: what is known of a model without loading it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from shared.domain.prompts import Side
+from shared.domain.sampling import SamplerSettings
+from shared.errors import ConfigurationError
+
+CARD = "tenstep.json"
+INDEX = "model_index.json"
+FLEXIBLE_UNET = "flexible_unet"
+"""Where DeciDiffusion's repositories keep the denoiser that is used in place of ``unet/``."""
+SAFETY_CHECKER = "safety_checker"
+UNKNOWN_LICENCE = "unknown"
+
+PUBLISHED_SQUEEZED = SamplerSettings(
+    steps=16, squeeze="10,6", guidance_scale=7.5, guidance_rescale=0.8
+)
+"""The settings of DeciDiffusion 2.0's published pipeline on Cloud AI 100."""
+PLAIN = SamplerSettings(steps=16, squeeze=None, guidance_scale=7.5, guidance_rescale=0.0)
+"""DPM-Solver++ at 16 steps, to which the brief compares; guidance as in SD's own pipeline."""
+
+_FRONT_MATTER_LICENCE = re.compile(r"\A---\n(?:.*\n)*?license: *['\"]?([\w.+-]+)")
+
+
+class ModelCard(BaseModel):
+    """``tenstep.json`` in a model's folder. Sizes are in pixels."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    name: str
+    """What batches, queues and manifests call it."""
+    title: str
+    licence: str
+    width: Side
+    height: Side
+    sampler: SamplerSettings
+    max_prompt_tokens: int
+    weights: Literal["stored", "random"] = "stored"
+    """Random weights are a preset's: they draw noise, at the speed of the real ones."""
+    note: str | None = None
+    """What must be said wherever the model is shown, such as that it is a reconstruction."""
+    vocabulary_of: str | None = None
+    """The shipped model whose tokenizer this one borrows, having none of its own."""
+    revision: str | None = None
+    """Commit of the repository that it was pulled from."""
+    weights_sha256: str | None = None
+    folder: Path = Path()
+
+    @property
+    def has_safety_checker(self) -> bool:
+        """Whether its images are looked at before they are published."""
+        return (self.folder / SAFETY_CHECKER / "config.json").is_file()
+
+    @property
+    def denoiser_folder(self) -> Path:
+        """``flexible_unet/`` where there is one, else ``unet/``."""
+        flexible = self.folder / FLEXIBLE_UNET
+        return flexible if flexible.is_dir() else self.folder / "unet"
+
+
+def read_card(folder: Path) -> ModelCard:
+    """Read a folder's ``tenstep.json``, or make a card from a diffusers folder's own files.
+
+    Raises:
+        ConfigurationError: it is neither, or a file is broken; names file and field.
+    """
+    path = folder / CARD
+    document = read_json(path) if path.is_file() else _derived(folder)
+    try:
+        return ModelCard.model_validate({**document, "folder": folder})
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ConfigurationError(f"{path}: {where}: {first['msg']}") from None
+
+
+def read_json(path: Path) -> Mapping[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        ConfigurationError: there is no such file, or it is no JSON object.
+    """
+    try:
+        document = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror or error}") from None
+    except ValueError as error:
+        raise ConfigurationError(f"{path}: not JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise ConfigurationError(f"{path}: not a JSON object")
+    return document
+
+
+def _derived(folder: Path) -> dict[str, Any]:
+    is_flexible = (folder / FLEXIBLE_UNET).is_dir()
+    denoiser_path = folder / (FLEXIBLE_UNET if is_flexible else "unet") / "config.json"
+    denoiser = read_json(denoiser_path)
+    denoiser = denoiser.get("configurations", denoiser)
+    vae = read_json(folder / "vae" / "config.json")
+    text = read_json(folder / "text_encoder" / "config.json")
+    try:
+        side = int(denoiser["sample_size"]) * 2 ** (len(vae["block_out_channels"]) - 1)
+        tokens = int(text["max_position_embeddings"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigurationError(f"{denoiser_path.parent.parent}: {error!r}") from None
+    name = folder.resolve().name
+    return {
+        "name": name,
+        "title": name,
+        "licence": licence_in(folder / "README.md") or UNKNOWN_LICENCE,
+        "width": side,
+        "height": side,
+        "sampler": PUBLISHED_SQUEEZED if is_flexible else PLAIN,
+        "max_prompt_tokens": tokens,
+    }
+
+
+def licence_in(readme: Path) -> str | None:
+    """Find the licence in the YAML head of a Hugging Face model card."""
+    try:
+        found = _FRONT_MATTER_LICENCE.match(readme.read_text("utf-8"))
+    except OSError:
+        return None
+    return found[1] if found else None

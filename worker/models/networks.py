@@ -1,0 +1,174 @@
+"""A model's networks, from its diffusers folder, for whoever runs, measures or exports them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from diffusers.utils import logging as diffusers_logging
+from torch import nn
+from transformers import CLIPTextConfig, CLIPTextModel
+from transformers import logging as transformers_logging
+
+from shared.errors import ConfigurationError
+from shared.models.card import FLEXIBLE_UNET, ModelCard, read_json
+from worker.models.unet import UNetNAS
+from worker.models.vae import (
+    ENCODER_TENSORS,
+    VAEDecoder,
+    VAEDecoderConfig,
+    modern_attention_name,
+)
+from worker.models.weights import find_weights, load_strictly
+
+N = TypeVar("N", bound=nn.Module)
+
+RANDOM_WEIGHTS_SEED = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Networks:
+    """The three that draw."""
+
+    text_encoder: CLIPTextModel
+    """Token ids (B, T), int64, to an object whose first item is text tokens (B, T, D)."""
+    denoiser: nn.Module
+    """Latents (B, C, H, W), timesteps (B,), text tokens (B, T, D) to (B, C, H, W)."""
+    decoder: VAEDecoder
+    """Latents (B, C, h, w) to pixels (B, 3, H, W), about -1 to 1."""
+
+
+def load_networks(
+    card: ModelCard, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> Networks:
+    """Load a model's weights, or make a preset's: random, the same every time.
+
+    Raises:
+        ConfigurationError: a part of the model is missing or broken; names it.
+    """
+    silence_libraries()
+    if card.weights == "random":
+        networks = _random_networks(card)
+        parts: list[Any] = [networks.text_encoder, networks.denoiser, networks.decoder]
+        for part in parts:
+            _frozen(part).to(device, dtype, memory_format=torch.channels_last)
+        return networks
+    with torch.device("meta"):
+        denoiser, decoder = make_denoiser(card), make_decoder(card)
+    where: Any = {"device": device, "dtype": dtype}
+    load_strictly(denoiser, find_weights(card.denoiser_folder), **where)
+    load_strictly(
+        decoder,
+        find_weights(card.folder / "vae"),
+        left_aside=ENCODER_TENSORS,
+        renamed=modern_attention_name,
+        **where,
+    )
+    text_encoder = load_transformer(CLIPTextModel, card.folder / "text_encoder", dtype)
+    return Networks(_frozen(text_encoder).to(device), _frozen(denoiser), _frozen(decoder))
+
+
+def make_networks(card: ModelCard) -> Networks:
+    """Make networks with fresh weights on torch's default device."""
+    return Networks(make_text_encoder(card), make_denoiser(card), make_decoder(card))
+
+
+def make_denoiser(card: ModelCard) -> nn.Module:
+    """Make the denoiser of ``flexible_unet/``, or else of ``unet/``.
+
+    Raises:
+        ConfigurationError: its configuration is missing or wrong.
+    """
+    path = card.denoiser_folder / "config.json"
+    config = read_json(path)
+    if path.parent.name == FLEXIBLE_UNET:
+        return _made(path, lambda: UNetNAS(config))
+    # Not every worker needs diffusers' own class, and it takes a while to import.
+    from worker.models.conditional_unet import ConditionalUNet
+
+    def make() -> ConditionalUNet:
+        unet: ConditionalUNet = ConditionalUNet.from_config(dict(config))
+        return unet
+
+    return _made(path, make)
+
+
+def make_decoder(card: ModelCard) -> VAEDecoder:
+    """Make the decoder half of the autoencoder.
+
+    Raises:
+        ConfigurationError: its configuration is missing or wrong.
+    """
+    path = card.folder / "vae" / "config.json"
+    config = read_json(path)
+    return _made(path, lambda: VAEDecoder(VAEDecoderConfig.from_json(config)))
+
+
+def make_text_encoder(card: ModelCard) -> CLIPTextModel:
+    """Make the text encoder.
+
+    Raises:
+        ConfigurationError: its configuration is missing or wrong.
+    """
+    path = card.folder / "text_encoder" / "config.json"
+    config = read_json(path)
+    return _made(path, lambda: CLIPTextModel(CLIPTextConfig(**config)))
+
+
+def load_transformer(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
+    """Load one of transformers' models, strictly; old names of tensors are its business.
+
+    Raises:
+        ConfigurationError: the folder is broken, or a tensor is missing or left over.
+    """
+    read_json(folder / "config.json")
+    try:
+        network, report = kind.from_pretrained(
+            str(folder),
+            dtype=dtype,
+            local_files_only=True,
+            output_loading_info=True,
+            weights_only=True,
+        )
+    except Exception as error:  # noqa: BLE001 - it passes on what its many readers raise
+        raise ConfigurationError(f"{folder}: {_first_line(error)}") from None
+    for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        for name in sorted(map(str, report[problem])):
+            raise ConfigurationError(f"{folder}: {problem.split('_')[0]} tensor {name}")
+    return network
+
+
+def silence_libraries() -> None:
+    """Keep progress bars and advice for notebooks out of a worker's log."""
+    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    diffusers_logging.set_verbosity_error()
+
+
+def _random_networks(card: ModelCard) -> Networks:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(RANDOM_WEIGHTS_SEED)
+        return make_networks(card)
+
+
+def _made(path: Path, make: Callable[[], N]) -> N:
+    try:
+        return make()
+    except (ValueError, TypeError, KeyError, IndexError) as error:
+        raise ConfigurationError(f"{path}: {_first_line(error)}") from None
+
+
+def _first_line(error: Exception) -> str:
+    """Tell what a library complains about; Pydantic's first line only counts complaints."""
+    if hasattr(error, "errors"):
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        return f"{where}: {first['msg']}" if where else str(first["msg"])
+    return (str(error).strip() or repr(error)).split("\n", 1)[0]
+
+
+def _frozen(network: N) -> N:
+    return network.requires_grad_(False).eval()
