@@ -46,7 +46,7 @@ DENOISER = {
 def write_tiny_model(folder: Path) -> Path:
     """Write a model named ``tiny``, the same every time, in fp16; returns its folder."""
     torch.manual_seed(0)
-    _write_tokenizer(folder / "tokenizer")
+    write_tokenizer(folder / "tokenizer", MAX_TOKENS)
     _write_text_encoder(folder / "text_encoder")
     AutoencoderKL(
         down_block_types=["DownEncoderBlock2D"] * 4,
@@ -58,9 +58,9 @@ def write_tiny_model(folder: Path) -> Path:
     denoiser = folder / "flexible_unet"
     denoiser.mkdir()
     save_file(UNetNAS(DENOISER).half().state_dict(), denoiser / WEIGHTS)
-    _write_json(denoiser / "config.json", {"configurations": DENOISER})
-    _write_json(folder / "scheduler" / "scheduler_config.json", dict(PUBLISHED_DEFAULTS))
-    _write_json(
+    write_json(denoiser / "config.json", {"configurations": DENOISER})
+    write_json(folder / "scheduler" / "scheduler_config.json", dict(PUBLISHED_DEFAULTS))
+    write_json(
         folder / "tenstep.json",
         {
             "name": NAME,
@@ -80,19 +80,20 @@ def write_tiny_model(folder: Path) -> Path:
     return folder
 
 
-def _write_tokenizer(folder: Path) -> None:
+def write_tokenizer(folder: Path, max_tokens: int) -> None:
+    """Write a CLIP tokenizer that knows letters and no words."""
     characters = [chr(code) for code in range(33, 127)]
     words = characters + [f"{character}</w>" for character in characters]
     vocabulary = {word: index for index, word in enumerate(words)}
     for special in ("<|startoftext|>", "<|endoftext|>"):
         vocabulary[special] = len(vocabulary)
-    _write_json(folder / "vocab.json", vocabulary)
+    write_json(folder / "vocab.json", vocabulary)
     (folder / "merges.txt").write_text("#version: 0.2\n", "utf-8")
-    _write_json(
+    write_json(
         folder / "tokenizer_config.json",
         {
             "tokenizer_class": "CLIPTokenizer",
-            "model_max_length": MAX_TOKENS,
+            "model_max_length": max_tokens,
             "bos_token": "<|startoftext|>",
             "eos_token": "<|endoftext|>",
             "unk_token": "<|endoftext|>",
@@ -116,6 +117,7 @@ def _write_text_encoder(folder: Path) -> None:
     CLIPTextModel(config).half().save_pretrained(folder)
 
 
-def _write_json(path: Path, document: object) -> None:
+def write_json(path: Path, document: object) -> None:
+    """Write a document, and the folders above it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(document), "utf-8")
