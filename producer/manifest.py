@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from producer.amounts import usd
 from producer.costs import costs_by_job
 from shared.db.tables import Attempt, Batch, Job
-from shared.domain.jobs import AttemptOutcome
+from shared.domain.jobs import CONTENT_FLAGGED, AttemptOutcome
 from shared.domain.money import NANOSECONDS
 
 ROWS_A_FETCH = 256
@@ -50,6 +50,7 @@ def manifest_lines(
             "cost_nanodollars": int(nanodollars),
             "cost_usd": usd(int(nanodollars)),
             "attempt": _attempt(attempt) if attempt else None,
+            **_verdicts(job, attempt),
             "error": _error(job),
         }
 
@@ -70,6 +71,17 @@ def _asked(job: Job) -> dict[str, Any]:
         "guidance_scale": job.guidance_scale,
         "guidance_rescale": job.guidance_rescale,
         "metadata": job.details,
+    }
+
+
+def _verdicts(job: Job, attempt: Attempt | None) -> dict[str, str | None]:
+    """Tell what the model had no room for, and what its safety checker said."""
+    record = (attempt.record if attempt else None) or {}
+    is_flagged = job.error_code == CONTENT_FLAGGED
+    return {
+        "prompt_lost": record.get("prompt_lost") or None,
+        "negative_prompt_lost": record.get("negative_prompt_lost") or None,
+        "safety_checker": "flagged" if is_flagged else record.get("safety_checker"),
     }
 
 

@@ -75,6 +75,8 @@ class Pulled:
     first: Sequence[PulledImage]
     """The first of them, at most 200, in order."""
     problems: Sequence[PullProblem]
+    cut: int
+    """How many images come from a prompt that was too long for the model."""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values."""
@@ -84,6 +86,7 @@ class Pulled:
             "images": self.images,
             "written": self.written,
             "problems": [asdict(problem) for problem in self.problems],
+            "cut": self.cut,
         }
 
 
@@ -130,11 +133,13 @@ class Puller:
         """
         self._pull(LONG_AGO)
         first: list[PulledImage] = []
+        cut = 0
         path = self._folder / MANIFEST
         try:
             with self._database.read() as session, atomic_file(path) as file:
                 for line in manifest_lines(session, self._batch_id, self._name_of_pulled):
                     file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+                    cut += bool(line["prompt_lost"] or line["negative_prompt_lost"])
                     if line["file"] is not None and len(first) < MAX_FIRST:
                         first.append(PulledImage(self._folder / line["file"], line["prompt"]))
         except OSError as error:
@@ -146,6 +151,7 @@ class Puller:
             written=self._written,
             first=first,
             problems=[self._problems[position] for position in sorted(self._problems)],
+            cut=cut,
         )
 
     def _pull(self, since: datetime) -> None:

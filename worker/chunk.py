@@ -15,7 +15,7 @@ from shared.db.fleet import is_draining
 from shared.db.leases import Lease, claim_chunk, return_jobs, still_held
 from shared.db.ledger import charge_model_load
 from shared.db.outcomes import PhaseTimes, record_failure
-from shared.db.tables import Worker
+from shared.db.tables import Batch, Worker
 from shared.domain.prompts import ImageSettings
 from shared.messaging.contracts import RenderChunk
 from worker.publish import publish
@@ -36,7 +36,8 @@ def render_chunk(runtime: Runtime, message: RenderChunk) -> None:
     runtime.in_hand.chunk_id = message.chunk_id
     try:
         with ThreadPoolExecutor(PUBLISHERS, thread_name_prefix="publish") as publishers:
-            published = _draw_each(runtime, leases, publishers)
+            check_safety = _is_checked(runtime, leases[0])
+            published = _draw_each(runtime, leases, publishers, check_safety=check_safety)
             wait(published)
     finally:
         runtime.in_hand.chunk_id = None
@@ -56,8 +57,17 @@ def _claim(runtime: Runtime, message: RenderChunk) -> list[Lease]:
     return leases
 
 
+def _is_checked(runtime: Runtime, held: Lease) -> bool:
+    with runtime.database.read() as session:
+        return session.get_one(Batch, held.job.batch_id).safety_checker
+
+
 def _draw_each(
-    runtime: Runtime, leases: Sequence[Lease], publishers: ThreadPoolExecutor
+    runtime: Runtime,
+    leases: Sequence[Lease],
+    publishers: ThreadPoolExecutor,
+    *,
+    check_safety: bool,
 ) -> list[Future[None]]:
     """Draw image by image, so that none depends on its neighbours; publish meanwhile.
 
@@ -73,15 +83,17 @@ def _draw_each(
                 return_jobs(session, leases[index:], utc_now())
             break
         if is_wanted:
-            published.append(_draw(runtime, held, publishers))
+            published.append(_draw(runtime, held, publishers, check_safety=check_safety))
     return published
 
 
-def _draw(runtime: Runtime, held: Lease, publishers: ThreadPoolExecutor) -> Future[None]:
+def _draw(
+    runtime: Runtime, held: Lease, publishers: ThreadPoolExecutor, *, check_safety: bool
+) -> Future[None]:
     settings = ImageSettings.model_validate(held.job, from_attributes=True)
     begin = time.perf_counter_ns()
     try:
-        [drawing] = runtime.pipeline.draw([settings])
+        [drawing] = runtime.pipeline.draw([settings], check_safety=check_safety)
     except Exception as error:  # noqa: BLE001 - a driver may raise anything: it ends this attempt
         # Nobody knows in which phase it was; the device was held all the same.
         wasted = PhaseTimes(denoise_ns=time.perf_counter_ns() - begin)

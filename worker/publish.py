@@ -10,7 +10,9 @@ import structlog
 from shared.clock import utc_now
 from shared.db.leases import Lease
 from shared.db.outcomes import StoredImage, record_done
+from shared.domain.jobs import CONTENT_FLAGGED
 from shared.domain.prompts import ImageSettings
+from shared.errors import PermanentRenderError
 from shared.storage.base import image_key, sha256_of
 from shared.version import VERSION
 from worker.images.png import encode_png
@@ -20,12 +22,21 @@ from worker.runtime import Runtime
 log = structlog.get_logger()
 
 
+class ContentFlaggedError(PermanentRenderError):
+    """The checkpoint's safety checker wants an image not to be shown."""
+
+    code = CONTENT_FLAGGED
+
+
 def publish(runtime: Runtime, held: Lease, settings: ImageSettings, drawing: Drawing) -> None:
     """Store an image by its content, and only then call its job done.
 
     Raises:
+        ContentFlaggedError: the image was flagged; it is not stored.
         ServiceUnavailableError: the store did not take it.
     """
+    if drawing.is_flagged:
+        raise ContentFlaggedError("the model's safety checker flagged the image")
     begin = time.perf_counter_ns()
     png = encode_png(drawing.pixels, settings, drawing.timesteps, runtime.drawn_by)
     encoded = time.perf_counter_ns()
@@ -37,6 +48,9 @@ def publish(runtime: Runtime, held: Lease, settings: ImageSettings, drawing: Dra
     record = {
         **runtime.drawn_by.model_dump(),
         "timesteps": drawing.timesteps,
+        "prompt_lost": drawing.prompt_lost,
+        "negative_prompt_lost": drawing.negative_prompt_lost,
+        "safety_checker": None if drawing.is_flagged is None else "passed",
         "tenstep": VERSION,
     }
     with runtime.database.write() as session:

@@ -58,6 +58,13 @@ def shown(path: Path) -> str:
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
+def warn_of_cut_prompts(images: int) -> None:
+    """Tell of prompts that were too long for the model; the manifest has what was lost."""
+    if images:
+        what = "1 image has a prompt" if images == 1 else f"{images:,} images have a prompt"
+        complain(f"cut: {what} too long for the model; see prompt_lost in the manifest")
+
+
 def complain(sentence: str) -> None:
     """Write what is no result: a warning, a reject, progress."""
     sys.stderr.write(f"{sentence}\n")

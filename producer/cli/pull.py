@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from producer.cli import options
-from producer.cli.console import complain, print_json, say
+from producer.cli.console import complain, print_json, say, warn_of_cut_prompts
 from producer.cli.errors import FAILED
 
 Out = Annotated[
@@ -41,6 +41,7 @@ def pull(batch: options.Batch = None, out: Out = None, *, as_json: options.Json 
         sheet = write_contact_sheet(pulled)
     for problem in pulled.problems:
         complain(f"image {problem.position}: {problem.reason}")
+    warn_of_cut_prompts(pulled.cut)
     if as_json:
         document = {"batch_id": str(batch_id), "total": total, **pulled.to_json()}
         print_json({**document, "contact_sheet": str(sheet) if sheet else None})

@@ -60,6 +60,10 @@ class AttemptOutcome(StrEnum):
     """The job was called off under way."""
 
 
+CONTENT_FLAGGED = "content_flagged"
+"""The error of a job whose image the model's safety checker held back."""
+
+
 class BatchControl(StrEnum):
     """What the owner of a batch last asked for."""
 

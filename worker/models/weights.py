@@ -18,7 +18,7 @@ WEIGHTS = f"{STEM}.safetensors"
 TEXT_ENCODER_STEMS = ("model", "pytorch_model")
 SUFFIXES = (".safetensors", ".fp16.safetensors", ".bin", ".fp16.bin")
 HASH_CHUNK_BYTES = 1 << 20
-REOPEN_AFTER_BYTES = 64 << 20
+REOPEN_AFTER_BYTES = 32 << 20
 """Pages of a mapped file count as this process's memory for as long as it is mapped."""
 
 Shapes = Mapping[str, tuple[int, ...]]
