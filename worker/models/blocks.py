@@ -7,6 +7,7 @@ weights load by name.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import zip_longest
 
 import torch
@@ -159,21 +160,31 @@ class FlexibleMidBlock(nn.Module):
         self, parts: BlockParts, *, channels: int, resnets: int, attentions: int, upsample: bool
     ) -> None:
         super().__init__()
-        transformers = parts.transformers(attentions, channels)
-        extra = [parts.resnet(channels, channels) for _ in range(resnets)]
-        walk = [m for pair in zip_longest(transformers, extra) for m in pair if m is not None]
-        self.modules_list = nn.ModuleList([parts.resnet(channels, channels), *walk])
+        # One resnet more than is asked for, in front: so transformer k goes before extra k.
+        self.modules_list = parts.interleaved(
+            [parts.resnet(channels, channels) for _ in range(1 + resnets)],
+            parts.transformers(attentions, channels),
+        )
         last = Upsample2D(channels, use_conv=True, out_channels=channels)
-        self.upsamplers = nn.ModuleList([last if upsample else nn.Identity()])
+        self.upsamplers = nn.ModuleList([last] if upsample else [])
 
-    def forward(self, hidden: Tensor, temb: Tensor, context: Tensor) -> Tensor:
-        """Map (B, C, H, W) to the same, or to twice its height and width."""
+    def forward(
+        self, hidden: Tensor, temb: Tensor, context: Tensor, size: Sequence[int] | None = None
+    ) -> Tensor:
+        """Map (B, C, H, W) to the same, or with an upsampler to (B, C, *size).
+
+        Args:
+            hidden: (B, C, H, W).
+            temb: the embedded timestep, (B, temb_dim).
+            context: text tokens, (B, T, D).
+            size: height and width of the next skip state; None doubles.
+        """
         hidden = self.modules_list[0](hidden, temb)
         for module in self.modules_list:
             is_resnet = isinstance(module, ResnetBlock2D)
             hidden = module(hidden, temb if is_resnet else context)
         for upsampler in self.upsamplers:
-            hidden = upsampler(hidden)
+            hidden = upsampler(hidden, size)
         return hidden
 
 
@@ -205,12 +216,21 @@ class FlexibleUpBlock(nn.Module):
         self.upsamplers = nn.ModuleList([sampler] if upsample else [])
 
     def forward(self, hidden: Tensor, skips: list[Tensor], temb: Tensor, context: Tensor) -> Tensor:
-        """Consume this block's skip states from the end of ``skips``."""
+        """Consume this block's skip states from the end of ``skips``.
+
+        An upsampler makes the size of the skip state that is next: a side that was odd
+        before it was halved is not half of twice its half.
+        """
         for module in self.modules_list:
             if isinstance(module, ResnetBlock2D):
                 hidden = module(torch.cat([hidden, skips.pop()], dim=1), temb)
             else:
                 hidden = module(hidden, context)
         for upsampler in self.upsamplers:
-            hidden = upsampler(hidden)
+            hidden = upsampler(hidden, size_of_next(skips))
         return hidden
+
+
+def size_of_next(skips: Sequence[Tensor]) -> Sequence[int] | None:
+    """Return height and width of the skip state that is consumed next, if there is one."""
+    return skips[-1].shape[-2:] if skips else None

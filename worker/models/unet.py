@@ -7,12 +7,28 @@ from typing import Any, Self
 
 import torch
 from diffusers.models.embeddings import TimestepEmbedding, Timesteps
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    NonNegativeInt,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 from torch import Tensor, nn
 
-from worker.models.blocks import BlockParts, FlexibleDownBlock, FlexibleMidBlock, FlexibleUpBlock
+from worker.models.blocks import (
+    BlockParts,
+    FlexibleDownBlock,
+    FlexibleMidBlock,
+    FlexibleUpBlock,
+    size_of_next,
+)
 
 TRUNK_NORM_EPS = 1e-5
+
+State = tuple[int, int]
+"""Channels of a feature map, and how often it was halved."""
 
 
 class UNetNASConfig(BaseModel):
@@ -23,33 +39,34 @@ class UNetNASConfig(BaseModel):
     blocks are those of the down blocks reversed.
 
     Raises:
-        pydantic.ValidationError: lists of unequal length, or skips that do not add up.
+        pydantic.ValidationError: lists of unequal length, or feature maps that do not meet
+            in width and resolution.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    sample_size: int
-    cross_attention_dim: int
+    sample_size: PositiveInt
+    cross_attention_dim: PositiveInt
     add_upsample_mid_block: bool
     mix_block_in_forward: bool
-    down_blocks_in_channels: tuple[int, ...]
-    down_blocks_out_channels: tuple[int, ...]
-    down_blocks_num_resnets: tuple[int, ...]
-    down_blocks_num_attentions: tuple[int, ...]
+    down_blocks_in_channels: tuple[PositiveInt, ...]
+    down_blocks_out_channels: tuple[PositiveInt, ...]
+    down_blocks_num_resnets: tuple[PositiveInt, ...]
+    down_blocks_num_attentions: tuple[NonNegativeInt, ...]
     add_downsample: tuple[bool, ...]
-    prev_output_channels: tuple[int, ...]
-    up_blocks_num_resnets: tuple[int, ...]
-    up_blocks_num_attentions: tuple[int, ...]
+    prev_output_channels: tuple[PositiveInt, ...]
+    up_blocks_num_resnets: tuple[PositiveInt, ...]
+    up_blocks_num_attentions: tuple[NonNegativeInt, ...]
     add_upsample: tuple[bool, ...]
-    temb_dim: int
+    temb_dim: PositiveInt
     resnet_eps: float
     resnet_act_fn: str
-    num_attention_heads: int
-    mid_num_resnets: int
-    mid_num_attentions: int
-    in_channels: int = 4
-    out_channels: int = 4
-    norm_num_groups: int = 32
+    num_attention_heads: PositiveInt
+    mid_num_resnets: NonNegativeInt
+    mid_num_attentions: NonNegativeInt
+    in_channels: PositiveInt = 4
+    out_channels: PositiveInt = 4
+    norm_num_groups: PositiveInt = 32
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
@@ -60,21 +77,58 @@ class UNetNASConfig(BaseModel):
         settings = document.get("configurations", document)
         return cls(**{key: value for key, value in settings.items() if not key.startswith("_")})
 
+    @field_validator("add_upsample_mid_block", mode="before")
+    @classmethod
+    def _null_is_no(cls, value: object) -> object:
+        return False if value is None else value
+
     @model_validator(mode="after")
-    def _check_lists(self) -> Self:
+    def _check(self) -> Self:
         blocks = len(self.down_blocks_in_channels)
         for name, value in self:
             if isinstance(value, tuple) and len(value) != blocks:
                 raise ValueError(f"{name} has {len(value)} entries for {blocks} blocks")
-        return self
-
-    @model_validator(mode="after")
-    def _check_skips(self) -> Self:
         pushed = 1 + sum(self.down_blocks_num_resnets) + sum(self.add_downsample[:-1])
         popped = sum(self.up_blocks_num_resnets)
         if pushed != popped:
             raise ValueError(f"down blocks emit {pushed} skips, up blocks take {popped}")
+        self._check_way_up(*self._checked_way_down())
         return self
+
+    def _checked_way_down(self) -> tuple[list[State], State]:
+        """Return width and level of each skip state and of what leaves the mid block."""
+        width, level = self.down_blocks_in_channels[0], 0
+        skips = [(width, level)]
+        for index, before in enumerate(self.down_blocks_in_channels):
+            if before != width:
+                raise ValueError(f"down block {index} takes {before} channels, but gets {width}")
+            width = self.down_blocks_out_channels[index]
+            skips += [(width, level)] * self.down_blocks_num_resnets[index]
+            if self.add_downsample[index]:
+                level += 1
+                skips.append((width, level))
+        if self.add_downsample[-1]:
+            skips.pop()
+        return skips, (width, level - self.add_upsample_mid_block)
+
+    def _check_way_up(self, skips: list[State], bottom: State) -> None:
+        width, level = bottom
+        for index, previous in enumerate(self.prev_output_channels):
+            if previous != width:
+                raise ValueError(f"up block {index} takes {previous} channels, but gets {width}")
+            width = self.down_blocks_out_channels[-1 - index]
+            resnets = self.up_blocks_num_resnets[index]
+            for taken in [width] * (resnets - 1) + [self.down_blocks_in_channels[-1 - index]]:
+                skip_width, skip_level = skips.pop()
+                if taken != skip_width:
+                    raise ValueError(
+                        f"up block {index} takes a skip of {taken} channels, but gets {skip_width}"
+                    )
+                if level != skip_level:
+                    raise ValueError(f"up block {index} gets a skip of another resolution")
+            level -= self.add_upsample[index]
+        if level:
+            raise ValueError("up blocks do not end at the resolution of the input")
 
 
 class UNetNAS(nn.Module):
@@ -130,7 +184,7 @@ class UNetNAS(nn.Module):
         for down in self.down_blocks:
             hidden, emitted = down(hidden, temb, encoder_hidden_states)
             skips.extend(emitted)
-        hidden = self.mid_block(hidden, temb, encoder_hidden_states)
+        hidden = self.mid_block(hidden, temb, encoder_hidden_states, size_of_next(skips))
         for up in self.up_blocks:
             hidden = up(hidden, skips, temb, encoder_hidden_states)
         prediction: Tensor = self.conv_out(self.conv_act(self.conv_norm_out(hidden)))

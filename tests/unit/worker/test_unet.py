@@ -9,35 +9,14 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
+from support.small_unet import TWO_BLOCKS
 from worker.models.blocks import SpatialTransformer
 from worker.models.unet import UNetNAS, UNetNASConfig
-
-CONFIG: dict[str, Any] = {
-    "sample_size": 8,
-    "cross_attention_dim": 16,
-    "add_upsample_mid_block": True,
-    "mix_block_in_forward": True,
-    "down_blocks_in_channels": [32, 32],
-    "down_blocks_out_channels": [32, 64],
-    "down_blocks_num_resnets": [1, 2],
-    "down_blocks_num_attentions": [2, 1],
-    "add_downsample": [True, True],
-    "prev_output_channels": [64, 64],
-    "up_blocks_num_resnets": [3, 2],
-    "up_blocks_num_attentions": [1, 0],
-    "add_upsample": [True, False],
-    "temb_dim": 64,
-    "resnet_eps": 1e-5,
-    "resnet_act_fn": "silu",
-    "num_attention_heads": 2,
-    "mid_num_resnets": 1,
-    "mid_num_attentions": 1,
-}
 
 
 def make(**changes: Any) -> UNetNAS:
     torch.manual_seed(0)
-    return UNetNAS({"configurations": CONFIG | changes}).eval()
+    return UNetNAS({"configurations": TWO_BLOCKS | changes}).eval()
 
 
 def run(network: UNetNAS) -> torch.Tensor:
@@ -70,6 +49,7 @@ def test_unmixed_all_resnets_go_first() -> None:
     network = make(mix_block_in_forward=False)
     assert kinds(network.down_blocks[1].modules_list) == ["r", "r", "t"]
     assert kinds(network.up_blocks[0].modules_list) == ["r", "r", "r", "t"]
+    assert kinds(network.mid_block.modules_list) == ["r", "r", "t"]
 
 
 def test_parameters_are_named_as_published() -> None:
@@ -137,16 +117,29 @@ def test_weights_round_trip_by_name() -> None:
     assert torch.equal(run(first), run(second))
 
 
-def test_skips_that_do_not_add_up_are_refused() -> None:
-    with pytest.raises(ValidationError, match="down blocks emit 5 skips, up blocks take 4"):
-        UNetNASConfig.from_json(CONFIG | {"up_blocks_num_resnets": [2, 2]})
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"up_blocks_num_resnets": [2, 2]}, "down blocks emit 5 skips, up blocks take 4"),
+        ({"add_upsample": [True]}, "add_upsample has 1 entries for 2 blocks"),
+        ({"down_blocks_in_channels": [32, 64]}, "down block 1 takes 64 channels, but gets 32"),
+        ({"prev_output_channels": [64, 32]}, "up block 1 takes 32 channels, but gets 64"),
+        ({"up_blocks_num_resnets": [2, 3]}, "up block 0 takes a skip of 32 channels, but gets 64"),
+        ({"add_upsample_mid_block": False}, "up block 0 gets a skip of another resolution"),
+        ({"add_upsample": [True, True]}, "do not end at the resolution of the input"),
+        ({"down_blocks_num_resnets": [0, 3]}, "down_blocks_num_resnets.0"),
+    ],
+)
+def test_what_cannot_run_is_refused_by_name(changes: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ValidationError, match=complaint):
+        UNetNASConfig.from_json(TWO_BLOCKS | changes)
 
 
-def test_lists_of_unequal_length_are_refused() -> None:
-    with pytest.raises(ValidationError, match="add_upsample has 1 entries for 2 blocks"):
-        UNetNASConfig.from_json(CONFIG | {"add_upsample": [True]})
+def test_null_for_the_mid_upsampler_means_none() -> None:
+    network = make(add_upsample_mid_block=None, add_downsample=[True, False])
+    assert not len(network.mid_block.upsamplers)
 
 
 def test_an_unknown_setting_is_refused() -> None:
     with pytest.raises(ValidationError, match="surprise"):
-        UNetNASConfig.from_json(CONFIG | {"surprise": 1})
+        UNetNASConfig.from_json(TWO_BLOCKS | {"surprise": 1})
