@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 from shared.errors import ConfigurationError
 
-NEEDED = ("torch", "diffusers", "transformers", "safetensors")
+NEEDED = ("torch", "diffusers", "transformers", "safetensors", "onnx", "onnxruntime")
 
 
 def require_worker_extra() -> None:

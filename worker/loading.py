@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from shared.errors import ConfigurationError
 from shared.models.card import ModelCard, read_json
 from worker.backends.base import Backend
 from worker.devices import Device
+from worker.models.exported import is_exported
 from worker.models.networks import silence_libraries
 from worker.models.tokenizer import PromptTokenizer
 from worker.pipeline import Pipeline
@@ -28,7 +30,7 @@ def load_pipeline(
     Args:
         card: names the model's folder.
         device: the processor or one accelerator.
-        backend: torch, or auto.
+        backend: torch, onnxruntime, or auto: what the model's folder is made for.
         precision: of the networks, or auto.
         threads: of the processor; 0 takes one a core.
 
@@ -48,6 +50,19 @@ def load_pipeline(
 def _open_backend(
     card: ModelCard, device: Device, backend: str, precision: str, threads: int
 ) -> Backend:
+    made_for = "onnxruntime" if is_exported(card.folder) else "torch"
+    if backend not in {"auto", made_for}:
+        raise ConfigurationError(
+            f"{card.folder}: a model for {made_for}, and the backend is to be {backend}",
+            hint=f"tenstep model export {card.name} --to DIR makes one for onnxruntime"
+            if made_for == "torch"
+            else "Name the model that it was exported from, or the backend onnxruntime.",
+        )
+    # Each imports what the other does without.
+    if made_for == "onnxruntime":
+        from worker.backends.onnx_backend import OnnxBackend
+
+        return OnnxBackend(card, device, precision=precision, threads=threads)
     from worker.backends.torch_backend import TorchBackend
 
     return TorchBackend(card, device, precision=precision, threads=threads)

@@ -10,6 +10,7 @@ from torch import Tensor
 from shared.errors import ConfigurationError
 from shared.models.card import ModelCard
 from worker.backends.base import BackendRecord
+from worker.backends.pixels import to_pixels
 from worker.devices import Device, processor_name
 from worker.models.networks import load_networks
 from worker.models.weights import weights_identity
@@ -100,9 +101,3 @@ class TorchBackend:
             licence=self._card.licence,
             note=self._card.note,
         )
-
-
-def to_pixels(decoded: Tensor) -> Tensor:
-    """Turn a decoder's (B, 3, H, W), -1 to 1, into (B, H, W, 3), uint8, on the CPU."""
-    shades = ((decoded.float() / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
-    return shades.permute(0, 2, 3, 1).cpu()

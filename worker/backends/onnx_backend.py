@@ -1,0 +1,124 @@
+"""ONNX Runtime, on the processor or on an accelerator that it has a provider for."""
+
+from __future__ import annotations
+
+import os
+
+import onnxruntime
+import torch
+from torch import Tensor
+
+from shared.errors import ConfigurationError, PermanentRenderError
+from shared.models.card import ModelCard, read_json
+from worker.backends.base import BackendRecord
+from worker.backends.onnx_sessions import open_session, providers_for, run
+from worker.backends.pixels import to_pixels
+from worker.devices import Device, processor_name
+from worker.models.exported import DENOISER, GRAPH, TEXT_ENCODER, VAE_DECODER
+from worker.models.vae import VAEDecoderConfig
+from worker.models.weights import weights_identity
+
+PRECISION = "float32"
+QAIC_CONFIG = "qaic.yaml"
+"""Beside a graph: how Cloud AI 100's compiler is to treat it."""
+
+
+class OnnxBackend:
+    """A model's three graphs, each a session; tensors stay on the processor between them."""
+
+    def __init__(
+        self, card: ModelCard, device: Device, *, precision: str = "auto", threads: int = 0
+    ) -> None:
+        """Load a model.
+
+        Args:
+            card: names the folder of an exported model.
+            device: the processor or one accelerator.
+            precision: "auto" or "float32", in which graphs are exported.
+            threads: of the processor; 0 takes one a core.
+
+        Raises:
+            ConfigurationError: a part of the model is missing or broken, or this ONNX
+                Runtime has no provider for the device.
+        """
+        if precision not in {"auto", PRECISION}:
+            raise ConfigurationError(
+                f"precision {precision}: models for ONNX Runtime are exported in {PRECISION}"
+            )
+        self._card = card
+        self._device = device
+        self._threads = threads or os.cpu_count() or 1
+        # The sampler's sums between two runs are torch's.
+        torch.set_num_threads(self._threads)
+        vae = VAEDecoderConfig.from_json(read_json(card.folder / "vae" / "config.json"))
+        self._latent_channels, self._factor = vae.latent_channels, vae.factor
+        self._text_encoder = self._open(TEXT_ENCODER)
+        self._denoiser = self._open(DENOISER)
+        self._decoder = self._open(VAE_DECODER)
+        self._weights_sha256 = card.weights_sha256 or weights_identity(card)
+
+    def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
+        """Return (C, H, W) of the latents of an image of this size in pixels."""
+        return self._latent_channels, height // self._factor, width // self._factor
+
+    def encode_text(self, token_ids: Tensor) -> Tensor:
+        """Encode token ids (B, T), int64, to text tokens (B, T, D)."""
+        return run(self._text_encoder, {"input_ids": token_ids})
+
+    def denoise(self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor) -> Tensor:
+        """Run the denoiser once: (B, C, H, W), (B,), (B, T, D) to (B, C, H, W).
+
+        Raises:
+            PermanentRenderError: a timestep is no whole number, which is what graphs take.
+        """
+        inputs = {
+            "sample": sample,
+            "timestep": _whole(timestep),
+            "encoder_hidden_states": encoder_hidden_states,
+        }
+        return run(self._denoiser, inputs)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Decode latents (B, C, H, W) to pixels (B, height, width, 3), uint8."""
+        return to_pixels(run(self._decoder, {"latents": latents}))
+
+    def to_device(self, tensor: Tensor) -> Tensor:
+        """Give a tensor the precision that graphs take."""
+        return tensor.to("cpu", torch.float32)
+
+    def synchronize(self) -> None:
+        """Do nothing: a run has ended when it returns."""
+
+    def describe(self) -> BackendRecord:
+        """Tell what drew an image."""
+        is_cpu = self._device.kind == "cpu"
+        return BackendRecord(
+            backend="onnxruntime",
+            backend_version=onnxruntime.__version__,
+            precision=PRECISION,
+            threads=self._threads if is_cpu else None,
+            device=str(self._device),
+            device_name=processor_name() if is_cpu else str(self._device),
+            model=self._card.name,
+            weights_sha256=self._weights_sha256,
+            licence=self._card.licence,
+            note=self._card.note,
+        )
+
+    def _open(self, component: str) -> onnxruntime.InferenceSession:
+        folder = self._card.folder / component
+        # A process sees no CUDA device but the one that it is pinned to.
+        index = 0 if self._device.kind == "cuda" else self._device.index
+        providers = providers_for(self._device.kind, index, qaic_config=folder / QAIC_CONFIG)
+        return open_session(folder / GRAPH, providers, self._threads)
+
+
+def _whole(timestep: Tensor) -> Tensor:
+    whole = timestep.to(torch.int64)
+    if not torch.equal(whole.to(timestep.dtype), timestep):
+        found = float(timestep[whole.to(timestep.dtype) != timestep][0])
+        raise PermanentRenderError(
+            f"timestep {found:g} is no whole number, and models for ONNX Runtime take no others",
+            hint="Take the scheduler dpmsolver++, or draw with torch.",
+        )
+    return whole
