@@ -76,7 +76,10 @@ for _command, _epilog in EPILOGS.items():
     _register(_command, _epilog)
 for _found in entry_points(group=WORKER_COMMANDS):
     _loaded = _found.load()
-    _register(_loaded, getattr(sys.modules[_loaded.__module__], "EPILOG", None))
+    if isinstance(_loaded, typer.Typer):
+        app.add_typer(_loaded)
+    else:
+        _register(_loaded, getattr(sys.modules[_loaded.__module__], "EPILOG", None))
 
 
 def main() -> NoReturn:

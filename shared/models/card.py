@@ -61,6 +61,12 @@ class ModelCard(BaseModel):
         return (self.folder / SAFETY_CHECKER / "config.json").is_file()
 
     @property
+    def backend(self) -> Literal["torch", "onnxruntime"]:
+        """What its networks are made for."""
+        is_exported = (self.folder / "denoiser" / "model.onnx").is_file()
+        return "onnxruntime" if is_exported else "torch"
+
+    @property
     def denoiser_folder(self) -> Path:
         """``flexible_unet/`` where there is one, else ``unet/``."""
         flexible = self.folder / FLEXIBLE_UNET
@@ -131,3 +137,29 @@ def licence_in(readme: Path) -> str | None:
     except OSError:
         return None
     return found[1] if found else None
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the files below a folder that hold numbers rather than settings, by path."""
+    suffixes = {".safetensors", ".bin", ".onnx", ".data"}
+    return sorted(path for path in folder.rglob("*") if path.suffix in suffixes and path.is_file())
+
+
+def card_facts(card: ModelCard) -> dict[str, Any]:
+    """Return what is known of a model without looking at a weight, as plain values."""
+    return {
+        "name": card.name,
+        "title": card.title,
+        "licence": card.licence,
+        "width": card.width,
+        "height": card.height,
+        "max_prompt_tokens": card.max_prompt_tokens,
+        "sampler": card.sampler.model_dump(mode="json"),
+        "weights": card.weights,
+        "note": card.note,
+        "revision": card.revision,
+        "safety_checker": card.has_safety_checker,
+        "backend": card.backend,
+        "disk_bytes": sum(path.stat().st_size for path in weight_files(card.folder)),
+        "folder": str(card.folder),
+    }

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from shared.errors import ConfigurationError
-from shared.models.card import ModelCard
+from shared.models.card import ModelCard, weight_files
 
 STEM = "diffusion_pytorch_model"
 WEIGHTS = f"{STEM}.safetensors"
@@ -137,6 +137,15 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().split("\n", 1)[0]
 
 
+def stored_precision(path: Path) -> str:
+    """Return what a file's tensors are kept in, such as float16."""
+    if path.suffix != ".safetensors":
+        return str(next(iter(_pytorch_file(path).values())).dtype).removeprefix("torch.")
+    with safe_open(path, framework="pt") as file:
+        name = next(iter(file.keys()))
+        return str(file.get_tensor(name).dtype).removeprefix("torch.")
+
+
 def weights_identity(card: ModelCard) -> str:
     """Return what tells a model's weights from all others: a SHA-256, in hexadecimal.
 
@@ -159,12 +168,3 @@ def hash_weights(folder: Path) -> str:
             while block := file.read(HASH_CHUNK_BYTES):
                 digest.update(block)
     return digest.hexdigest()
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """Return the files of a model that hold numbers rather than settings."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix in {".safetensors", ".bin", ".onnx", ".data"} and path.is_file()
-    )
