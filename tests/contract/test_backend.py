@@ -1,0 +1,233 @@
+"""What every backend promises, for each of the four model families at test size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from shared.domain.prompts import ImageSettings
+from shared.domain.sampling import SamplerSettings
+from shared.models.card import read_card
+from support.families import FAMILIES, MAX_TOKENS, Family, write_family
+from worker.backends.base import Backend
+from worker.devices import Device
+from worker.export.check import relative_difference
+from worker.export.export import export_model
+from worker.loading import load_pipeline
+from worker.models.networks import Networks, load_networks
+from worker.models.weights import weights_identity
+from worker.pipeline import Pipeline
+
+BACKENDS = ("torch", "onnxruntime")
+AGREEMENT = 1e-4
+"""Of a network's output with torch's, as a share of its standard deviation."""
+CHUNK_LATENTS = 2e-4
+"""Of a job's latents after ten guided steps in chunks of different sizes; same share."""
+SHADES = 1
+"""Of 255, by which two drawings of one image may differ."""
+
+CPU = Device.parse("cpu")
+THREADS = 1
+SAMPLER = SamplerSettings(steps=16, squeeze="10,6", guidance_scale=7.5, guidance_rescale=0.8)
+PROMPTS = ("a red apple", "", "an old oak, in oil", "two blue fish", "a cat")
+
+
+@dataclass(frozen=True)
+class Model:
+    """One family: the networks alone, and a pipeline with each backend."""
+
+    source: Path
+    networks: Networks
+    pipelines: Mapping[str, Pipeline]
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def family(request: pytest.FixtureRequest) -> Family:
+    found: Family = request.param
+    return found
+
+
+@pytest.fixture(scope="module")
+def model(family: Family, tmp_path_factory: pytest.TempPathFactory) -> Model:
+    folder = tmp_path_factory.mktemp(family)
+    source = write_family(family, folder / family)
+    export_model(read_card(source), folder / "onnx")
+    made_for = {"torch": source, "onnxruntime": folder / "onnx"}
+    return Model(
+        source,
+        load_networks(read_card(source)),
+        {
+            name: load_pipeline(read_card(made_for[name]), CPU, backend=name, threads=THREADS)
+            for name in BACKENDS
+        },
+    )
+
+
+@pytest.fixture(scope="module", params=BACKENDS)
+def backend_name(request: pytest.FixtureRequest) -> str:
+    found: str = request.param
+    return found
+
+
+@pytest.fixture(scope="module")
+def pipeline(model: Model, backend_name: str) -> Pipeline:
+    return model.pipelines[backend_name]
+
+
+@pytest.fixture
+def backend(pipeline: Pipeline) -> Backend:
+    return pipeline.backend
+
+
+def ids(batch: int) -> Tensor:
+    return torch.randint(190, (batch, MAX_TOKENS), generator=torch.Generator().manual_seed(0))
+
+
+def step(model: Model, batch: int, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Make random latents, timesteps and text tokens."""
+    generator = torch.Generator().manual_seed(batch)
+    text_width = model.networks.text_encoder.config.hidden_size
+    return (
+        torch.randn(batch, 4, height, width, generator=generator),
+        torch.randint(1000, (batch,), generator=generator),
+        torch.randn(batch, MAX_TOKENS, text_width, generator=generator),
+    )
+
+
+def job(index: int, *, width: int = 64, height: int = 64) -> ImageSettings:
+    return ImageSettings(
+        prompt=PROMPTS[index],
+        seed=100 + index,
+        width=width,
+        height=height,
+        **SAMPLER.model_dump(),
+    )
+
+
+def latents_and_pixels(
+    pipeline: Pipeline, chunk: Sequence[int]
+) -> dict[int, tuple[Tensor, Tensor]]:
+    latents = pipeline.sample([job(index) for index in chunk])
+    pixels = pipeline.backend.decode(latents)
+    return {index: (latents[place], pixels[place]) for place, index in enumerate(chunk)}
+
+
+def shades_apart(pixels: Tensor, expected: Tensor) -> int:
+    return int((pixels.float() - expected.float()).abs().max())
+
+
+def test_latents_have_an_eighth_of_the_pixels_a_side(backend: Backend) -> None:
+    assert backend.latent_shape(width=128, height=72) == (4, 9, 16)
+
+
+def test_text_is_encoded_to_one_token_an_id(backend: Backend, model: Model) -> None:
+    tokens = backend.encode_text(ids(3))
+
+    assert tokens.shape == (3, MAX_TOKENS, model.networks.text_encoder.config.hidden_size)
+    assert tokens.dtype == torch.float32
+
+
+def test_text_agrees_with_torch(backend: Backend, model: Model) -> None:
+    with torch.inference_mode():
+        expected = model.networks.text_encoder(ids(3))[0]
+
+    assert relative_difference(backend.encode_text(ids(3)), expected) <= AGREEMENT
+
+
+@pytest.mark.parametrize(
+    ("batch", "height", "width"), [(1, 8, 8), (2, 9, 11), (5, 16, 8), (5, 8, 8), (1, 9, 11)]
+)
+def test_a_step_agrees_with_torch_at_every_batch_and_size(
+    backend: Backend, model: Model, batch: int, height: int, width: int
+) -> None:
+    inputs = step(model, batch, height, width)
+    with torch.inference_mode():
+        expected = model.networks.denoiser(*inputs)
+
+    predicted = backend.denoise(*inputs)
+
+    assert (predicted.shape, predicted.dtype) == (inputs[0].shape, torch.float32)
+    assert relative_difference(predicted, expected) <= AGREEMENT
+
+
+def test_each_sample_has_a_timestep_of_its_own(backend: Backend, model: Model) -> None:
+    sample, _, text = step(model, 2, 8, 8)
+    early, late, both = (
+        backend.denoise(sample, torch.tensor(timesteps), text)
+        for timesteps in ([3, 3], [900, 900], [3, 900])
+    )
+
+    assert relative_difference(both, torch.stack([early[0], late[1]])) <= AGREEMENT
+
+
+def test_a_step_leaves_what_it_is_given(backend: Backend, model: Model) -> None:
+    inputs = step(model, 2, 8, 8)
+    before = [tensor.clone() for tensor in inputs]
+
+    backend.denoise(*inputs)
+
+    assert all(torch.equal(*pair) for pair in zip(inputs, before, strict=True))
+
+
+@pytest.mark.parametrize(("batch", "height", "width"), [(1, 8, 8), (2, 9, 11), (5, 16, 8)])
+def test_pixels_agree_with_torch(
+    backend: Backend, model: Model, batch: int, height: int, width: int
+) -> None:
+    latents = step(model, batch, height, width)[0]
+    with torch.inference_mode():
+        decoded = model.networks.decoder(latents)
+    expected = ((decoded / 2 + 0.5).clamp(0, 1) * 255).round().permute(0, 2, 3, 1)
+
+    pixels = backend.decode(latents)
+
+    assert (pixels.shape, pixels.dtype) == ((batch, 8 * height, 8 * width, 3), torch.uint8)
+    assert shades_apart(pixels, expected) <= SHADES
+
+
+def test_tensors_are_moved_in_the_networks_precision(backend: Backend) -> None:
+    assert backend.to_device(torch.zeros(2, dtype=torch.float64)).dtype == torch.float32
+
+
+def test_the_record_tells_all_that_drew_an_image(
+    backend: Backend, backend_name: str, model: Model
+) -> None:
+    record = backend.describe()
+
+    assert record.backend == backend_name
+    assert (record.precision, record.threads, record.device) == ("float32", THREADS, "cpu")
+    assert (record.model, record.licence) == (model.source.name, "unknown")
+    assert record.weights_sha256 == weights_identity(read_card(model.source))
+    assert record.backend_version
+    assert record.device_name
+
+
+def test_backends_draw_the_same_image(pipeline: Pipeline, model: Model) -> None:
+    (drawn,) = pipeline.draw([job(0, width=88, height=72)])
+    (expected,) = model.pipelines["torch"].draw([job(0, width=88, height=72)])
+
+    assert drawn.pixels.shape == (72, 88, 3)
+    assert drawn.pixels.float().std() > 1
+    assert drawn.timesteps == expected.timesteps
+    assert shades_apart(drawn.pixels, expected.pixels) <= SHADES
+
+
+@pytest.fixture(scope="module")
+def alone(pipeline: Pipeline) -> dict[int, tuple[Tensor, Tensor]]:
+    """Latents and pixels of two jobs in chunks of one."""
+    return {index: latents_and_pixels(pipeline, [index])[index] for index in (0, 3)}
+
+
+@pytest.mark.parametrize("chunk", [(3, 0), (4, 3, 2, 1, 0)], ids=["2", "5"])
+def test_an_image_does_not_depend_on_chunk_size_or_neighbours(
+    pipeline: Pipeline, alone: dict[int, tuple[Tensor, Tensor]], chunk: tuple[int, ...]
+) -> None:
+    drawn = latents_and_pixels(pipeline, chunk)
+
+    for index, (latents, pixels) in alone.items():
+        assert relative_difference(drawn[index][0], latents) <= CHUNK_LATENTS
+        assert shades_apart(drawn[index][1], pixels) <= SHADES
