@@ -93,6 +93,13 @@ class Settings(BaseSettings):
     device: str = Field(default="cpu", max_length=64, description="What a worker is pinned to.")
     cpu_threads: int = Field(default=0, ge=0, le=1024, description="0: workers share the cores.")
 
+    simulated_image_seconds: float = Field(
+        default=0.02, ge=0, le=3600, description="Device time of an image on a simulated device."
+    )
+    simulated_images: int = Field(
+        default=0, ge=0, description="Images a pass that a simulated device holds; 0: any."
+    )
+
     chunk_size: int = Field(default=8, ge=1, le=1024, description="Jobs a queue message.")
     look_ahead: int = Field(
         default=3, ge=1, le=100, description="Chunks kept in Redis for each live worker."
@@ -109,6 +116,15 @@ class Settings(BaseSettings):
     )
     chunk_time_limit_seconds: float = Field(
         default=900, gt=0, description="A chunk that runs longer has hung: its process is killed."
+    )
+    images_per_pass: int = Field(
+        default=0,
+        ge=0,
+        le=1024,
+        description="Images drawn as one batch; 0 is 1 on cpu, and a whole chunk elsewhere.",
+    )
+    outage_patience_seconds: float = Field(
+        default=120, ge=0, le=86_400, description="How long a worker waits for SQL or the store."
     )
     stop_grace_seconds: float = Field(
         default=30, gt=0, le=3600, description="A stopping worker's time to give back its jobs."

@@ -16,20 +16,21 @@ class Device:
     """One accelerator, or the processor."""
 
     kind: str
-    """What its queue and its price go by: cpu, cuda."""
+    """What its queue and its price go by: cpu, cuda, simulated."""
     index: int | None
 
     @classmethod
     def parse(cls, text: str) -> Device:
-        """Read "cpu" or "cuda:0".
+        """Read "cpu", "cuda:0" or "simulated:0".
 
         Raises:
-            ConfigurationError: it is neither.
+            ConfigurationError: it is none of them.
         """
-        match = re.fullmatch(r"cpu|(cuda)(?::(\d{1,3}))?", text)
+        match = re.fullmatch(r"cpu|(cuda|simulated)(?::(\d{1,3}))?", text)
         if match is None:
             raise ConfigurationError(
-                f"no such device: {text!r}", hint="TENSTEP_DEVICE is cpu or cuda:0, cuda:1, …"
+                f"no such device: {text!r}",
+                hint="TENSTEP_DEVICE is cpu, or cuda:0, cuda:1, …, or simulated:0",
             )
         return cls("cpu", None) if match[1] is None else cls(match[1], int(match[2] or 0))
 
@@ -44,7 +45,7 @@ def pin_environment(device: Device, cpu_threads: int, environ: MutableMapping[st
     # GNU OpenMP: spin for a moment, then sleep. Threads that never spin wake up too late
     # for small networks (1.7 times slower here); threads that spin on starve others.
     environ.setdefault("GOMP_SPINCOUNT", "10000")
-    environ["CUDA_VISIBLE_DEVICES"] = "" if device.index is None else str(device.index)
+    environ["CUDA_VISIBLE_DEVICES"] = str(device.index) if device.kind == "cuda" else ""
 
 
 def processor_name() -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -14,31 +13,17 @@ from shared.db.outcomes import PhaseTimes
 from shared.domain.money import share_evenly
 from shared.domain.prompts import ImageSettings
 from shared.domain.sampling import Squeeze
-from worker.backends.base import Backend
+from worker.backends.base import Backend, BackendRecord
 from worker.diffusion.noise import initial_noise
 from worker.diffusion.sampler import denoise
 from worker.diffusion.schedule import Scheduler, build_scheduler, with_timesteps
+from worker.drawing import Drawing
 from worker.models.tokenizer import PromptTokenizer, Tokens
 
 if TYPE_CHECKING:
     from worker.models.safety import SafetyChecker
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Drawing:
-    """One image, what is known of it, and what it took."""
-
-    pixels: Tensor
-    """(height, width, 3), uint8."""
-    timesteps: list[float]
-    times: PhaseTimes
-    prompt_lost: str = ""
-    """The end of the prompt that the text encoder had no room for."""
-    negative_prompt_lost: str = ""
-    is_flagged: bool | None = None
-    """The safety checker's verdict; None when nobody looked."""
 
 
 class Pipeline:
@@ -90,7 +75,7 @@ class Pipeline:
         )
         return [
             Drawing(
-                pixels=pixels[index],
+                pixels=pixels[index].numpy(),
                 timesteps=timesteps,
                 times=PhaseTimes(*shares),
                 prompt_lost=prompts.lost[index],
@@ -107,6 +92,10 @@ class Pipeline:
             prompts = self._tokenizer([job.prompt for job in jobs])
             negatives = self._tokenizer([job.negative_prompt for job in jobs])
             return self._sample(jobs, scheduler, *self._encode(negatives, prompts))
+
+    def describe(self) -> BackendRecord:
+        """Tell what draws."""
+        return self.backend.describe()
 
     def _scheduler_for(self, job: ImageSettings) -> Scheduler:
         squeeze = Squeeze.parse(job.squeeze) if job.squeeze else None

@@ -15,8 +15,8 @@ from shared.domain.prompts import ImageSettings
 from shared.errors import PermanentRenderError
 from shared.storage.base import image_key, sha256_of
 from shared.version import VERSION
+from worker.drawing import Drawing
 from worker.images.png import encode_png
-from worker.pipeline import Drawing
 from worker.runtime import Runtime
 
 log = structlog.get_logger()

@@ -29,8 +29,8 @@ from shared.storage.open import open_store
 from shared.version import VERSION
 from worker.backends.base import BackendRecord
 from worker.devices import Device
-from worker.loading import load_pipeline
-from worker.pipeline import Pipeline
+from worker.drawing import Draws
+from worker.simulated import SimulatedPipeline
 
 log = structlog.get_logger()
 
@@ -50,7 +50,7 @@ class Runtime:
     settings: Settings
     database: Database
     store: ObjectStore
-    pipeline: Pipeline
+    pipeline: Draws
     drawn_by: BackendRecord
     load_ns: int
     in_hand: InHand
@@ -75,13 +75,7 @@ def start_runtime(settings: Settings, worker_id: UUID) -> Runtime:
     with database.read() as session:
         price_in_force(session, device.kind, utc_now())
     begin = time.perf_counter_ns()
-    pipeline = load_pipeline(
-        card,
-        device,
-        backend=settings.backend,
-        precision=settings.precision,
-        threads=settings.cpu_threads,
-    )
+    pipeline = _load(settings, card, device)
     _warm_up(pipeline, card)
     runtime = Runtime(
         worker_id=worker_id,
@@ -89,7 +83,7 @@ def start_runtime(settings: Settings, worker_id: UUID) -> Runtime:
         database=database,
         store=open_store(settings),
         pipeline=pipeline,
-        drawn_by=pipeline.backend.describe(),
+        drawn_by=pipeline.describe(),
         load_ns=time.perf_counter_ns() - begin,
         in_hand=InHand(),
     )
@@ -105,7 +99,24 @@ def stop_runtime(runtime: Runtime) -> None:
     runtime.database.close()
 
 
-def _warm_up(pipeline: Pipeline, card: ModelCard) -> None:
+def _load(settings: Settings, card: ModelCard, device: Device) -> Draws:
+    if device.kind == "simulated":
+        return SimulatedPipeline(
+            card, device, settings.simulated_image_seconds, settings.simulated_images
+        )
+    # It imports torch, which a simulated device does without.
+    from worker.loading import load_pipeline
+
+    return load_pipeline(
+        card,
+        device,
+        backend=settings.backend,
+        precision=settings.precision,
+        threads=settings.cpu_threads,
+    )
+
+
+def _warm_up(pipeline: Draws, card: ModelCard) -> None:
     settings = card.sampler.model_copy(update={"steps": 1, "squeeze": None})
     pipeline.draw(
         [

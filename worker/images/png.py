@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 import json
 
+import numpy as np
+import numpy.typing as npt
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
-from torch import Tensor
 
 from shared.domain.prompts import ImageSettings
 from shared.version import VERSION
@@ -15,7 +16,10 @@ from worker.backends.base import BackendRecord
 
 
 def encode_png(
-    pixels: Tensor, settings: ImageSettings, timesteps: list[float], drawn_by: BackendRecord
+    pixels: npt.NDArray[np.uint8],
+    settings: ImageSettings,
+    timesteps: list[float],
+    drawn_by: BackendRecord,
 ) -> bytes:
     """Encode pixels (height, width, 3), uint8, with all that it takes to draw them again.
 
@@ -34,5 +38,5 @@ def encode_png(
         text.add_itxt(name, value if isinstance(value, str) else json.dumps(value))
     text.add_itxt("Software", f"tenstep {VERSION}")
     buffer = io.BytesIO()
-    Image.fromarray(pixels.numpy()).save(buffer, "PNG", pnginfo=text)
+    Image.fromarray(pixels).save(buffer, "PNG", pnginfo=text)
     return buffer.getvalue()

@@ -1,0 +1,41 @@
+"""What comes out of a pipeline, whichever it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.db.outcomes import PhaseTimes
+from shared.domain.prompts import ImageSettings
+from worker.backends.base import BackendRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """One image, what is known of it, and what it took."""
+
+    pixels: npt.NDArray[np.uint8]
+    """(height, width, 3)."""
+    timesteps: list[float]
+    times: PhaseTimes
+    prompt_lost: str = ""
+    """The end of the prompt that the text encoder had no room for."""
+    negative_prompt_lost: str = ""
+    is_flagged: bool | None = None
+    """The safety checker's verdict; None when nobody looked."""
+
+
+class Draws(Protocol):
+    """A loaded model on a device."""
+
+    def draw(self, jobs: Sequence[ImageSettings], *, check_safety: bool = True) -> list[Drawing]:
+        """Draw images that share size, scheduler, steps and squeeze, as one batch."""
+        ...
+
+    def describe(self) -> BackendRecord:
+        """Tell what draws."""
+        ...

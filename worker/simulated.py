@@ -1,0 +1,105 @@
+"""A stand-in for an accelerator: takes its time, fails when told to, and draws no prompt.
+
+It serves to try a fleet, its queue and its books without hardware. Whatever it leaves
+says that it was simulated.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from shared.db.outcomes import PhaseTimes
+from shared.domain.money import NANOSECONDS
+from shared.domain.prompts import ImageSettings
+from shared.errors import PermanentRenderError, TransientRenderError
+from shared.models.card import ModelCard
+from shared.version import VERSION
+from worker.backends.base import BackendRecord
+from worker.devices import Device
+from worker.drawing import Drawing
+
+KILL = "simulate: kill"
+HANG = "simulate: hang"
+FAIL = "simulate: fail"
+FAIL_ONCE_IN_TWO = "simulate: fail once in two"
+NOTE = "Simulated: no model ran, the picture is a plain colour."
+HANGS_SECONDS = 3600.0
+
+
+class SimulatedPipeline:
+    """Sleeps for every image, then paints it in a colour of its own.
+
+    Prompts that begin with one of this module's constants do as they say.
+    """
+
+    def __init__(
+        self, card: ModelCard, device: Device, image_seconds: float, most_images: int
+    ) -> None:
+        """Describe the device.
+
+        Args:
+            card: the model that it pretends to run.
+            device: what it calls itself.
+            image_seconds: device time of one image.
+            most_images: images a pass that its memory holds; 0 is no limit.
+        """
+        self._card = card
+        self._device = device
+        self._image_seconds = image_seconds
+        self._most_images = most_images
+        self._passes = 0
+
+    def draw(self, jobs: Sequence[ImageSettings], *, check_safety: bool = True) -> list[Drawing]:
+        """Pretend to draw a batch.
+
+        Raises:
+            MemoryError: the batch is larger than the device's memory.
+            PermanentRenderError: a prompt asks for it.
+            TransientRenderError: a prompt asks for it, on every other pass.
+        """
+        self._passes += 1
+        if self._most_images and len(jobs) > self._most_images:
+            raise MemoryError(f"{len(jobs)} images do not fit a simulated device")
+        for job in jobs:
+            self._obey(job.prompt)
+        time.sleep(self._image_seconds * len(jobs))
+        times = PhaseTimes(denoise_ns=round(self._image_seconds * NANOSECONDS))
+        return [Drawing(pixels=_paint(job), timesteps=[], times=times) for job in jobs]
+
+    def describe(self) -> BackendRecord:
+        """Say that it is none."""
+        return BackendRecord(
+            backend="simulated",
+            backend_version=VERSION,
+            precision="none",
+            threads=None,
+            device=str(self._device),
+            device_name="simulated device",
+            model=self._card.name,
+            weights_sha256="none",
+            licence=self._card.licence,
+            note=NOTE,
+        )
+
+    def _obey(self, prompt: str) -> None:
+        if prompt.startswith(KILL):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if prompt.startswith(HANG):
+            time.sleep(HANGS_SECONDS)
+        if prompt.startswith(FAIL_ONCE_IN_TWO):
+            if self._passes % 2:
+                raise TransientRenderError("a simulated fault that goes away")
+        elif prompt.startswith(FAIL):
+            raise PermanentRenderError("a simulated fault that stays")
+
+
+def _paint(job: ImageSettings) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    digest = hashlib.sha256(f"{job.seed} {job.prompt}".encode()).digest()
+    colour = np.frombuffer(digest[:3], np.uint8)
+    return np.broadcast_to(colour, (job.height, job.width, 3)).copy()
