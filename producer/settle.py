@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Annotated, Protocol
+from collections.abc import Iterator
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,10 +15,9 @@ from shared.domain.prompts import (
     PromptRequest,
     Side,
 )
-from shared.domain.sampling import MAX_STEPS, SamplerSettings, Squeeze
+from shared.domain.sampling import MAX_STEPS, SchedulerName, settle_sampler
 from shared.models.card import ModelCard
 
-NO_SQUEEZE = "none"
 SEEDS = MAX_SEED + 1
 
 
@@ -36,49 +35,11 @@ class BatchDefaults(BaseModel):
     n: int = Field(default=1, ge=1, le=MAX_IMAGES_A_PROMPT)
     width: Side | None = None
     height: Side | None = None
+    scheduler: SchedulerName | None = None
     steps: int | None = Field(default=None, ge=1, le=MAX_STEPS)
     squeeze: Annotated[str, Field(max_length=16)] | None = None
     guidance_scale: float | None = Field(default=None, ge=0, le=50, allow_inf_nan=False)
     guidance_rescale: float | None = Field(default=None, ge=0, le=1, allow_inf_nan=False)
-
-
-class _Choice(Protocol):
-    """The sampler settings that a batch and a line have in common."""
-
-    @property
-    def steps(self) -> int | None: ...
-    @property
-    def squeeze(self) -> str | None: ...
-    @property
-    def guidance_scale(self) -> float | None: ...
-    @property
-    def guidance_rescale(self) -> float | None: ...
-
-
-def settle_sampler(card: SamplerSettings, choices: Sequence[_Choice]) -> SamplerSettings:
-    """Lay later choices over earlier ones.
-
-    Steps that come without a squeeze mean a plain grid of that many steps.
-
-    Raises:
-        ValueError: the outcome does not fit together.
-    """
-    steps, squeeze = card.steps, card.squeeze
-    scale, rescale = card.guidance_scale, card.guidance_rescale
-    for choice in choices:
-        if choice.steps is not None or choice.squeeze is not None:
-            squeeze = _parsed(choice.squeeze)
-        steps = steps if choice.steps is None else choice.steps
-        scale = scale if choice.guidance_scale is None else choice.guidance_scale
-        rescale = rescale if choice.guidance_rescale is None else choice.guidance_rescale
-    return SamplerSettings(
-        steps=steps, squeeze=squeeze, guidance_scale=scale, guidance_rescale=rescale
-    )
-
-
-def _parsed(squeeze: str | None) -> str | None:
-    """Write a squeeze in the one way that lets equal ones share a chunk."""
-    return None if squeeze is None or squeeze == NO_SQUEEZE else str(Squeeze.parse(squeeze))
 
 
 def settle(

@@ -14,13 +14,14 @@ from sqlalchemy import insert
 from producer.prompt_files import PromptSource
 from producer.prompt_lines import PromptLine
 from producer.rejects import RejectedLine, RejectLog, Rejects, first_reason, rejected_by
-from producer.settle import BatchDefaults, settle, settle_sampler
+from producer.settle import BatchDefaults, settle
 from shared.clock import utc_now
 from shared.db.engine import Database
 from shared.db.tables import Batch, Job
 from shared.domain.identifiers import new_id
 from shared.domain.jobs import JobState
 from shared.domain.prompts import ImageSettings, PromptRequest
+from shared.domain.sampling import settle_sampler
 from shared.errors import InputError
 from shared.models.card import ModelCard
 from shared.settings import Settings

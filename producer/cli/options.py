@@ -70,6 +70,15 @@ Height = Annotated[
     int | None,
     typer.Option("--height", help="Pixels, a multiple of 8.", rich_help_panel=IMAGES),
 ]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        "--scheduler",
+        metavar="NAME",
+        help="dpmsolver++, ddim, euler or unipc; default the model's.",
+        rich_help_panel=IMAGES,
+    ),
+]
 Steps = Annotated[
     int | None,
     typer.Option(

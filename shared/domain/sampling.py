@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from enum import StrEnum
-from typing import Annotated, NamedTuple, Self
+from typing import Annotated, NamedTuple, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 MAX_STEPS = 1000
+NO_SQUEEZE = "none"
+"""How a user says that he wants the plain grid."""
 
 
 class SchedulerName(StrEnum):
@@ -77,3 +80,65 @@ class SamplerSettings(BaseModel):
     def evaluations(self) -> int:
         """How often the denoiser runs for one image."""
         return Squeeze.parse(self.squeeze).steps if self.squeeze else self.steps
+
+
+class SamplerChoice(Protocol):
+    """What a batch, a line or a command line may say of the sampler; None says nothing."""
+
+    @property
+    def scheduler(self) -> SchedulerName | None:
+        """Which solver."""
+        ...
+
+    @property
+    def steps(self) -> int | None:
+        """Steps of the base grid."""
+        ...
+
+    @property
+    def squeeze(self) -> str | None:
+        """A squeeze n,i, or "none" for the plain grid."""
+        ...
+
+    @property
+    def guidance_scale(self) -> float | None:
+        """1 is none."""
+        ...
+
+    @property
+    def guidance_rescale(self) -> float | None:
+        """Share of the rescaled prediction, 0 to 1."""
+        ...
+
+
+def settle_sampler(model: SamplerSettings, choices: Sequence[SamplerChoice]) -> SamplerSettings:
+    """Lay later choices over earlier ones, and all of them over the model's own settings.
+
+    A squeeze belongs to the grid that it was named with: steps, or another scheduler, that
+    come without one mean the plain grid.
+
+    Raises:
+        ValueError: the outcome does not fit together.
+    """
+    scheduler, steps, squeeze = model.scheduler, model.steps, model.squeeze
+    scale, rescale = model.guidance_scale, model.guidance_rescale
+    for choice in choices:
+        is_another = choice.scheduler not in {None, scheduler}
+        if is_another or choice.steps is not None or choice.squeeze is not None:
+            squeeze = _parsed(choice.squeeze)
+        scheduler = choice.scheduler or scheduler
+        steps = steps if choice.steps is None else choice.steps
+        scale = scale if choice.guidance_scale is None else choice.guidance_scale
+        rescale = rescale if choice.guidance_rescale is None else choice.guidance_rescale
+    return SamplerSettings(
+        scheduler=scheduler,
+        steps=steps,
+        squeeze=squeeze,
+        guidance_scale=scale,
+        guidance_rescale=rescale,
+    )
+
+
+def _parsed(squeeze: str | None) -> str | None:
+    """Write a squeeze in the one way that lets equal ones share a chunk."""
+    return None if squeeze is None or squeeze == NO_SQUEEZE else str(Squeeze.parse(squeeze))

@@ -14,10 +14,12 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy import select
 
 from producer.cli.main import run
 from shared.clock import utc_now
 from shared.db.engine import Database
+from shared.db.tables import Job
 from shared.settings import Settings
 from shared.storage.open import open_store
 from support.drawing import Drawer
@@ -186,6 +188,8 @@ def test_a_file_that_gives_no_image_is_one_clear_line_and_no_batch(
         (["--guidance-scale", "99"], "--guidance-scale: must be less than or equal to 50"),
         (["--squeeze", "6"], "squeeze is two whole numbers such as 10,6, not '6'"),
         (["--squeeze", "10,6", "--steps", "5"], "squeeze 10,6 keeps 6 of only 5 steps"),
+        (["--scheduler", "heun"], "--scheduler: must be 'dpmsolver++', 'ddim', 'euler' or 'unipc'"),
+        (["--scheduler", "ddim", "--squeeze", "10,6"], "a squeeze is for dpmsolver++, not for"),
         (["--model", "none"], "no model 'none'"),
         (["--steps", "many"], "Invalid value for '--steps'"),
         (["--colour"], "No such option: --colour"),
@@ -194,6 +198,18 @@ def test_a_file_that_gives_no_image_is_one_clear_line_and_no_batch(
 def test_a_bad_option_is_one_clear_line(shell: Shell, options: Sequence[str], said: str) -> None:
     assert shell("submit", write("p.txt", "a\n"), *options) == 2
     assert shell.err.startswith(f"error: {said}")
+
+
+def test_a_scheduler_is_chosen_for_the_batch_and_by_a_line(shell: Shell) -> None:
+    lines = '{"prompt": "a"}\n{"prompt": "b", "scheduler": "unipc"}\n'
+    shell.json("submit", write("p.jsonl", lines), "--scheduler", "ddim")
+
+    database = Database(Settings().resolved_database_url)
+    with database.read() as session:
+        jobs = session.scalars(select(Job).order_by(Job.position)).all()
+        found = [(job.scheduler, job.steps, job.squeeze) for job in jobs]
+    database.close()
+    assert found == [("ddim", 16, None), ("unipc", 16, None)]
 
 
 def test_errors_are_json_when_json_is_asked_for(shell: Shell) -> None:

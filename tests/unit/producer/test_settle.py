@@ -61,6 +61,52 @@ def test_steps_without_a_squeeze_mean_a_plain_grid(
     assert (image.steps, image.squeeze) == expected
 
 
+@pytest.mark.parametrize(
+    ("line", "batch", "expected"),
+    [
+        ({}, {}, ("dpmsolver++", 16, "10,6")),
+        ({"scheduler": "dpmsolver++"}, {}, ("dpmsolver++", 16, "10,6")),
+        ({"scheduler": "euler"}, {}, ("euler", 16, None)),
+        ({}, {"scheduler": "ddim"}, ("ddim", 16, None)),
+        ({"scheduler": "unipc"}, {"scheduler": "ddim", "steps": 20}, ("unipc", 20, None)),
+        ({"scheduler": "euler"}, {"squeeze": "11,7"}, ("euler", 16, None)),
+        ({"scheduler": "euler", "steps": 30}, {}, ("euler", 30, None)),
+        ({"scheduler": "euler", "squeeze": "none"}, {}, ("euler", 16, None)),
+        ({"scheduler": "dpmsolver++"}, {"scheduler": "ddim"}, ("dpmsolver++", 16, None)),
+        (
+            {"scheduler": "dpmsolver++", "squeeze": "11,7"},
+            {"scheduler": "ddim"},
+            ("dpmsolver++", 16, "11,7"),
+        ),
+    ],
+)
+def test_another_scheduler_without_a_squeeze_means_a_plain_grid(
+    line: dict[str, Any], batch: dict[str, Any], expected: tuple[str, int, str | None]
+) -> None:
+    [image] = settled(line, batch)
+
+    assert (image.scheduler, image.steps, image.squeeze) == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "batch"),
+    [
+        ({"scheduler": "euler", "squeeze": "10,6"}, {}),
+        ({"squeeze": "10,6"}, {"scheduler": "euler"}),
+    ],
+)
+def test_a_squeeze_of_another_scheduler_is_refused(
+    line: dict[str, Any], batch: dict[str, Any]
+) -> None:
+    with pytest.raises(ValueError, match=r"a squeeze is for dpmsolver\+\+, not for euler"):
+        settled(line, batch)
+
+
+def test_a_scheduler_that_there_is_not_is_refused() -> None:
+    with pytest.raises(ValueError, match="'dpmsolver\\+\\+', 'ddim', 'euler' or 'unipc'"):
+        settled({"scheduler": "heun"})
+
+
 @pytest.mark.parametrize("squeeze", ["10", "6,10", "a,b"])
 def test_a_squeeze_that_is_none_is_refused(squeeze: str) -> None:
     with pytest.raises(ValueError, match="squeeze"):
