@@ -26,7 +26,7 @@ def imported_by(module: str) -> set[str]:
         "shared.storage.open",
         "worker.__main__",
         "worker.lifecycle",
-        "worker.cli",
+        "worker.commands.schedule",
     ],
 )
 def test_neither_producers_nor_celerys_parent_process_import_torch(module: str) -> None:

@@ -6,6 +6,7 @@ path of the probability flow are known in closed form.
 
 from __future__ import annotations
 
+import gc
 from dataclasses import dataclass
 
 import pytest
@@ -13,7 +14,7 @@ import torch
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 from torch import Tensor
 
-from shared.domain.sampling import Squeeze
+from shared.domain.sampling import SchedulerName, Squeeze
 from worker.diffusion.guidance import guide
 from worker.diffusion.noise import initial_noise
 from worker.diffusion.sampler import denoise
@@ -276,3 +277,32 @@ def test_the_first_latents_are_the_noise_at_the_schedulers_own_scale() -> None:
 
 def test_the_published_scheduler_starts_from_standard_normal_latents() -> None:
     assert float(with_timesteps(build_scheduler(), 16, TEN).init_noise_sigma) == 1.0
+
+
+@pytest.mark.parametrize("name", SchedulerName)
+def test_the_loop_keeps_no_more_tensors_the_more_steps_it_takes(name: SchedulerName) -> None:
+    assert len({alive for steps in (10, 40) for alive in tensors_alive(name, steps)}) == 1
+
+
+def tensors_alive(name: SchedulerName, steps: int) -> list[int]:
+    """Count the tensors there are when the denoiser is called half-way and for the last time."""
+    scheduler = with_timesteps(build_scheduler(name=name), steps)
+    counts: list[int] = []
+    calls = iter(range(steps))
+
+    def denoiser(sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor) -> Tensor:
+        if next(calls) in {steps // 2, steps - 1}:
+            counts.append(sum(type(found) is Tensor for found in gc.get_objects()))
+        return sample * 0.5
+
+    denoise(
+        denoiser,
+        scheduler,
+        noise_of(1, 2),
+        context(0, 0),
+        context(1, 1),
+        guidance_scale=torch.full((2,), 7.5),
+        guidance_rescale=torch.zeros(2),
+    )
+    assert len(counts) == 2
+    return counts

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Protocol
 
 import torch
-from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 from torch import Tensor
 
 from worker.diffusion.guidance import guide
+from worker.diffusion.schedule import Scheduler
 
 
 class Denoiser(Protocol):
@@ -21,7 +21,7 @@ class Denoiser(Protocol):
 
 def denoise(
     denoiser: Denoiser,
-    scheduler: DPMSolverMultistepScheduler,
+    scheduler: Scheduler,
     noise: Tensor,
     negative_context: Tensor,
     context: Tensor,
@@ -34,7 +34,8 @@ def denoise(
     Args:
         denoiser: run once a step on the guidance pair, negative prompts first.
         scheduler: fresh, with its timesteps set; used up by the call.
-        noise: standard normal latents, (B, C, H, W).
+        noise: standard normal latents, (B, C, H, W), on the denoiser's device and in its
+            precision; between its calls latents are kept in float32 at least.
         negative_context: text tokens of the negative prompts, (B, T, D).
         context: text tokens of the prompts, (B, T, D).
         guidance_scale: (B,); 1 everywhere skips the unconditional half.
@@ -44,17 +45,22 @@ def denoise(
         Latents, (B, C, H, W), before the VAE's scaling is undone.
     """
     batch = noise.shape[0]
-    scale = guidance_scale.view(batch, 1, 1, 1)
-    rescale = guidance_rescale.view(batch, 1, 1, 1)
+    # Half precision is the network's business: Euler's first latents would not fit into it.
+    working = torch.promote_types(noise.dtype, torch.float32)
+    scale = guidance_scale.to(working).view(batch, 1, 1, 1)
+    rescale = guidance_rescale.to(working).view(batch, 1, 1, 1)
     guided = bool((guidance_scale != 1).any())
     paired_context = torch.cat([negative_context, context]) if guided else context
-    latents = noise * scheduler.init_noise_sigma
-    for timestep in scheduler.timesteps:
-        sample = torch.cat([latents, latents]) if guided else latents
-        timesteps = timestep.to(sample.device).expand(sample.shape[0])
-        prediction = denoiser(sample, timesteps, paired_context)
+    latents = noise.to(working) * scheduler.init_noise_sigma
+    on_device = scheduler.timesteps.to(noise.device)
+    for index in range(len(on_device)):  # to walk over a tensor makes all its parts at once
+        timestep = scheduler.timesteps[index]
+        sample = scheduler.scale_model_input(latents, timestep).to(noise.dtype)
+        sample = torch.cat([sample, sample]) if guided else sample
+        timesteps = on_device[index].expand(sample.shape[0])
+        prediction = denoiser(sample, timesteps, paired_context).to(working)
         if guided:
             unconditional, conditional = prediction.chunk(2)
             prediction = guide(unconditional, conditional, scale, rescale)
         latents = scheduler.step(prediction, timestep, latents, return_dict=False)[0]
-    return latents
+    return latents.to(noise.dtype)

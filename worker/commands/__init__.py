@@ -1,0 +1,1 @@
+"""The worker's commands, found by the command line through entry points."""
