@@ -40,6 +40,8 @@ class Order:
     """None takes the name of the prompts' source."""
     priority: int = 0
     """Batches of a higher one go first."""
+    safety_checker: bool = True
+    """Whether the model's safety checker, where there is one, looks at the images."""
     client: dict[str, Any] = field(default_factory=dict)
     """What the submitting program wants to remember."""
 
@@ -86,11 +88,16 @@ def submit(
     Lines that cannot be drawn are left out, and listed in ``<data_dir>/rejects``.
 
     Raises:
-        InputError: the source or a default is wrong, there are too many jobs, or no line
-            is good (then it is a `NothingAcceptedError`).
+        InputError: the source or a default is wrong, there are too many jobs, the safety
+            checker may not be switched off, or no line is good (then it is a `NothingAcceptedError`).
         ServiceUnavailableError: the list of rejects cannot be written.
     """
     order = order or Order()
+    if not order.safety_checker and not settings.unchecked_batches:
+        raise InputError(
+            "only an operator may switch the safety checker off",
+            hint="TENSTEP_UNCHECKED_BATCHES=true allows it on this installation.",
+        )
     _check_defaults(order.defaults, card)
     batch = _new_batch(card, source, order)
     batch_id, name = batch.id, batch.name
@@ -114,6 +121,7 @@ def _new_batch(card: ModelCard, source: PromptSource, order: Order) -> Batch:
         name=(order.name or Path(source.name).name)[:MAX_NAME_CHARACTERS],
         model=card.name,
         priority=order.priority,
+        safety_checker=order.safety_checker,
         client={"source": source.name, **order.client},
         created_at=utc_now(),
     )

@@ -106,7 +106,19 @@ GuidanceRescale = Annotated[
 ]
 
 
-def make_order(name: str | None, priority: int, **defaults: str | float | None) -> Order:
+NoSafetyChecker = Annotated[
+    bool,
+    typer.Option(
+        "--no-safety-checker",
+        help="Publish what the model's safety checker would hold back; operators allow it.",
+        rich_help_panel=IMAGES,
+    ),
+]
+
+
+def make_order(
+    name: str | None, priority: int, *, safety_checker: bool, **defaults: str | float | None
+) -> Order:
     """Turn options into an order; a default that is None is left out.
 
     Raises:
@@ -120,7 +132,12 @@ def make_order(name: str | None, priority: int, **defaults: str | float | None) 
 
     given = {field: value for field, value in defaults.items() if value is not None}
     try:
-        return Order(BatchDefaults.model_validate(given), name=name, priority=priority)
+        return Order(
+            BatchDefaults.model_validate(given),
+            name=name,
+            priority=priority,
+            safety_checker=safety_checker,
+        )
     except ValidationError as error:
         field, reason = first_reason(error)
         raise InputError(f"--{str(field).replace('_', '-')}: {reason}") from None

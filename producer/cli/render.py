@@ -19,6 +19,7 @@ from producer.cli.console import (
     progress_view,
     say,
     shown,
+    warn_of_cut_prompts,
 )
 from producer.cli.errors import BAD_INPUT, FAILED
 from shared.errors import InputError
@@ -82,6 +83,7 @@ def render(
     guidance_scale: options.GuidanceScale = None,
     guidance_rescale: options.GuidanceRescale = None,
     *,
+    no_safety_checker: options.NoSafetyChecker = False,
     resume: Resume = False,
     as_json: options.Json = False,
 ) -> None:
@@ -120,6 +122,7 @@ def render(
         squeeze=squeeze,
         guidance_scale=guidance_scale,
         guidance_rescale=guidance_rescale,
+        safety_checker=not no_safety_checker,
     )
     with _opened(what, prompt_format) as source:
         folder = _prepared(out, name or source.name)
@@ -259,6 +262,7 @@ def _print(
     rendered: Rendered, status: BatchStatus, bill: Bill, rejects: Rejects | None, *, as_json: bool
 ) -> None:
     pulled = rendered.pulled
+    warn_of_cut_prompts(pulled.cut)
     if as_json:
         print_json(
             {
@@ -267,6 +271,7 @@ def _print(
                 "manifest": str(pulled.manifest),
                 "contact_sheet": str(rendered.contact_sheet) if rendered.contact_sheet else None,
                 "images": pulled.images,
+                "cut": pulled.cut,
                 "rejected": rejects.to_json() if rejects else None,
                 "bill": bill.to_json(),
             }

@@ -26,6 +26,7 @@ def submit(
     guidance_scale: options.GuidanceScale = None,
     guidance_rescale: options.GuidanceRescale = None,
     *,
+    no_safety_checker: options.NoSafetyChecker = False,
     as_json: options.Json = False,
 ) -> None:
     """Put prompts in the queue, for workers that run elsewhere or later.
@@ -55,6 +56,7 @@ def submit(
         squeeze=squeeze,
         guidance_scale=guidance_scale,
         guidance_rescale=guidance_rescale,
+        safety_checker=not no_safety_checker,
     )
     try:
         with (

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import func, select
 
 import producer.submit
-from producer.prompt_files import PromptSource
+from producer.prompt_files import PromptSource, open_prompts
 from producer.prompt_lines import AcceptedLine, PromptLine
 from producer.submit import NothingAcceptedError, Order, submit
 from shared.db.batches import count_jobs
@@ -133,3 +133,20 @@ def test_defaults_that_do_not_fit_the_model_are_refused_before_a_line_is_read(
         submit_text(sqlite_database, tmp_path, "a\n", squeeze="30,20")
 
     assert rows_in(sqlite_database) == (0, 0)
+
+
+def test_only_an_operator_may_switch_the_safety_checker_off(
+    sqlite_database: Database, tmp_path: Path
+) -> None:
+    order = Order(safety_checker=False)
+    with pytest.raises(InputError, match="only an operator"):
+        submit_text(sqlite_database, tmp_path, "a dog\n", order=order)
+    with sqlite_database.read() as session:
+        assert session.scalar(select(func.count()).select_from(Batch)) == 0
+
+    allowed = Settings(data_dir=tmp_path / "data", unchecked_batches=True)
+    path = tmp_path / "prompts.txt"
+    with open_prompts(str(path)) as source:
+        submission = submit(sqlite_database, allowed, CARD, source, order)
+    with sqlite_database.read() as session:
+        assert not session.get_one(Batch, submission.batch_id).safety_checker
