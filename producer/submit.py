@@ -89,7 +89,8 @@ def submit(
 
     Raises:
         InputError: the source or a default is wrong, there are too many jobs, the safety
-            checker may not be switched off, or no line is good (then it is a `NothingAcceptedError`).
+            checker may not be switched off, or no line is good (then it is a
+            `NothingAcceptedError`).
         ServiceUnavailableError: the list of rejects cannot be written.
     """
     order = order or Order()
