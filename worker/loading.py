@@ -8,7 +8,6 @@ from shared.errors import ConfigurationError
 from shared.models.card import ModelCard, read_json
 from worker.backends.base import Backend
 from worker.devices import Device
-from worker.models.exported import is_exported
 from worker.models.networks import silence_libraries
 from worker.models.tokenizer import PromptTokenizer
 from worker.pipeline import Pipeline
@@ -50,7 +49,7 @@ def load_pipeline(
 def _open_backend(
     card: ModelCard, device: Device, backend: str, precision: str, threads: int
 ) -> Backend:
-    made_for = "onnxruntime" if is_exported(card.folder) else "torch"
+    made_for = card.backend
     if backend not in {"auto", made_for}:
         raise ConfigurationError(
             f"{card.folder}: a model for {made_for}, and the backend is to be {backend}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,12 +22,13 @@ from shared.models.catalog import load_card
 from worker.export.check import TOLERANCE, check_graph, references
 from worker.export.components import Component, by_component, components_of
 from worker.export.graph import OPSET, write_graph
-from worker.models.exported import EXPORT_RECORD, GRAPH_DATA, is_exported
+from worker.models.exported import EXPORT_RECORD, GRAPH_DATA
 from worker.models.networks import load_networks
 from worker.models.weights import hash_weights, weights_identity
 
 EXTERNAL_OVER_BYTES = 2_000_000_000
 """Below Protocol Buffers' limit, 2 GiB a file, by enough for the graph itself."""
+BYTES_A_PARAMETER = 4
 COPIED_FOLDERS = ("scheduler", SAFETY_CHECKER, "feature_extractor")
 COPIED_FILES = (INDEX, "LICENSE*", "NOTICE*", "README*")
 
@@ -88,12 +89,12 @@ def export_model(
             deviation.
 
     Raises:
-        InputError: the folder is not empty or cannot be written to, or the model was
-            exported before.
+        InputError: the folder is not empty, cannot be written to or has no room, or the
+            model was exported before.
         ConfigurationError: a part of the model is missing or broken.
         TenstepError: a graph does not compute what torch does.
     """
-    if is_exported(card.folder):
+    if card.backend == "onnxruntime":
         raise InputError(f"{card.folder}: is exported already", hint="Export its source.")
     if not _tokenizer_of(card).is_dir():
         raise ConfigurationError(f"{_tokenizer_of(card)}: no such folder")
@@ -105,6 +106,7 @@ def export_model(
         components = components_of(card, text.hidden_size, text.vocab_size, networks.decoder.config)
         waiting = by_component(networks)
         del networks
+        _check_space(to, folder, waiting)
         exported = tuple(
             _export(component, waiting, folder, report, external_over, tolerance)
             for component in components
@@ -127,6 +129,18 @@ def export_model(
     return done
 
 
+def _check_space(to: Path, folder: Path, networks: Mapping[str, nn.Module]) -> None:
+    sizes = [_parameters(network) * BYTES_A_PARAMETER for network in networks.values()]
+    # One graph lies there twice while its weights are gathered in one file.
+    needed, free = sum(sizes) + max(sizes), shutil.disk_usage(folder).free
+    if free < needed:
+        raise InputError(f"{to}: needs {needed / 1e9:.1f} GB on disk, {free / 1e9:.1f} GB are free")
+
+
+def _parameters(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
 def _export(
     component: Component,
     waiting: dict[str, nn.Module],
@@ -138,7 +152,7 @@ def _export(
     begin = time.perf_counter()
     folder = parent / component.name
     network = waiting.pop(component.name)
-    parameters = sum(parameter.numel() for parameter in network.parameters())
+    parameters = _parameters(network)
     report(f"{component.name}: running in torch")
     expected = references(component, network)
     report(f"{component.name}: writing")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 TEXT_ENCODER = "text_encoder"
 DENOISER = "denoiser"
 VAE_DECODER = "vae_decoder"
@@ -11,8 +9,3 @@ GRAPH = "model.onnx"
 GRAPH_DATA = "model.onnx.data"
 """Weights of a graph that is too large for one file; beside it."""
 EXPORT_RECORD = "export.json"
-
-
-def is_exported(folder: Path) -> bool:
-    """Tell whether a model's folder is made for ONNX Runtime, rather than for torch."""
-    return (folder / DENOISER / GRAPH).is_file()
