@@ -43,7 +43,11 @@ class Pipeline:
             tokenizer: the model's own.
             scheduler_config: the checkpoint's ``scheduler_config.json``.
             safety_checker: the checkpoint's, where it has one.
+
+        Raises:
+            ConfigurationError: the scheduler's configuration is wrong.
         """
+        build_scheduler(scheduler_config)  # else the first job would be the one to find out
         self.backend = backend
         self._tokenizer = tokenizer
         self._scheduler_config = scheduler_config

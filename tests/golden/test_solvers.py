@@ -23,7 +23,7 @@ from worker.diffusion.schedule import (
 )
 
 DATA = Gaussian(mean=0.7, deviation=0.5)
-TOLERANCE = 1e-5
+TOLERANCE = 2e-6
 STABLE = SCHEDULERS["sd-1.5"]
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
 DPM: dict[str, Any] = {**PUBLISHED_DEFAULTS, "_class_name": "DPMSolverMultistepScheduler"}

@@ -20,8 +20,9 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from shared.domain.prompts import ImageSettings
 from shared.domain.sampling import SchedulerName
+from shared.errors import ConfigurationError
 from shared.models.card import read_card
-from support.families import SIDE, Family, write_family
+from support.families import SIDE, Family, rewrite_json, write_family
 from worker.devices import Device
 from worker.diffusion.noise import initial_noise
 from worker.loading import load_pipeline
@@ -149,3 +150,11 @@ def test_the_timesteps_of_an_image_are_those_it_was_drawn_along(ours: Pipeline) 
     [drawing] = ours.draw([job(PROMPTS[0], 0, SchedulerName.DDIM)])
 
     assert drawing.timesteps == list(range(901, 0, -100))
+
+
+def test_a_wrong_scheduler_configuration_is_told_when_the_model_is_loaded(tmp_path: Path) -> None:
+    broken = write_family("sd-1.5", tmp_path / "broken")
+    rewrite_json(broken / "scheduler" / "scheduler_config.json", prediction_type="flow")
+
+    with pytest.raises(ConfigurationError, match="prediction_type: 'flow' is none of epsilon"):
+        load_pipeline(read_card(broken), Device.parse("cpu"), threads=1)
