@@ -31,6 +31,7 @@ format: $(VENV)/installed-dev  ## Rewrite the code in the project's style
 
 bench: $(VENV)/installed-dev  ## Measure time and memory of a render on this machine
 	$(BIN)/python infra/benchmarks/render.py
+	$(BIN)/python infra/benchmarks/pipeline.py
 
 clean:  ## Remove the virtual environment and all caches; keeps renders and tenstep-data
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
