@@ -14,7 +14,6 @@ from uuid import UUID
 import structlog
 from sqlalchemy import select
 
-from shared.clock import utc_now
 from shared.db.engine import Database
 from shared.db.leases import release_worker
 from shared.db.tables import Job, Worker
@@ -126,7 +125,8 @@ class LocalWorker:
         with self._database.write() as session:
             was_ready = session.get(Worker, self._worker_id) is not None
             self._failed_starts = 0 if was_ready else self._failed_starts + 1
-            release_worker(session, self._worker_id, utc_now(), self._settings.max_attempts)
+            now = self._database.now(session)
+            release_worker(session, self._worker_id, now, self._settings.max_attempts)
 
     def _give_up_if_hopeless(self, status: int) -> None:
         """Raise what the worker itself calls an error; other deaths may be chance."""

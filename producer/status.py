@@ -14,7 +14,6 @@ from sqlalchemy.orm import Session
 
 from producer.amounts import usd
 from producer.idle import why_idle
-from shared.clock import utc_now
 from shared.db.batches import count_jobs, find_batch, is_finished
 from shared.db.engine import Database
 from shared.db.fleet import live_workers
@@ -155,7 +154,8 @@ def read_status(
     """
     named = None if reference is None else str(reference)
     with database.read() as session:
-        return batch_status(session, find_batch(session, named), settings, utc_now())
+        batch = find_batch(session, named)
+        return batch_status(session, batch, settings, database.now(session))
 
 
 def batch_status(session: Session, batch: Batch, settings: Settings, now: datetime) -> BatchStatus:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, DateTime, Engine, create_engine, event, func, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from shared.clock import utc_now
 from shared.errors import ServiceUnavailableError
 
 SQLITE_BUSY_SECONDS = 60
@@ -37,6 +39,18 @@ class Database:
         """Open a transaction that commits when the block ends well, else rolls back."""
         with Session(self.engine) as session, session.begin():
             yield session
+
+    def now(self, session: Session) -> datetime:
+        """Return the time by the one clock that leases and heartbeats are measured by.
+
+        On Postgres it is the server's, so that a worker whose own clock is wrong neither
+        loses its leases nor keeps dead ones. A SQLite file is used by one host: its clock.
+        """
+        if self.engine.dialect.name != "postgresql":
+            return utc_now()
+        # now() would be when the transaction began, perhaps long before it got its locks.
+        clock = select(func.clock_timestamp(type_=DateTime(timezone=True)))
+        return session.scalars(clock).one().astimezone(UTC)
 
     def check(self) -> None:
         """Connect once.
