@@ -94,6 +94,13 @@ class Batch(Base):
     client: Mapped[dict[str, Any]] = mapped_column(default=dict)
     """What the submitting program wants to remember; the queue does not read it."""
     created_at: Mapped[datetime]
+    deadline_at: Mapped[datetime | None]
+    """When its owner wants it done: of batches of equal priority the earliest goes first."""
+
+
+UNSENT = "state = 'pending' AND chunk_id IS NULL"
+SENT = "state = 'pending' AND chunk_id IS NOT NULL"
+LEASED = "state = 'leased'"
 
 
 class Job(Base):
@@ -105,19 +112,27 @@ class Job(Base):
         UniqueConstraint("batch_id", "position"),
         Index("ix_job_batch_state", "batch_id", "state"),
         Index(
-            "ix_job_undispatched",
+            "ix_job_unsent",
             "batch_id",
+            "not_before",
             "position",
-            sqlite_where=text("state = 'pending' AND chunk_id IS NULL"),
-            postgresql_where=text("state = 'pending' AND chunk_id IS NULL"),
+            sqlite_where=text(UNSENT),
+            postgresql_where=text(UNSENT),
+        ),
+        Index(
+            "ix_job_sent",
+            "queue",
+            "chunk_id",
+            sqlite_where=text(SENT),
+            postgresql_where=text(SENT),
         ),
         Index("ix_job_finished", "batch_id", "finished_at"),
         Index("ix_job_chunk", "chunk_id"),
         Index(
             "ix_job_lease",
             "lease_expires_at",
-            sqlite_where=text("state = 'leased'"),
-            postgresql_where=text("state = 'leased'"),
+            sqlite_where=text(LEASED),
+            postgresql_where=text(LEASED),
         ),
     )
 
@@ -170,6 +185,7 @@ class Attempt(Base):
     job_id: Mapped[UUID] = mapped_column(ForeignKey("job.id", ondelete="CASCADE"))
     batch_id: Mapped[UUID]
     number: Mapped[int]
+    """How often the job had been claimed, this time included."""
     fencing_token: Mapped[int]
     chunk_id: Mapped[UUID | None]
     worker_id: Mapped[UUID]
@@ -253,3 +269,13 @@ class LedgerEntry(Base):
     nanodollars_per_hour: Mapped[int]
     amount_nanodollars: Mapped[int]
     created_at: Mapped[datetime]
+
+
+class Leadership(Base):
+    """Which of several processes does what only one may do."""
+
+    __tablename__ = "leadership"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    holder: Mapped[UUID]
+    expires_at: Mapped[datetime]

@@ -1,0 +1,24 @@
+"""Conditions on jobs, each with an index of its own.
+
+The state is a literal in them, not a bound value: SQLite does not see that an index with a
+condition serves a query whose value it is told only later, and reads the whole table.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import ColumnElement, and_, literal
+
+from shared.db.tables import Job
+from shared.domain.jobs import JobState
+
+
+def _is(state: JobState) -> ColumnElement[bool]:
+    return Job.state == literal(state.value, literal_execute=True)
+
+
+IS_UNSENT = and_(_is(JobState.PENDING), Job.chunk_id.is_(None))
+"""Waits for the dispatcher: of ten million jobs perhaps all."""
+IS_SENT = and_(_is(JobState.PENDING), Job.chunk_id.is_not(None))
+"""Its chunk waits in a queue: a few for each worker, however large the batch."""
+IS_LEASED = _is(JobState.LEASED)
+"""Is in a worker's hands."""
