@@ -14,11 +14,11 @@ from uuid import UUID
 import structlog
 from sqlalchemy import select
 
+from shared.db.conditions import IS_LEASED
 from shared.db.engine import Database
 from shared.db.leases import release_worker
 from shared.db.tables import Job, Worker
 from shared.domain.identifiers import new_id
-from shared.domain.jobs import JobState
 from shared.errors import ConfigurationError, TenstepError
 from shared.settings import Settings, child_environment
 
@@ -99,7 +99,7 @@ class LocalWorker:
         """End it at once if no job is in its hands; Celery alone would take seconds."""
         with self._database.read() as session:
             held = session.scalar(
-                select(Job.id).where(Job.worker_id == self._worker_id, Job.state == JobState.LEASED)
+                select(Job.id).where(IS_LEASED, Job.worker_id == self._worker_id).limit(1)
             )
         if held is None:
             self._bury()

@@ -1,15 +1,17 @@
-"""Batches: found, counted, paused, called off."""
+"""Batches and their jobs: found, counted, paused, called off, tried again."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, CursorResult, and_, func, select, update
 from sqlalchemy.orm import Session
 
-from shared.db.leases import UNDISPATCHED
+from shared.db.conditions import IS_SENT
+from shared.db.leases import UNDISPATCHED, locked
 from shared.db.tables import Attempt, Batch, Job
 from shared.domain.jobs import (
     FINAL_STATES,
@@ -19,6 +21,9 @@ from shared.domain.jobs import (
     origins,
 )
 from shared.errors import InputError
+
+UNSYNCHRONIZED = {"synchronize_session": False}
+FREED: dict[str, None] = {"worker_id": None, "lease_expires_at": None}
 
 
 def find_batch(session: Session, reference: str | None) -> Batch:
@@ -69,38 +74,97 @@ def set_control(session: Session, batch: Batch, control: BatchControl) -> None:
     Raises:
         InputError: the batch was called off.
     """
-    if batch.control == BatchControl.CANCELLED:
-        raise InputError(f"batch {batch.id} was cancelled")
+    _lock(session, batch)
     batch.control = control
+    session.flush()
     if control is not BatchControl.ACTIVE:
+        sent = locked(Job.batch_id == batch.id, IS_SENT)
         session.execute(
-            update(Job)
-            .where(Job.batch_id == batch.id, Job.state == JobState.PENDING)
-            .values(**UNDISPATCHED)
+            update(Job).where(Job.id.in_(sent), IS_SENT).values(**UNDISPATCHED),
+            execution_options=UNSYNCHRONIZED,
         )
 
 
 def cancel_batch(session: Session, batch: Batch, now: datetime) -> int:
     """Call off every job that has not ended; returns how many. Images drawn so far stay."""
+    session.refresh(batch, with_for_update=True)
     batch.control = BatchControl.CANCELLED
     session.flush()
-    cancelled = session.scalars(
-        update(Job)
-        .where(Job.batch_id == batch.id, Job.state.in_(origins(JobState.CANCELLED)))
-        .values(
-            state=JobState.CANCELLED,
-            worker_id=None,
-            lease_expires_at=None,
-            finished_at=now,
-            **UNDISPATCHED,
-        )
-        .returning(Job.id),
-        execution_options={"synchronize_session": False},
-    ).all()
+    cancelled = _move(
+        session, Job.batch_id == batch.id, JobState.CANCELLED, finished_at=now, **FREED
+    )
     session.execute(
         update(Attempt)
         .where(Attempt.batch_id == batch.id, Attempt.outcome == AttemptOutcome.RUNNING)
         .values(outcome=AttemptOutcome.CANCELLED, finished_at=now),
-        execution_options={"synchronize_session": False},
+        execution_options=UNSYNCHRONIZED,
     )
-    return len(cancelled)
+    return cancelled
+
+
+def cancel_job(session: Session, job: Job, now: datetime) -> bool:
+    """Call off one job; False when it has ended already."""
+    cancelled = _move(session, Job.id == job.id, JobState.CANCELLED, finished_at=now, **FREED)
+    if cancelled:
+        session.execute(
+            update(Attempt)
+            .where(Attempt.job_id == job.id, Attempt.outcome == AttemptOutcome.RUNNING)
+            .values(outcome=AttemptOutcome.CANCELLED, finished_at=now),
+            execution_options=UNSYNCHRONIZED,
+        )
+    return bool(cancelled)
+
+
+def retry_failed(session: Session, batch: Batch, now: datetime) -> int:
+    """Try every failed job of a batch again; returns how many.
+
+    Each may be tried as often as a new one. They go before the jobs that were not tried
+    yet, when the batch is not paused.
+
+    Raises:
+        InputError: the batch was called off.
+    """
+    _lock(session, batch)
+    failed = and_(Job.batch_id == batch.id, Job.state == JobState.FAILED)
+    return _move(session, failed, JobState.PENDING, **_anew(now))
+
+
+def retry_job(session: Session, job: Job, now: datetime) -> bool:
+    """Try one job again that failed or that was called off; False when it did neither.
+
+    Raises:
+        InputError: its whole batch was called off.
+    """
+    _lock(session, session.get_one(Batch, job.batch_id))
+    ended = and_(Job.id == job.id, Job.state.in_(FINAL_STATES))
+    return bool(_move(session, ended, JobState.PENDING, **_anew(now)))
+
+
+def _lock(session: Session, batch: Batch) -> None:
+    """Keep out whoever else would change the batch, and look at it as it is by then."""
+    session.refresh(batch, with_for_update=True)
+    if batch.control == BatchControl.CANCELLED:
+        raise InputError(f"batch {batch.id} was cancelled")
+
+
+def _move(session: Session, which: ColumnElement[bool], target: JobState, **values: object) -> int:
+    """Move jobs to a state from wherever that is a legal move; returns how many."""
+    can_move = Job.state.in_(origins(target))
+    moved = session.execute(
+        update(Job)
+        .where(Job.id.in_(locked(which, can_move)), which, can_move)
+        .values(state=target, **UNDISPATCHED, **values),
+        execution_options=UNSYNCHRONIZED,
+    )
+    session.expire_all()
+    return cast("CursorResult[Any]", moved).rowcount
+
+
+def _anew(now: datetime) -> dict[str, object]:
+    return {
+        "attempts": 0,
+        "not_before": now,
+        "error_code": None,
+        "error_message": None,
+        "finished_at": None,
+    }

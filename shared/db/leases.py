@@ -2,6 +2,9 @@
 
 Every change is a compare-and-set on the job's state and fencing token, so that a message
 that arrives twice, or a worker that wakes after its lease has ended, changes nothing.
+
+Nobody here waits for somebody else's lock on several jobs: what is locked is skipped, or it
+is locked in the order of the positions. So no two can wait for each other.
 """
 
 from __future__ import annotations
@@ -12,9 +15,10 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import CursorResult, insert, select, update
+from sqlalchemy import ColumnElement, CursorResult, Select, insert, select, update
 from sqlalchemy.orm import Session
 
+from shared.db.conditions import IS_LEASED
 from shared.db.ledger import charge_attempt
 from shared.db.tables import Attempt, Batch, Job, Worker
 from shared.domain.identifiers import new_id
@@ -31,6 +35,22 @@ class Lease:
     fencing_token: int
 
 
+def locked(*conditions: ColumnElement[bool], skip: bool = False) -> Select[UUID]:
+    """Select and lock jobs, in the order of their positions.
+
+    Args:
+        conditions: which jobs; all of one batch, for positions to be an order.
+        skip: leave out those that somebody else has locked, rather than wait for them.
+    """
+    return (
+        select(Job.id)
+        .where(*conditions)
+        .order_by(Job.position)
+        .with_for_update(skip_locked=skip)
+        .correlate(None)
+    )
+
+
 def claim_chunk(
     session: Session, chunk_id: UUID, worker_id: UUID, now: datetime, lease: timedelta
 ) -> list[Lease]:
@@ -41,10 +61,11 @@ def claim_chunk(
     worker = session.get_one(Worker, worker_id)
     worker.last_claim_at = now
     active = select(Batch.id).where(Batch.control == BatchControl.ACTIVE)
+    can_be_leased = Job.state.in_(origins(JobState.LEASED))
+    free = locked(Job.chunk_id == chunk_id, can_be_leased, Job.batch_id.in_(active), skip=True)
     jobs = session.scalars(
         update(Job)
-        .where(Job.chunk_id == chunk_id, Job.state.in_(origins(JobState.LEASED)))
-        .where(Job.batch_id.in_(active))
+        .where(Job.id.in_(free), can_be_leased)
         .values(
             state=JobState.LEASED,
             attempts=Job.attempts + 1,
@@ -71,7 +92,7 @@ def _first_record(held: Lease, worker: Worker, now: datetime) -> dict[str, objec
         "id": held.attempt_id,
         "job_id": held.job.id,
         "batch_id": held.job.batch_id,
-        "number": held.job.attempts,
+        "number": held.fencing_token,
         "fencing_token": held.fencing_token,
         "chunk_id": held.job.chunk_id,
         "worker_id": worker.id,
@@ -101,11 +122,14 @@ def renew_leases(
     )
     if chunk_id is None:
         return
+    ours = locked(
+        Job.chunk_id == chunk_id,
+        Job.worker_id == worker_id,
+        Job.state == JobState.LEASED,
+        skip=True,
+    )
     session.execute(
-        update(Job)
-        .where(Job.chunk_id == chunk_id, Job.worker_id == worker_id)
-        .where(Job.state == JobState.LEASED)
-        .values(lease_expires_at=now + lease),
+        update(Job).where(Job.id.in_(ours)).values(lease_expires_at=now + lease),
         execution_options={"synchronize_session": False},
     )
 
@@ -140,7 +164,7 @@ def return_jobs(session: Session, leases: Sequence[Lease], now: datetime) -> Non
 
     The attempt does not count, for the job had no part in ending it.
     """
-    for held in leases:
+    for held in sorted(leases, key=lambda held: held.job.position):
         if move_leased_job(
             session, held, JobState.PENDING, attempts=Job.attempts - 1, **UNDISPATCHED
         ):
@@ -165,16 +189,14 @@ def close_attempt(
 
 def has_expired_leases(session: Session, now: datetime) -> bool:
     """Tell, without writing, whether a worker has stopped renewing."""
-    expired = select(Job.id).where(Job.state == JobState.LEASED, Job.lease_expires_at < now)
+    expired = select(Job.id).where(IS_LEASED, Job.lease_expires_at < now)
     return session.scalar(expired.limit(1)) is not None
 
 
 def expire_leases(session: Session, now: datetime, max_attempts: int) -> int:
     """Take jobs back from workers that stopped renewing; returns how many."""
     expired = session.scalars(
-        select(Job)
-        .where(Job.state == JobState.LEASED, Job.lease_expires_at < now)
-        .with_for_update(skip_locked=True)
+        select(Job).where(IS_LEASED, Job.lease_expires_at < now).with_for_update(skip_locked=True)
     ).all()
     _lose(session, expired, now, max_attempts)
     return len(expired)
@@ -183,9 +205,7 @@ def expire_leases(session: Session, now: datetime, max_attempts: int) -> int:
 def release_worker(session: Session, worker_id: UUID, now: datetime, max_attempts: int) -> int:
     """Take every job back from a worker that is known to be dead; returns how many."""
     lost = session.scalars(
-        select(Job)
-        .where(Job.state == JobState.LEASED, Job.worker_id == worker_id)
-        .with_for_update(skip_locked=True)
+        select(Job).where(IS_LEASED, Job.worker_id == worker_id).with_for_update(skip_locked=True)
     ).all()
     _lose(session, lost, now, max_attempts)
     session.execute(
