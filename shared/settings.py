@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from shared.errors import ConfigurationError
 
@@ -34,6 +36,9 @@ def _store_is_known(url: str) -> str:
     if not url.startswith(("s3://", "file:///")):
         raise ValueError("must start with s3:// or file:///")
     return url
+
+
+TenantWeight = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
 
 
 class Settings(BaseSettings):
@@ -114,6 +119,16 @@ class Settings(BaseSettings):
     dispatch_seconds: float = Field(
         default=0.25, gt=0, le=60, description="How often the dispatcher looks at the queue."
     )
+    dispatcher_lease_seconds: float = Field(
+        default=3,
+        gt=0,
+        le=60,
+        description="Of several dispatchers one leads; another takes over after this silence.",
+    )
+    tenant_weights: dict[str, TenantWeight] = Field(
+        default_factory=dict,
+        description='Shares of the fleet, such as {"studio": 3}; whoever is not named has 1.',
+    )
     chunk_time_limit_seconds: float = Field(
         default=900, gt=0, description="A chunk that runs longer has hung: its process is killed."
     )
@@ -156,10 +171,14 @@ def load_settings() -> Settings:
     """
     try:
         return Settings()
+    except SettingsError as error:
+        name = re.findall(r'"(\w+)"', str(error))[0]
+        raise ConfigurationError(f"TENSTEP_{name.upper()}: is not JSON") from None
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
-        name = f"TENSTEP_{'_'.join(str(part) for part in first['loc']).upper()}"
-        raise ConfigurationError(f"{name}: {first['msg'].removeprefix('Value error, ')}") from None
+        variable, *inside = map(str, first["loc"])
+        where = ": ".join([f"TENSTEP_{variable.upper()}", *inside])
+        raise ConfigurationError(f"{where}: {first['msg'].removeprefix('Value error, ')}") from None
 
 
 WORKER_ID = "TENSTEP_WORKER_ID"
@@ -170,13 +189,22 @@ def child_environment(settings: Settings, worker_id: UUID) -> dict[str, str]:
     environment = dict(os.environ)
     for name, value in settings:
         if value is not None:
-            text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-            environment[f"TENSTEP_{name.upper()}"] = text
+            environment[f"TENSTEP_{name.upper()}"] = _as_text(value)
     environment["TENSTEP_DATA_DIR"] = str(settings.data_dir.absolute())
     if settings.models_dir is not None:
         environment["TENSTEP_MODELS_DIR"] = str(settings.models_dir.absolute())
     environment[WORKER_ID] = str(worker_id)
     return environment
+
+
+def _as_text(value: object) -> str:
+    match value:
+        case SecretStr():
+            return value.get_secret_value()
+        case dict():
+            return json.dumps(value)
+        case _:
+            return str(value)
 
 
 def assigned_worker_id() -> UUID:

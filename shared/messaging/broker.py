@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from uuid import UUID
+
 from celery import Celery
 from kombu.exceptions import OperationalError
 from kombu.utils.url import maybe_sanitize_url
@@ -93,12 +96,33 @@ class Broker:
                 f"Redis at {self.display_url} does not answer: {error}"
             ) from error
 
+    def waiting_chunks(self, queue: str) -> frozenset[UUID]:
+        """Return the chunks whose messages wait in a queue; what is no message is left out.
+
+        Raises:
+            ServiceUnavailableError: Redis does not answer.
+        """
+        try:
+            messages = self._client.lrange(f"{self._prefix}{queue}", 0, -1)
+        except (RedisError, OSError) as error:
+            raise ServiceUnavailableError(
+                f"Redis at {self.display_url} does not answer: {error}"
+            ) from error
+        return frozenset(filter(None, map(_chunk_of, messages)))
+
     def close(self) -> None:
         """Close connections; stop the embedded server if we started it."""
         self.celery.close()
         self._client.close()
         if self._embedded is not None:
             self._embedded.stop()
+
+
+def _chunk_of(message: bytes) -> UUID | None:
+    try:
+        return UUID(json.loads(message)["headers"]["id"])
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return None
 
 
 def _client(url: str) -> Redis:

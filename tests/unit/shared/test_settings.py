@@ -49,12 +49,15 @@ def test_with_nothing_set_all_of_it_is_local(
         ("TENSTEP_LEASE_SECONDS", "0"),
         ("TENSTEP_LEASE_SECONDS", "nan"),
         ("TENSTEP_MAX_ATTEMPTS", "1.5"),
+        ("TENSTEP_TENANT_WEIGHTS", '{"studio": 3'),
+        ("TENSTEP_TENANT_WEIGHTS", "[3]"),
+        ("TENSTEP_TENANT_WEIGHTS: studio", '{"studio": 0}'),
     ],
 )
 def test_a_bad_value_names_its_variable(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
-    monkeypatch.setenv(name, value)
+    monkeypatch.setenv(name.partition(":")[0], value)
 
     with pytest.raises(ConfigurationError, match=rf"^{name}: ") as caught:
         load_settings()
@@ -103,6 +106,7 @@ def test_a_worker_process_is_given_the_same_settings(monkeypatch: pytest.MonkeyP
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("TENSTEP_LEASE_SECONDS", "7.5")
+    monkeypatch.setenv("TENSTEP_TENANT_WEIGHTS", '{"studio": 3}')
     settings, worker_id = load_settings(), uuid4()
     environment = child_environment(settings, worker_id)
     for name in SECRETS:
