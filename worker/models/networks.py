@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import torch
 from diffusers.utils import logging as diffusers_logging
+from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel
 from transformers import logging as transformers_logging
@@ -131,13 +132,18 @@ def load_transformer(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
             dtype=dtype,
             local_files_only=True,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # so that they are reported, and refused below
             weights_only=True,
         )
     except Exception as error:  # noqa: BLE001 - it passes on what its many readers raise
         raise ConfigurationError(f"{folder}: {_first_line(error)}") from None
-    for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-        for name in sorted(map(str, report[problem])):
-            raise ConfigurationError(f"{folder}: {problem.split('_')[0]} tensor {name}")
+    for problem, said in (("missing_keys", "is missing"), ("unexpected_keys", "has no place")):
+        for name in sorted(report[problem]):
+            raise ConfigurationError(f"{folder}: the tensor {name} {said}")
+    for name, found, expected in sorted(report["mismatched_keys"]):
+        raise ConfigurationError(
+            f"{folder}: the tensor {name} has shape {tuple(found)}, not {tuple(expected)}"
+        )
     return network
 
 
@@ -157,7 +163,7 @@ def _random_networks(card: ModelCard) -> Networks:
 def _made(path: Path, make: Callable[[], N]) -> N:
     try:
         return make()
-    except (ValueError, TypeError, KeyError, IndexError) as error:
+    except (ValueError, TypeError, KeyError, IndexError, StrictDataclassError) as error:
         raise ConfigurationError(f"{path}: {_first_line(error)}") from None
 
 
@@ -167,7 +173,11 @@ def _first_line(error: Exception) -> str:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"]))
         return f"{where}: {first['msg']}" if where else str(first["msg"])
-    return (str(error).strip() or repr(error)).split("\n", 1)[0]
+    if isinstance(error, KeyError):
+        return f"{error} is missing or unknown"
+    lines = (str(error).strip() or repr(error)).splitlines()
+    told = 2 if lines[0].endswith(":") else 1  # which alone tells nothing yet
+    return " ".join(line.strip() for line in lines[:told])
 
 
 def _frozen(network: N) -> N:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -122,6 +123,8 @@ def _tensors(path: Path, names: Mapping[str, str]) -> Iterator[tuple[str, Tensor
 
 
 def _pytorch_file(path: Path) -> Mapping[str, Tensor]:
+    if not zipfile.is_zipfile(path):
+        raise ConfigurationError(f"{path}: cut short, or no PyTorch file")
     try:
         state = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
     except Exception as error:  # noqa: BLE001 - of a broken file it raises anything

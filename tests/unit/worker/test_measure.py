@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from shared.models.card import ModelCard
 from shared.models.catalog import load_card
 from support.families import FAMILIES, Family, write_family
 from worker.models.measure import ComponentWork, count, measure
 from worker.models.networks import load_networks
 
 
-def by_name(card: ModelCard, side: int | None = None) -> dict[str, ComponentWork]:
-    return {part.component: part for part in measure(card, width=side, height=side)}
+@cache
+def by_name(name: str, side: int | None = None) -> dict[str, ComponentWork]:
+    return {part.component: part for part in measure(load_card(name), width=side, height=side)}
 
 
 def test_a_linear_layer_and_a_convolution_count_one_mac_a_weight_and_place() -> None:
@@ -30,7 +31,7 @@ def test_a_linear_layer_and_a_convolution_count_one_mac_a_weight_and_place() -> 
 
 def test_stable_diffusion_denoiser_takes_the_published_number_of_macs() -> None:
     """338.6 is without the products inside attention, which are 63.0 more."""
-    denoiser = by_name(load_card("sd-1.5"))["denoiser"]
+    denoiser = by_name("sd-1.5")["denoiser"]
     assert denoiser.gmacs == pytest.approx(338.6, abs=0.05)
     # Two products over 5, 5, 5 and 1 self- and cross-attentions at 64, 32, 16 and 8 positions.
     levels = [(4096, 320, 5), (1024, 640, 5), (256, 1280, 5), (64, 1280, 1)]
@@ -39,8 +40,7 @@ def test_stable_diffusion_denoiser_takes_the_published_number_of_macs() -> None:
 
 
 def test_a_quarter_of_the_area_takes_about_a_quarter_of_the_layers() -> None:
-    card = load_card("sd-1.5")
-    full, quarter = by_name(card), by_name(card, side=256)
+    full, quarter = by_name("sd-1.5"), by_name("sd-1.5", side=256)
     assert quarter["denoiser"].gmacs == pytest.approx(full["denoiser"].gmacs / 4, rel=0.02)
     assert quarter["denoiser"].attention_gmacs < full["denoiser"].attention_gmacs / 8
     assert quarter["text_encoder"] == full["text_encoder"]
@@ -48,14 +48,14 @@ def test_a_quarter_of_the_area_takes_about_a_quarter_of_the_layers() -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_it_counts_the_parameters_that_are_loaded(family: Family, tmp_path: Path) -> None:
-    card = load_card(str(write_family(family, tmp_path / "model")))
-    networks = load_networks(card)
+    name = str(write_family(family, tmp_path / "model"))
+    networks = load_networks(load_card(name))
     parts: dict[str, nn.Module] = {
         "text_encoder": networks.text_encoder,
         "denoiser": networks.denoiser,
         "vae_decoder": networks.decoder,
     }
-    assert {name: part.parameters for name, part in by_name(card).items()} == {
-        name: sum(parameter.numel() for parameter in network.parameters())
-        for name, network in parts.items()
+    assert {part.component: part.parameters for part in by_name(name).values()} == {
+        component: sum(parameter.numel() for parameter in network.parameters())
+        for component, network in parts.items()
     }

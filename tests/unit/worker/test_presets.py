@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
 from shared.models.card import PLAIN, PUBLISHED_SQUEEZED, read_json
 from shared.models.catalog import load_card, shipped_folders
-from worker.models.measure import measure
+from worker.models.measure import ComponentWork, measure
 from worker.models.networks import make_denoiser
 
 CLIP_L = 123_060_480
@@ -24,6 +26,11 @@ PRESETS: dict[str, tuple[int, int]] = {
 }
 
 
+@cache
+def measured(name: str) -> list[ComponentWork]:
+    return measure(load_card(name))
+
+
 def test_all_presets_ship() -> None:
     shipped = [load_card(folder.name) for folder in shipped_folders()]
     assert {card.name for card in shipped if card.weights == "random"} == set(PRESETS)
@@ -31,7 +38,7 @@ def test_all_presets_ship() -> None:
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_has_the_published_number_of_parameters(name: str) -> None:
-    text_encoder, denoiser, decoder = measure(load_card(name), width=64, height=64)
+    text_encoder, denoiser, decoder = measured(name)
     assert (text_encoder.parameters, denoiser.parameters) == PRESETS[name]
     assert decoder.parameters == DECODER
 
@@ -79,8 +86,7 @@ def test_a_presets_denoiser_keeps_the_shape_of_its_latents(name: str, side: int)
 
 def test_reconstructions_cost_less_than_stable_diffusion() -> None:
     stable, first, second = (
-        measure(load_card(name))[1].gmacs
-        for name in ("sd-1.5", "decidiffusion-1.0", "decidiffusion-2.0")
+        measured(name)[1].gmacs for name in ("sd-1.5", "decidiffusion-1.0", "decidiffusion-2.0")
     )
     assert first < stable
     assert second <= 195.7 < stable / 1.73
