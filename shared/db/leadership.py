@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import CursorResult, delete, or_, select
+from sqlalchemy import delete, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -27,7 +26,7 @@ def take_lead(session: Session, name: str, holder: UUID, now: datetime, lease: t
     """Take or renew the lead; False when somebody else has it."""
     values = {"holder": holder, "expires_at": now + lease}
     insert = postgresql.insert if _is_postgres(session) else sqlite.insert
-    taken = session.execute(
+    taken = session.scalar(
         insert(Leadership)
         .values(name=name, **values)
         .on_conflict_do_update(
@@ -35,8 +34,9 @@ def take_lead(session: Session, name: str, holder: UUID, now: datetime, lease: t
             set_=values,
             where=or_(Leadership.holder == holder, Leadership.expires_at <= now),
         )
+        .returning(Leadership.name)
     )
-    return cast("CursorResult[Any]", taken).rowcount == 1
+    return taken is not None
 
 
 def still_leads(session: Session, name: str, holder: UUID) -> bool:

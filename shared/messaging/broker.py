@@ -118,7 +118,7 @@ class Broker:
             self._embedded.stop()
 
 
-def _chunk_of(message: bytes) -> UUID | None:
+def _chunk_of(message: bytes | str) -> UUID | None:
     try:
         return UUID(json.loads(message)["headers"]["id"])
     except (ValueError, LookupError, TypeError, AttributeError):

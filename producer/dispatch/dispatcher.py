@@ -1,0 +1,280 @@
+"""One look after another: what has expired, what was lost, what has room."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import structlog
+from sqlalchemy.orm import Session
+
+from producer.dispatch import queries
+from producer.dispatch.fairness import OpenBatch, Shares
+from producer.dispatch.lead import Lead
+from shared.db.engine import Database
+from shared.db.fleet import live_workers
+from shared.db.leases import expire_leases, has_expired_leases
+from shared.db.tables import Job
+from shared.domain.identifiers import new_id
+from shared.messaging.broker import Broker
+from shared.messaging.contracts import RenderChunk
+from shared.settings import Settings
+
+log = structlog.get_logger()
+
+LOST_AFTER = timedelta(seconds=5)
+"""How long a chunk may be neither in its queue nor claimed: a claim takes milliseconds."""
+
+LOOK_INTO_QUEUE_EVERY = timedelta(seconds=2)
+"""A queue's messages are read to see what is missing, so not at every look."""
+
+ABANDONED_AFTER = timedelta(seconds=30)
+"""How long a chunk waits in a queue that no worker reads any more."""
+
+CHUNKS_A_TRANSACTION = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A queue that workers read."""
+
+    name: str
+    model: str
+    workers: int
+    room: int
+    """How many more chunks it may hold."""
+    unclaimed: Mapping[UUID, UUID]
+    """Chunks that nobody has claimed for a while, and their batches."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a look at the database, without writing, has found."""
+
+    queues: Sequence[Queue]
+    open_batches: Sequence[OpenBatch]
+    has_expired_leases: bool
+    abandoned: Sequence[str]
+
+    def batches_for(self, queue: Queue) -> list[OpenBatch]:
+        """Return those whose jobs a queue's workers can do; none while it is full."""
+        if queue.room <= 0:
+            return []
+        return [batch for batch in self.open_batches if batch.model == queue.model]
+
+    @property
+    def finds_work(self) -> bool:
+        """Whether there is anything to do."""
+        return bool(
+            self.has_expired_leases
+            or self.abandoned
+            or any(queue.unclaimed or self.batches_for(queue) for queue in self.queues)
+        )
+
+
+class Dispatcher:
+    """Sends chunks of pending jobs to the queues of the workers that are alive.
+
+    Of several dispatchers one works: the one that has the lead. With ``only_batch`` it is
+    a render's own. That one leads for the length of one look, and only if nobody leads who
+    serves all batches.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        broker: Broker,
+        settings: Settings,
+        *,
+        only_batch: UUID | None = None,
+    ) -> None:
+        self._database = database
+        self._broker = broker
+        self._settings = settings
+        self._only_batch = only_batch
+        self._lead = Lead(database, timedelta(seconds=settings.dispatcher_lease_seconds))
+        self._shares: dict[str, Shares] = {}
+        self._look_into_at: dict[str, datetime] = {}
+
+    def tick_now(self) -> int:
+        """Look once, at the time that the database tells; see `tick`."""
+        with self._database.read() as session:
+            now = self._database.now(session)
+        return self.tick(now)
+
+    def tick(self, now: datetime) -> int:
+        """Look once: take back expired leases, send what was lost, top up every queue.
+
+        Returns:
+            How many chunks were sent; none while another dispatcher leads.
+
+        Raises:
+            ServiceUnavailableError: Redis does not answer. Nothing is lost by that.
+        """
+        # Looked at before they are written to: on SQLite a writer keeps out all others.
+        with self._database.read() as session:
+            look = self._look(session, now) if self._lead.is_free(session, now) else None
+        if look is None:
+            self._shares.clear()
+            return 0
+        if self._only_batch is not None and not look.finds_work:
+            return 0
+        if not self._lead.is_ours:
+            # Whoever led before has sent what we have not counted.
+            self._shares.clear()
+        if not self._lead.take(now):
+            return 0
+        try:
+            return self._do(look, now)
+        finally:
+            if self._only_batch is not None:
+                self._lead.give_up()
+
+    def stop(self) -> None:
+        """Give up the lead."""
+        self._lead.give_up()
+
+    def _look(self, session: Session, now: datetime) -> Look:
+        silence = timedelta(seconds=self._settings.lease_seconds)
+        workers = [w for w in live_workers(session, now, silence) if not w.draining]
+        models = {worker.queue: worker.model for worker in workers}
+        read_by = Counter(worker.queue for worker in workers)
+        return Look(
+            queues=[
+                Queue(
+                    name,
+                    model,
+                    read_by[name],
+                    self._room(session, name, read_by[name]),
+                    self._unclaimed(session, name, now),
+                )
+                for name, model in models.items()
+            ],
+            open_batches=queries.open_batches(session, self._only_batch) if models else (),
+            has_expired_leases=has_expired_leases(session, now),
+            abandoned=self._abandoned(session, models, now),
+        )
+
+    def _room(self, session: Session, queue: str, workers: int) -> int:
+        return self._settings.look_ahead * workers - queries.count_sent(session, queue)
+
+    def _unclaimed(self, session: Session, queue: str, now: datetime) -> Mapping[UUID, UUID]:
+        if now < self._look_into_at.get(queue, now):
+            return {}
+        return queries.chunks_sent_before(session, queue, now - LOST_AFTER, self._only_batch)
+
+    def _abandoned(self, session: Session, read: Collection[str], now: datetime) -> Sequence[str]:
+        if not read:
+            return ()
+        moment = now - ABANDONED_AFTER
+        return queries.queues_without_reader(session, read, moment, self._only_batch)
+
+    def _do(self, look: Look, now: datetime) -> int:
+        if look.has_expired_leases or look.abandoned:
+            self._take_back(look, now)
+            with self._database.read() as session:
+                look = self._look(session, now)
+        sent = 0
+        for queue in look.queues:
+            if queue.unclaimed:
+                sent += self._resend_lost(queue, now)
+            if batches := look.batches_for(queue):
+                sent += self._top_up(queue, batches, now)
+        return sent
+
+    def _take_back(self, look: Look, now: datetime) -> None:
+        if look.has_expired_leases:
+            with self._database.write() as session:
+                expired = expire_leases(session, now, self._settings.max_attempts)
+            log.warning("leases_expired", jobs=expired)
+        if look.abandoned:
+            log.warning("queues_abandoned", queues=look.abandoned)
+            with self._database.write() as session:
+                queries.take_back(session, look.abandoned, self._only_batch)
+
+    def _resend_lost(self, queue: Queue, now: datetime) -> int:
+        """Send again what is in SQL but no longer in Redis.
+
+        What a worker has received and not claimed yet is sent twice, and claimed once.
+        """
+        self._look_into_at[queue.name] = now + LOOK_INTO_QUEUE_EVERY
+        there = self._broker.waiting_chunks(queue.name)
+        lost = {chunk: batch for chunk, batch in queue.unclaimed.items() if chunk not in there}
+        if not lost:
+            return 0
+        log.warning("chunks_sent_again", queue=queue.name, chunks=len(lost))
+        for chunk_id, batch_id in lost.items():
+            self._broker.send_chunk(queue.name, RenderChunk(chunk_id=chunk_id, batch_id=batch_id))
+        with self._database.write() as session:
+            queries.mark_sent_again(session, lost, now)
+        return len(lost)
+
+    def _top_up(self, queue: Queue, batches: list[OpenBatch], now: datetime) -> int:
+        shares = self._shares_of(queue.name, batches)
+        sent = 0
+        while batches:
+            with self._database.write() as session:
+                messages = self._assign(session, queue, batches, shares, now)
+            for message in messages:
+                self._broker.send_chunk(queue.name, message)
+            sent += len(messages)
+            if len(messages) < CHUNKS_A_TRANSACTION:
+                break
+        return sent
+
+    def _shares_of(self, queue: str, batches: Sequence[OpenBatch]) -> Shares:
+        """Return what the tenants have had; at first, what they have under way."""
+        if (shares := self._shares.get(queue)) is None:
+            shares = self._shares[queue] = Shares(self._settings.tenant_weights)
+            with self._database.read() as session:
+                under_way = queries.jobs_under_way(session, queue)
+                tenants = queries.tenants_of(session, under_way)
+            for batch_id, jobs in under_way.items():
+                shares.start_with(tenants[batch_id], jobs)
+        shares.forget_all_but(batches)
+        return shares
+
+    def _assign(
+        self,
+        session: Session,
+        queue: Queue,
+        batches: list[OpenBatch],
+        shares: Shares,
+        now: datetime,
+    ) -> list[RenderChunk]:
+        """Put jobs in chunks as far as there is room; takes out batches that have none left."""
+        if not self._lead.hold(session):
+            return []
+        room = min(self._room(session, queue.name, queue.workers), CHUNKS_A_TRANSACTION)
+        messages: list[RenderChunk] = []
+        while batches and len(messages) < room:
+            batch = shares.choose(batches)
+            ready = queries.jobs_to_send(session, batch.id, self._settings.chunk_size, now)
+            jobs = _alike(ready)
+            if not jobs:
+                batches.remove(batch)
+                continue
+            message = RenderChunk(chunk_id=new_id(), batch_id=batch.id)
+            for job in jobs:
+                job.chunk_id, job.queue, job.dispatched_at = message.chunk_id, queue.name, now
+            shares.charge(batch, len(jobs))
+            messages.append(message)
+        return messages
+
+
+def _alike(jobs: Sequence[Job]) -> Sequence[Job]:
+    """Keep the jobs that can share the first one's chunk.
+
+    They share its size, scheduler and steps. A job that was tried before goes alone, so that if it
+    is what kills its worker, it takes no neighbour with it.
+    """
+    if not jobs or jobs[0].attempts > 0:
+        return jobs[:1]
+    return [job for job in jobs if job.attempts == 0 and _shape(job) == _shape(jobs[0])]
+
+
+def _shape(job: Job) -> tuple[int, int, str, int, str | None]:
+    return job.width, job.height, job.scheduler, job.steps, job.squeeze

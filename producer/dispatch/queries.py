@@ -1,0 +1,141 @@
+"""What the dispatcher asks of SQL. No query reads more of a batch's jobs than it sends.
+
+Each goes through an index that holds only jobs of one kind: unsent, sent, leased.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, func, select, true, update
+from sqlalchemy.orm import Session
+
+from producer.dispatch.fairness import OpenBatch
+from shared.db.conditions import IS_LEASED, IS_SENT, IS_UNSENT
+from shared.db.leases import UNDISPATCHED, locked
+from shared.db.tables import Batch, Job
+from shared.domain.jobs import BatchControl
+
+
+def open_batches(session: Session, only_batch: UUID | None) -> list[OpenBatch]:
+    """Find the active batches that have unsent jobs, oldest first; some may not be due."""
+    found = (
+        select(Batch.id, Batch.tenant, Batch.model, Batch.priority, Batch.deadline_at)
+        .where(Batch.control == BatchControl.ACTIVE)
+        .order_by(Batch.id)
+    )
+    if only_batch is None:
+        found = found.where(Batch.id.in_(_batches_with_unsent_jobs()))
+    else:
+        unsent = select(Job.id).where(Job.batch_id == Batch.id, IS_UNSENT)
+        found = found.where(Batch.id == only_batch, unsent.exists())
+    return [OpenBatch(*row) for row in session.execute(found)]
+
+
+def _batches_with_unsent_jobs() -> Select[UUID]:
+    """Step through the index from batch to batch: reads one job of each, not all of all."""
+    first = select(Job.batch_id).where(IS_UNSENT).order_by(Job.batch_id).limit(1).subquery()
+    steps = select(first.c.batch_id).cte("steps", recursive=True)
+    following = (
+        select(Job.batch_id)
+        .where(IS_UNSENT, Job.batch_id > steps.c.batch_id)
+        .order_by(Job.batch_id)
+        .limit(1)
+        .scalar_subquery()
+    )
+    steps = steps.union_all(select(following).where(steps.c.batch_id.is_not(None)))
+    return select(steps.c.batch_id).where(steps.c.batch_id.is_not(None))
+
+
+def jobs_to_send(session: Session, batch_id: UUID, limit: int, now: datetime) -> Sequence[Job]:
+    """Lock the next unsent jobs of an active batch: first those that are due once more."""
+    active = select(Batch.id).where(Batch.id == batch_id, Batch.control == BatchControl.ACTIVE)
+    # A batch that somebody is changing comes at the next look.
+    if session.scalar(active.with_for_update(read=True, skip_locked=True)) is None:
+        return []
+    unsent = (
+        select(Job)
+        .where(Job.batch_id == batch_id, IS_UNSENT)
+        .order_by(Job.not_before, Job.position)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    due = session.scalars(unsent.where(Job.not_before <= now)).all()
+    return due or session.scalars(unsent.where(Job.not_before.is_(None))).all()
+
+
+def count_sent(session: Session, queue: str) -> int:
+    """Count the chunks that were sent to a queue and that nobody has claimed yet."""
+    chunks = select(func.count(Job.chunk_id.distinct())).where(Job.queue == queue, IS_SENT)
+    return session.scalar(chunks) or 0
+
+
+def jobs_under_way(session: Session, queue: str) -> dict[UUID, int]:
+    """Count the jobs of each batch that are in a queue or in the hands of its workers."""
+    under_way: dict[UUID, int] = {}
+    for condition in (IS_SENT, IS_LEASED):
+        rows = session.execute(
+            select(Job.batch_id, func.count())
+            .where(Job.queue == queue, condition)
+            .group_by(Job.batch_id)
+        )
+        for batch_id, count in rows:
+            under_way[batch_id] = under_way.get(batch_id, 0) + count
+    return under_way
+
+
+def tenants_of(session: Session, batch_ids: Iterable[UUID]) -> dict[UUID, str]:
+    """Look up whose these batches are."""
+    rows = session.execute(select(Batch.id, Batch.tenant).where(Batch.id.in_(list(batch_ids))))
+    return {row.id: row.tenant for row in rows}
+
+
+def chunks_sent_before(
+    session: Session, queue: str, moment: datetime, only_batch: UUID | None
+) -> dict[UUID, UUID]:
+    """Return chunk to batch, of the chunks that nobody has claimed since ``moment``."""
+    rows = session.execute(
+        select(Job.chunk_id, Job.batch_id, func.min(Job.dispatched_at))
+        .where(Job.queue == queue, IS_SENT, Job.dispatched_at < moment, _of(only_batch))
+        .group_by(Job.chunk_id, Job.batch_id)
+        .order_by(func.min(Job.dispatched_at))
+    )
+    return {chunk_id: batch_id for chunk_id, batch_id, _ in rows if chunk_id is not None}
+
+
+def mark_sent_again(session: Session, chunk_ids: Iterable[UUID], now: datetime) -> None:
+    """Let some time pass before these chunks may count as lost once more."""
+    sent = locked(Job.chunk_id.in_(list(chunk_ids)), IS_SENT, skip=True)
+    session.execute(
+        update(Job).where(Job.id.in_(sent)).values(dispatched_at=now),
+        execution_options={"synchronize_session": False},
+    )
+
+
+def queues_without_reader(
+    session: Session, read: Iterable[str], moment: datetime, only_batch: UUID | None
+) -> Sequence[str]:
+    """Return the queues where jobs wait since ``moment`` that none of these workers reads."""
+    waiting = select(Job.queue).where(
+        IS_SENT,
+        Job.queue.is_not(None),
+        Job.queue.not_in(list(read)),
+        Job.dispatched_at < moment,
+        _of(only_batch),
+    )
+    return [queue for queue in session.scalars(waiting.distinct()) if queue is not None]
+
+
+def take_back(session: Session, queues: Iterable[str], only_batch: UUID | None) -> None:
+    """Make the jobs of these queues unsent, so that they go to others."""
+    sent = locked(Job.queue.in_(list(queues)), IS_SENT, _of(only_batch), skip=True)
+    session.execute(
+        update(Job).where(Job.id.in_(sent)).values(**UNDISPATCHED),
+        execution_options={"synchronize_session": False},
+    )
+
+
+def _of(only_batch: UUID | None) -> ColumnElement[bool]:
+    return true() if only_batch is None else Job.batch_id == only_batch
