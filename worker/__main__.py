@@ -67,6 +67,7 @@ def main() -> int:
     card = load_card(settings.model, settings.resolved_models_dir)
     app = make_celery(settings, broker_url(settings))
     app.conf.include = ["worker.lifecycle"]
+    app.conf.worker_consumer = "worker.consumer:KeepingConsumer"
     return int(
         app.worker_main(
             [

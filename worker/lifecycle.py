@@ -6,6 +6,7 @@ needs torch is imported by the one child that holds the model.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -16,6 +17,7 @@ from celery import shared_task
 from celery.signals import worker_process_init, worker_process_shutdown
 from pydantic import ValidationError
 
+from shared.db.set_aside import set_aside
 from shared.messaging.contracts import RenderChunk, TaskName
 from shared.process import watch_parent
 from shared.settings import assigned_worker_id, load_settings
@@ -60,11 +62,15 @@ def render(message: dict[str, Any]) -> None:
     """Decode a pointer and draw what it points to; what cannot be decoded is set aside."""
     from worker.chunk import render_chunk
 
+    if _runtime is None:
+        raise RuntimeError("a task came before the worker was ready")
     try:
         pointer = RenderChunk.model_validate(message)
     except ValidationError as error:
-        log.exception("message_not_understood", fields=error.errors(include_url=False))
+        reason = f"not a pointer that this version knows: {error}"
+        log.exception("message_set_aside", fields=error.errors(include_url=False))
+        with _runtime.database.write() as session:
+            now = _runtime.database.now(session)
+            set_aside(session, _runtime.worker_id, reason, json.dumps(message), now)
         return
-    if _runtime is None:
-        raise RuntimeError("a task came before the worker was ready")
     render_chunk(_runtime, pointer)

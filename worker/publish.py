@@ -7,16 +7,15 @@ from dataclasses import replace
 
 import structlog
 
-from shared.clock import utc_now
-from shared.db.leases import Lease
-from shared.db.outcomes import StoredImage, record_done
+from shared.db.outcomes import PhaseTimes, StoredImage, record_done
 from shared.domain.jobs import CONTENT_FLAGGED
-from shared.domain.prompts import ImageSettings
 from shared.errors import PermanentRenderError
 from shared.storage.base import image_key, sha256_of
 from shared.version import VERSION
 from worker.drawing import Drawing
 from worker.images.png import encode_png
+from worker.passes import Drawn
+from worker.patience import patiently
 from worker.runtime import Runtime
 
 log = structlog.get_logger()
@@ -28,23 +27,37 @@ class ContentFlaggedError(PermanentRenderError):
     code = CONTENT_FLAGGED
 
 
-def publish(runtime: Runtime, held: Lease, settings: ImageSettings, drawing: Drawing) -> None:
+def publish(runtime: Runtime, drawn: Drawn, drawing: Drawing) -> None:
     """Store an image by its content, and only then call its job done.
+
+    Waits for a store or a database that is away; the lease is renewed meanwhile.
 
     Raises:
         ContentFlaggedError: the image was flagged; it is not stored.
-        ServiceUnavailableError: the store did not take it.
+        ServiceUnavailableError: the store was away for longer than the settings allow.
     """
     if drawing.is_flagged:
         raise ContentFlaggedError("the model's safety checker flagged the image")
+    patience = runtime.settings.outage_patience_seconds
     begin = time.perf_counter_ns()
-    png = encode_png(drawing.pixels, settings, drawing.timesteps, runtime.drawn_by)
+    png = encode_png(drawing.pixels, drawn.settings, drawing.timesteps, runtime.drawn_by)
     encoded = time.perf_counter_ns()
     sha256 = sha256_of(png)
     image = StoredImage(key=image_key(sha256), sha256=sha256, bytes=len(png))
-    runtime.store.put(image.key, png, "image/png")
+    patiently(lambda: runtime.store.put(image.key, png, "image/png"), patience)
     uploaded = time.perf_counter_ns()
-    times = replace(drawing.times, png_encode_ns=encoded - begin, upload_ns=uploaded - encoded)
+    times = replace(drawn.times, png_encode_ns=encoded - begin, upload_ns=uploaded - encoded)
+    is_ours = patiently(lambda: _record(runtime, drawn, drawing, image, times), patience)
+    log.info(
+        "image_done" if is_ours else "image_came_too_late",
+        job_id=str(drawn.held.job.id),
+        device_ms=times.device_ns // 1_000_000,
+    )
+
+
+def _record(
+    runtime: Runtime, drawn: Drawn, drawing: Drawing, image: StoredImage, times: PhaseTimes
+) -> bool:
     record = {
         **runtime.drawn_by.model_dump(),
         "timesteps": drawing.timesteps,
@@ -54,9 +67,5 @@ def publish(runtime: Runtime, held: Lease, settings: ImageSettings, drawing: Dra
         "tenstep": VERSION,
     }
     with runtime.database.write() as session:
-        is_ours = record_done(session, held, image, times, record, utc_now())
-    log.info(
-        "image_done" if is_ours else "image_came_too_late",
-        job_id=str(held.job.id),
-        device_ms=times.device_ns // 1_000_000,
-    )
+        now = runtime.database.now(session)
+        return record_done(session, drawn.held, image, times, record, now)

@@ -14,6 +14,7 @@ from shared.errors import (
 
 FIRST_DELAY_SECONDS = 1.0
 LONGEST_DELAY_SECONDS = 60.0
+NO_ROOM = ("out of memory", "failed to allocate memory", "can't allocate memory")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +50,17 @@ def classify(error: Exception) -> tuple[str, bool]:
             return error.code, False
         case ServiceUnavailableError():
             return "store_unavailable", False
-        case MemoryError():
+        case _ if is_out_of_memory(error):
             return "out_of_memory", False
         case ValueError():
             return "bad_settings", True
         case _:
             return "unexpected", False
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Tell whether a device, or this host, had no room: each runtime says so in its own way."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(words in text for words in NO_ROOM)

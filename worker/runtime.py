@@ -13,7 +13,6 @@ from uuid import UUID
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from shared.clock import utc_now
 from shared.db.engine import Database
 from shared.db.fleet import mark_stopped
 from shared.db.leases import renew_leases
@@ -54,6 +53,10 @@ class Runtime:
     drawn_by: BackendRecord
     load_ns: int
     in_hand: InHand
+    images_per_pass: int
+    """How many images go through the device at once, where they fit."""
+    fits: dict[tuple[int, int], int]
+    """How many were found to fit, by width and height."""
 
     @property
     def lease(self) -> timedelta:
@@ -73,7 +76,7 @@ def start_runtime(settings: Settings, worker_id: UUID) -> Runtime:
     database = Database(settings.resolved_database_url)
     database.check()
     with database.read() as session:
-        price_in_force(session, device.kind, utc_now())
+        price_in_force(session, device.kind, database.now(session))
     begin = time.perf_counter_ns()
     pipeline = _load(settings, card, device)
     _warm_up(pipeline, card)
@@ -86,6 +89,8 @@ def start_runtime(settings: Settings, worker_id: UUID) -> Runtime:
         drawn_by=pipeline.describe(),
         load_ns=time.perf_counter_ns() - begin,
         in_hand=InHand(),
+        images_per_pass=_images_per_pass(settings, device),
+        fits={},
     )
     _register(runtime, device, card)
     threading.Thread(target=_beat, args=(runtime,), name="heartbeat", daemon=True).start()
@@ -95,7 +100,7 @@ def start_runtime(settings: Settings, worker_id: UUID) -> Runtime:
 def stop_runtime(runtime: Runtime) -> None:
     """Record the worker's orderly end."""
     with runtime.database.write() as session:
-        mark_stopped(session, runtime.worker_id, utc_now())
+        mark_stopped(session, runtime.worker_id, runtime.database.now(session))
     runtime.database.close()
 
 
@@ -116,6 +121,11 @@ def _load(settings: Settings, card: ModelCard, device: Device) -> Draws:
     )
 
 
+def _images_per_pass(settings: Settings, device: Device) -> int:
+    # A processor is busy with one image, and an image drawn alone is the same to the bit.
+    return settings.images_per_pass or (1 if device.kind == "cpu" else settings.chunk_size)
+
+
 def _warm_up(pipeline: Draws, card: ModelCard) -> None:
     settings = card.sampler.model_copy(update={"steps": 1, "squeeze": None})
     pipeline.draw(
@@ -128,8 +138,8 @@ def _warm_up(pipeline: Draws, card: ModelCard) -> None:
 
 
 def _register(runtime: Runtime, device: Device, card: ModelCard) -> None:
-    now = utc_now()
     with runtime.database.write() as session:
+        now = runtime.database.now(session)
         session.add(
             Worker(
                 id=runtime.worker_id,
@@ -156,6 +166,7 @@ def _beat(runtime: Runtime) -> None:
         time.sleep(runtime.settings.heartbeat_seconds)
         try:
             with runtime.database.write() as session:
-                renew_leases(session, worker_id, utc_now(), runtime.lease, in_hand.chunk_id)
+                now = runtime.database.now(session)
+                renew_leases(session, worker_id, now, runtime.lease, in_hand.chunk_id)
         except SQLAlchemyError as error:
             log.warning("heartbeat_failed", worker_id=str(worker_id), error=str(error))

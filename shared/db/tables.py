@@ -279,3 +279,27 @@ class Leadership(Base):
     name: Mapped[str] = mapped_column(String(64), primary_key=True)
     holder: Mapped[UUID]
     expires_at: Mapped[datetime]
+
+
+class Fit(Base):
+    """How many images of a size a device was found to hold at once."""
+
+    __tablename__ = "fit"
+
+    model: Mapped[str] = mapped_column(String(256), primary_key=True)
+    device_name: Mapped[str] = mapped_column(String(256), primary_key=True)
+    width: Mapped[int] = mapped_column(primary_key=True)
+    height: Mapped[int] = mapped_column(primary_key=True)
+    images: Mapped[int]
+
+
+class SetAside(Base):
+    """A queue message that nobody could make sense of, kept for a person to look at."""
+
+    __tablename__ = "set_aside"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    received_at: Mapped[datetime]
+    worker_id: Mapped[UUID]
+    reason: Mapped[str] = mapped_column(Text)
+    body: Mapped[str] = mapped_column(Text)

@@ -27,6 +27,7 @@ def settings(tiny_model: Path, tmp_path: Path, sqlite_database: Database) -> Set
         cpu_threads=1,
         heartbeat_seconds=0.1,
         lease_seconds=30,
+        outage_patience_seconds=0.5,
     )
 
 

@@ -1,0 +1,105 @@
+"""Images through the device: as many at once as fit, one by one where one of them is bad."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import structlog
+
+from shared.db.fits import known_fit, remember_fit
+from shared.db.leases import Lease
+from shared.db.outcomes import PhaseTimes
+from shared.domain.money import share_evenly
+from shared.domain.prompts import ImageSettings
+from worker.drawing import Drawing
+from worker.patience import patiently
+from worker.retry import is_out_of_memory
+from worker.runtime import Runtime
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """What came of one job on the device."""
+
+    held: Lease
+    settings: ImageSettings
+    outcome: Drawing | Exception
+    times: PhaseTimes
+    """With the job's share of passes that failed before this one."""
+
+
+def pass_size(runtime: Runtime, held: Lease) -> int:
+    """Return how many images of a job's size go through the device at once."""
+    size = held.job.width, held.job.height
+    if size not in runtime.fits:
+        record = runtime.drawn_by
+
+        def look() -> int | None:
+            with runtime.database.read() as session:
+                return known_fit(session, record.model, record.device_name, *size)
+
+        known = patiently(look, runtime.settings.outage_patience_seconds)
+        runtime.fits[size] = runtime.images_per_pass if known is None else known
+    return min(runtime.images_per_pass, runtime.fits[size])
+
+
+def draw_pass(
+    runtime: Runtime, group: Sequence[Lease], *, check_safety: bool, wasted_ns: int = 0
+) -> Iterator[Drawn]:
+    """Draw jobs that share size and steps as one batch; yields an outcome for each.
+
+    A batch that does not fit is halved, and what fits is remembered. One that fails
+    otherwise is drawn job by job, so that a bad job costs its neighbours nothing but time.
+
+    Args:
+        runtime: the worker's.
+        group: the jobs.
+        check_safety: whether the model's safety checker looks at the images.
+        wasted_ns: device time of larger passes over the same jobs that failed.
+    """
+    settings = [ImageSettings.model_validate(held.job, from_attributes=True) for held in group]
+    begin = time.perf_counter_ns()
+    try:
+        drawings = runtime.pipeline.draw(settings, check_safety=check_safety)
+    except Exception as error:  # noqa: BLE001 - a driver may raise anything: it ends this attempt
+        wasted_ns += time.perf_counter_ns() - begin
+        if len(group) == 1:
+            # Nobody knows in which phase it was; the device was held all the same.
+            yield Drawn(group[0], settings[0], error, PhaseTimes(denoise_ns=wasted_ns))
+            return
+        part = _smaller(runtime, group, error)
+        shares = share_evenly(wasted_ns, len(group))
+        for start in range(0, len(group), part):
+            share = sum(shares[start : start + part])
+            yield from draw_pass(
+                runtime, group[start : start + part], check_safety=check_safety, wasted_ns=share
+            )
+        return
+    shares = share_evenly(wasted_ns, len(group))
+    for held, asked, drawing, share in zip(group, settings, drawings, shares, strict=True):
+        times = replace(drawing.times, denoise_ns=drawing.times.denoise_ns + share)
+        yield Drawn(held, asked, drawing, times)
+
+
+def _smaller(runtime: Runtime, group: Sequence[Lease], error: Exception) -> int:
+    """Return how many of a failed pass to try at once, and remember what does not fit."""
+    if not is_out_of_memory(error):
+        log.warning("pass_failed", images=len(group), exc_info=error)
+        return 1
+    images = len(group) // 2
+    job, record = group[0].job, runtime.drawn_by
+    log.warning("pass_does_not_fit", images=len(group), next=images, size=(job.width, job.height))
+    runtime.fits[job.width, job.height] = images
+
+    def remember() -> None:
+        with runtime.database.write() as session:
+            remember_fit(
+                session, record.model, record.device_name, job.width, job.height, images=images
+            )
+
+    patiently(remember, runtime.settings.outage_patience_seconds)
+    return images
