@@ -75,6 +75,9 @@ def open_session(path: Path, providers: Sequence[Provider], threads: int) -> Any
     options.intra_op_num_threads = threads
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = ERRORS_ONLY
+    # A plan of memory a shape wants a block of its own beside the first run's: 0.9 GB more for
+    # a decoder at 512 x 512, and no faster. The arena itself stays: 2.5 times faster there.
+    options.enable_mem_pattern = False
     # Three networks have three sets of threads: those at rest must not spin beside the others.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     try:

@@ -26,8 +26,10 @@ from worker.models.exported import EXPORT_RECORD, GRAPH_DATA
 from worker.models.networks import load_networks
 from worker.models.weights import hash_weights, weights_identity
 
-EXTERNAL_OVER_BYTES = 2_000_000_000
-"""Below Protocol Buffers' limit, 2 GiB a file, by enough for the graph itself."""
+EXTERNAL_OVER_BYTES = 100_000_000
+"""Protocol Buffers end at 2 GiB a file. Long before, weights in a file of their own are worth
+it: a session maps them, where it parses and copies those in the graph.
+"""
 BYTES_A_PARAMETER = 4
 COPIED_FOLDERS = ("scheduler", SAFETY_CHECKER, "feature_extractor")
 COPIED_FILES = (INDEX, "LICENSE*", "NOTICE*", "README*")
@@ -130,9 +132,8 @@ def export_model(
 
 
 def _check_space(to: Path, folder: Path, networks: Mapping[str, nn.Module]) -> None:
-    sizes = [_parameters(network) * BYTES_A_PARAMETER for network in networks.values()]
-    # One graph lies there twice while its weights are gathered in one file.
-    needed, free = sum(sizes) + max(sizes), shutil.disk_usage(folder).free
+    needed = sum(map(_parameters, networks.values())) * BYTES_A_PARAMETER
+    free = shutil.disk_usage(folder).free
     if free < needed:
         raise InputError(f"{to}: needs {needed / 1e9:.1f} GB on disk, {free / 1e9:.1f} GB are free")
 
