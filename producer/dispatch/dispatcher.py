@@ -183,6 +183,9 @@ class Dispatcher:
                 sent += self._resend_lost(queue, now)
             if batches := look.batches_for(queue):
                 sent += self._top_up(queue, batches, now)
+            elif queue.room > 0:
+                # Nobody waits, so nobody is owed a turn.
+                self._shares.pop(queue.name, None)
         return sent
 
     def _take_back(self, look: Look, now: datetime) -> None:

@@ -56,6 +56,14 @@ def submit(database: Database, jobs: int, priority: int = 0) -> UUID:
         return batch.id
 
 
+def sent_chunks(database: Database, batch_id: UUID) -> list[UUID]:
+    """Return the chunks that nobody has claimed, in order."""
+    with database.read() as session:
+        jobs = jobs_of(session, batch_id)
+    sent = [job.chunk_id for job in jobs if job.chunk_id and job.state == JobState.PENDING]
+    return list(dict.fromkeys(sent))
+
+
 def chunks(database: Database, batch_id: UUID) -> list[list[int]]:
     """Return the positions in each chunk that was sent, in order."""
     with database.read() as session:
@@ -114,6 +122,55 @@ def test_a_flushed_redis_is_filled_again(
     assert dispatcher.tick(START + SECOND) == 0, "too early to tell that they are lost"
     assert dispatcher.tick(START + 6 * SECOND) == 2
     assert broker.queue_length(QUEUE) == 2
+
+
+def test_what_was_lost_is_found_missing_beside_newer_messages(
+    dispatcher: Dispatcher, database: Database, broker: Broker, redis_url: str
+) -> None:
+    batch_id = submit(database, jobs=100)
+    worker = add_live_worker(database)
+    dispatcher.tick(START)
+    lost = sent_chunks(database, batch_id)
+    with Redis.from_url(redis_url) as client:
+        client.flushall()
+    with database.write() as session:
+        claim_chunk(session, lost.pop(), worker, START + SECOND, LEASE)
+    assert dispatcher.tick(START + SECOND) == 1
+    assert broker.waiting_chunks(QUEUE).isdisjoint(lost)
+
+    assert dispatcher.tick(START + 6 * SECOND) == 2
+
+    assert broker.waiting_chunks(QUEUE) == set(sent_chunks(database, batch_id))
+    assert broker.queue_length(QUEUE) == 3
+
+
+def test_what_is_lost_once_more_is_sent_once_more(
+    dispatcher: Dispatcher, database: Database, broker: Broker, redis_url: str
+) -> None:
+    submit(database, jobs=8)
+    add_live_worker(database)
+    dispatcher.tick(START)
+    for look in range(1, 40):
+        with Redis.from_url(redis_url) as client:
+            client.flushall()
+        dispatcher.tick(START + look * SECOND / 4)
+
+    assert dispatcher.tick(START + 15 * SECOND) == 2
+    assert broker.queue_length(QUEUE) == 2
+
+
+def test_a_corrupt_message_in_a_queue_stops_nothing(
+    dispatcher: Dispatcher, database: Database, broker: Broker, redis_url: str
+) -> None:
+    submit(database, jobs=8)
+    add_live_worker(database)
+    dispatcher.tick(START)
+    with Redis.from_url(redis_url) as client:
+        key = f"tenstep:{QUEUE}"
+        client.delete(key)
+        client.rpush(key, b"\xff", b"[]", b"{}", b'{"headers": {"id": "me"}}', b'{"headers": 1}')
+
+    assert dispatcher.tick(START + 6 * SECOND) == 2
 
 
 def test_what_still_waits_in_its_queue_is_not_sent_again(
