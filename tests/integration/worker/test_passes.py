@@ -1,0 +1,137 @@
+"""Several images at once on a device: what fits, what fails, what an outage costs."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from sqlalchemy import select, update
+
+from shared.db.engine import Database
+from shared.db.tables import Fit, Job
+from shared.domain.identifiers import new_id
+from shared.domain.jobs import JobState
+from shared.domain.money import NANOSECONDS
+from shared.messaging.contracts import RenderChunk
+from shared.settings import Settings
+from support.factories import add_batch, attempts_of, dispatch, jobs_of, ledger_of
+from worker.chunk import render_chunk
+from worker.runtime import Runtime, start_runtime, stop_runtime
+from worker.simulated import FAIL, FAIL_ONCE_IN_TWO
+
+Start = Callable[..., Runtime]
+
+
+@pytest.fixture
+def start(tmp_path: Path, sqlite_database: Database) -> Iterator[Start]:
+    """Start workers on simulated devices."""
+    started = []
+
+    def run(**settings: float) -> Runtime:
+        found = Settings(
+            data_dir=tmp_path,
+            device="simulated:0",
+            simulated_image_seconds=0.001,
+            heartbeat_seconds=0.1,
+            **settings,  # type: ignore[arg-type]  # numbers all
+        )
+        started.append(start_runtime(found, new_id()))
+        return started[-1]
+
+    yield run
+    for runtime in started:
+        stop_runtime(runtime)
+
+
+def draw(runtime: Runtime, *, jobs: int = 8, prompts: dict[int, str] | None = None) -> UUID:
+    with runtime.database.write() as session:
+        batch_id = add_batch(session, jobs=jobs).id
+        for position, prompt in (prompts or {}).items():
+            this = (Job.batch_id == batch_id) & (Job.position == position)
+            session.execute(update(Job).where(this).values(prompt=prompt))
+        chunk_id = dispatch(session, batch_id, now=runtime.database.now(session))
+    render_chunk(runtime, RenderChunk(chunk_id=chunk_id, batch_id=batch_id))
+    return batch_id
+
+
+def states(runtime: Runtime, batch_id: UUID) -> list[str]:
+    with runtime.database.read() as session:
+        return [job.state for job in jobs_of(session, batch_id)]
+
+
+def test_a_pass_that_does_not_fit_is_halved_until_it_does_and_that_is_remembered(
+    start: Start,
+) -> None:
+    first = start(images_per_pass=8, simulated_images=3)
+    assert states(first, draw(first)) == [JobState.DONE] * 8
+    with first.database.read() as session:
+        fits = session.scalars(select(Fit)).all()
+    assert [(fit.model, fit.width, fit.height, fit.images) for fit in fits] == [
+        ("emoji-64", 64, 64, 2)
+    ]
+
+    second = start(images_per_pass=8, simulated_images=3)
+    batch_id = draw(second)
+    assert second.fits == {(64, 64): 2}
+    with second.database.read() as session:
+        assert all(attempt.number == 1 for attempt in attempts_of(session, batch_id))
+
+
+def test_a_bad_job_costs_its_neighbours_nothing_but_time(start: Start) -> None:
+    runtime = start(images_per_pass=8)
+    batch_id = draw(runtime, prompts={3: FAIL})
+
+    with runtime.database.read() as session:
+        jobs, entries = jobs_of(session, batch_id), ledger_of(session, batch_id)
+    assert [job.state for job in jobs] == [
+        JobState.FAILED if job.position == 3 else JobState.DONE for job in jobs
+    ]
+    assert [job.attempts for job in jobs] == [1] * 8
+    assert sum(entry.kind == "render" for entry in entries) == 7
+    assert sum(entry.kind == "failed_attempt" for entry in entries) == 1
+
+
+def test_a_fault_that_goes_away_is_gone_when_the_jobs_are_drawn_one_by_one(start: Start) -> None:
+    """The warm-up was the first pass, so that the second is the first that may not fail."""
+    runtime = start(images_per_pass=4)
+    batch_id = draw(runtime, jobs=4, prompts={0: FAIL_ONCE_IN_TWO})
+    assert states(runtime, batch_id) == [JobState.DONE] * 4
+
+
+def test_a_store_that_is_away_for_a_moment_costs_no_attempt(start: Start, tmp_path: Path) -> None:
+    runtime = start(outage_patience_seconds=30)
+    objects = tmp_path / "objects"
+    objects.mkdir(exist_ok=True)
+    objects.rename(tmp_path / "away")
+    objects.write_text("a file where a folder should be", "utf-8")
+
+    def come_back() -> None:
+        time.sleep(0.5)
+        objects.unlink()
+        (tmp_path / "away").rename(objects)
+
+    thread = threading.Thread(target=come_back)
+    thread.start()
+    batch_id = draw(runtime, jobs=2)
+    thread.join()
+
+    with runtime.database.read() as session:
+        jobs, attempts = jobs_of(session, batch_id), attempts_of(session, batch_id)
+    assert [(job.state, job.attempts) for job in jobs] == [(JobState.DONE, 1)] * 2
+    assert max(attempt.upload_ns or 0 for attempt in attempts) > NANOSECONDS // 4
+
+
+def test_what_a_simulated_device_leaves_says_so(start: Start) -> None:
+    runtime = start()
+    batch_id = draw(runtime, jobs=1)
+    with runtime.database.read() as session:
+        [attempt] = attempts_of(session, batch_id)
+    assert attempt.device_kind == "simulated"
+    assert attempt.device_name == "simulated device"
+    assert attempt.record is not None
+    assert attempt.record["backend"] == "simulated"
+    assert "no model ran" in attempt.record["note"]
