@@ -9,11 +9,12 @@ import torch
 
 from shared.domain.prompts import ImageSettings
 from shared.errors import ConfigurationError
-from shared.models.card import ModelCard, card_facts, weight_files
+from shared.models.card import ModelCard, card_facts, read_json, weight_files
 from worker.devices import Device
 from worker.loading import load_pipeline
+from worker.models.exported import EXPORT_RECORD
 from worker.models.measure import measure
-from worker.models.weights import stored_precision, weights_identity
+from worker.models.weights import hash_weights, stored_precision, weights_identity
 
 BYTES_A_PARAMETER = {"float32": 4, "float16": 2}
 DENOISER = "denoiser"
@@ -79,10 +80,10 @@ def verify(card: ModelCard) -> str:
         ConfigurationError: the hash is not the one on its card, a part is missing or
             broken, or its numbers run away.
     """
-    found = weights_identity(card)
-    if card.weights_sha256 is not None and card.backend == "torch" and found != card.weights_sha256:
+    found, expected = _hashes(card)
+    if expected is not None and found != expected:
         raise ConfigurationError(
-            f"{card.folder}: the weights have changed: SHA-256 {found}, not {card.weights_sha256}"
+            f"{card.folder}: the weights have changed: SHA-256 {found}, not {expected}"
         )
     pipeline = load_pipeline(card, Device.parse("cpu"))
     settings = card.sampler.model_copy(update={"steps": 1, "squeeze": None})
@@ -92,3 +93,15 @@ def verify(card: ModelCard) -> str:
     if not torch.isfinite(pipeline.sample([job])).all():
         raise ConfigurationError(f"{card.folder}: one step gives numbers that are not finite")
     return found
+
+
+def _hashes(card: ModelCard) -> tuple[str, str | None]:
+    """Return the hash of what is there and the one that was written down, if one was.
+
+    An exported model's card names the weights that it came from; its own are in the record
+    of the export.
+    """
+    if card.backend == "torch":
+        return weights_identity(card), card.weights_sha256
+    record = read_json(card.folder / EXPORT_RECORD)
+    return hash_weights(card.folder), record.get("files_sha256")

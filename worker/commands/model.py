@@ -39,7 +39,7 @@ def list_models(*, as_json: Json = False) -> None:
     folders = [*shipped_folders(), *pulled_folders(load_settings().resolved_models_dir)]
     facts = [card_facts(read_card(folder)) for folder in folders]
     if as_json:
-        _print_json(facts)
+        _print_json({"models": facts})
         return
     table = _table("model", "pixels", "weights", "licence", "note")
     for model in facts:
