@@ -18,6 +18,8 @@ from shared.db.leases import UNDISPATCHED, locked
 from shared.db.tables import Batch, Job
 from shared.domain.jobs import BatchControl
 
+UNSENT_ORDER = (Job.batch_id, Job.not_before, Job.position)
+
 
 def open_batches(session: Session, only_batch: UUID | None) -> list[OpenBatch]:
     """Find the active batches that have unsent jobs, oldest first; some may not be due."""
@@ -36,15 +38,11 @@ def open_batches(session: Session, only_batch: UUID | None) -> list[OpenBatch]:
 
 def _batches_with_unsent_jobs() -> Select[UUID]:
     """Step through the index from batch to batch: reads one job of each, not all of all."""
-    first = select(Job.batch_id).where(IS_UNSENT).order_by(Job.batch_id).limit(1).subquery()
+    # Ordered by all columns of the index, for no other has that order.
+    one = select(Job.batch_id).where(IS_UNSENT).order_by(*UNSENT_ORDER).limit(1)
+    first = one.subquery()
     steps = select(first.c.batch_id).cte("steps", recursive=True)
-    following = (
-        select(Job.batch_id)
-        .where(IS_UNSENT, Job.batch_id > steps.c.batch_id)
-        .order_by(Job.batch_id)
-        .limit(1)
-        .scalar_subquery()
-    )
+    following = one.where(Job.batch_id > steps.c.batch_id).scalar_subquery()
     steps = steps.union_all(select(following).where(steps.c.batch_id.is_not(None)))
     return select(steps.c.batch_id).where(steps.c.batch_id.is_not(None))
 
@@ -58,7 +56,7 @@ def jobs_to_send(session: Session, batch_id: UUID, limit: int, now: datetime) ->
     unsent = (
         select(Job)
         .where(Job.batch_id == batch_id, IS_UNSENT)
-        .order_by(Job.not_before, Job.position)
+        .order_by(*UNSENT_ORDER)
         .limit(limit)
         .with_for_update(skip_locked=True)
     )

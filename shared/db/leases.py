@@ -74,7 +74,7 @@ def claim_chunk(
             lease_expires_at=now + lease,
         )
         .returning(Job),
-        execution_options={"synchronize_session": False},
+        execution_options={"synchronize_session": False, "populate_existing": True},
     ).all()
     leases = [
         Lease(job=job, attempt_id=new_id(), fencing_token=job.fencing_token)

@@ -100,6 +100,7 @@ class Batch(Base):
 
 UNSENT = "state = 'pending' AND chunk_id IS NULL"
 SENT = "state = 'pending' AND chunk_id IS NOT NULL"
+IN_CHUNK = "chunk_id IS NOT NULL"
 LEASED = "state = 'leased'"
 
 
@@ -127,7 +128,12 @@ class Job(Base):
             postgresql_where=text(SENT),
         ),
         Index("ix_job_finished", "batch_id", "finished_at"),
-        Index("ix_job_chunk", "chunk_id"),
+        Index(
+            "ix_job_chunk",
+            "chunk_id",
+            sqlite_where=text(IN_CHUNK),
+            postgresql_where=text(IN_CHUNK),
+        ),
         Index(
             "ix_job_lease",
             "lease_expires_at",

@@ -27,9 +27,13 @@ def upgrade() -> None:
     op.drop_index('ix_job_undispatched', table_name='job')
     _index('ix_job_unsent', ['batch_id', 'not_before', 'position'], "state = 'pending' AND chunk_id IS NULL")
     _index('ix_job_sent', ['queue', 'chunk_id'], "state = 'pending' AND chunk_id IS NOT NULL")
+    op.drop_index('ix_job_chunk', table_name='job')
+    _index('ix_job_chunk', ['chunk_id'], 'chunk_id IS NOT NULL')
 
 
 def downgrade() -> None:
+    op.drop_index('ix_job_chunk', table_name='job')
+    op.create_index('ix_job_chunk', 'job', ['chunk_id'], unique=False)
     op.drop_index('ix_job_sent', table_name='job')
     op.drop_index('ix_job_unsent', table_name='job')
     _index('ix_job_undispatched', ['batch_id', 'position'], "state = 'pending' AND chunk_id IS NULL")
