@@ -1,25 +1,50 @@
-"""``tenstep cancel``, ``pause``, ``resume``: what becomes of a batch."""
+"""``tenstep cancel``, ``pause``, ``resume``, ``retry``: what becomes of a batch, or of jobs."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from producer.cli import options
 from producer.cli.console import print_json, say
 from shared.domain.jobs import BatchControl
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
-def cancel(batch: options.BatchToChange, *, as_json: options.Json = False) -> None:
+    from sqlalchemy.orm import Session
+
+    from shared.db.tables import Batch, Job
+
+Jobs = Annotated[
+    list[str] | None,
+    typer.Option("--job", metavar="JOB", help="Only this: a custom_id or a position; repeatable."),
+]
+
+
+def cancel(
+    batch: options.BatchToChange, *, job: Jobs = None, as_json: options.Json = False
+) -> None:
     """Call off what is not drawn yet, for good. Images that are drawn stay."""
     from producer.cli.database import opened
     from shared.clock import utc_now
-    from shared.db.batches import cancel_batch, find_batch
+    from shared.db.batches import cancel_batch, cancel_job, find_batch
     from shared.settings import load_settings
 
     with opened(load_settings()) as database, database.write() as session:
         found = find_batch(session, batch)
-        count = cancel_batch(session, found, utc_now())
+        now = utc_now()
+        if job:
+            count = sum(cancel_job(session, one, now) for one in _each(session, found, job))
+        else:
+            count = cancel_batch(session, found, now)
         batch_id = found.id
+        control = found.control
     if as_json:
-        print_json({"batch_id": str(batch_id), "control": "cancelled", "cancelled": count})
+        print_json({"batch_id": str(batch_id), "control": control, "cancelled": count})
+    elif job:
+        say(f"batch {batch_id}: {_images(count)} cancelled")
     else:
         say(f"batch {batch_id}: cancelled, {count:,} images of it not drawn")
 
@@ -32,6 +57,40 @@ def pause(batch: options.BatchToChange, *, as_json: options.Json = False) -> Non
 def resume(batch: options.BatchToChange, *, as_json: options.Json = False) -> None:
     """Go on with a paused batch."""
     _control(batch, BatchControl.ACTIVE, "goes on", as_json=as_json)
+
+
+def retry(batch: options.BatchToChange, *, job: Jobs = None, as_json: options.Json = False) -> None:
+    """Try every failed job of a batch again, or some that failed or that were called off."""
+    from producer.cli.database import opened
+    from shared.db.batches import find_batch, retry_failed, retry_job
+    from shared.settings import load_settings
+
+    with opened(load_settings()) as database, database.write() as session:
+        found = find_batch(session, batch)
+        # Workers' clock, for it decides when they may have them.
+        now = database.now(session)
+        if job:
+            count = sum(retry_job(session, one, now) for one in _each(session, found, job))
+        else:
+            count = retry_failed(session, found, now)
+        batch_id = found.id
+    if as_json:
+        print_json({"batch_id": str(batch_id), "retried": count})
+    else:
+        say(f"batch {batch_id}: {_images(count)} tried again")
+
+
+def _each(session: Session, batch: Batch, names: Sequence[str]) -> Iterator[Job]:
+    """Yield the jobs in order of position, which is the order everybody locks them in."""
+    from producer.named_jobs import find_jobs
+
+    found = {job.position: job for name in names for job in find_jobs(session, batch, name)}
+    for position in sorted(found):
+        yield found[position]
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count:,} images"
 
 
 def _control(reference: str, control: BatchControl, said: str, *, as_json: bool) -> None:

@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from producer.cli import control, cost, fleet, migrate, pull, render, status, submit
+from producer.cli import control, cost, fleet, gc, migrate, pull, render, status, submit
 from producer.cli.console import say
 from producer.cli.errors import BROKEN_PIPE, report
 
@@ -57,9 +57,11 @@ EPILOGS: dict[Callable[..., None], str] = {
     control.cancel: "Example: tenstep cancel 0197f3a2",
     control.pause: "Example: tenstep pause 0197f3a2",
     control.resume: "Example: tenstep resume 0197f3a2",
+    control.retry: "Example: tenstep retry 0197f3a2 --job 17 --job my-own-id",
     fleet.worker: fleet.WORKER_EPILOG,
     fleet.dispatch: fleet.DISPATCH_EPILOG,
     fleet.up: fleet.UP_EPILOG,
+    gc.gc: "Example: tenstep gc --older-than 2h --dry-run",
     migrate.migrate: "Example: tenstep migrate --json",
 }
 """The commands in the order of ``--help``, with examples."""

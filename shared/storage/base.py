@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from shared.errors import InputError, ServiceUnavailableError
 
+IMAGES = "images/"
+"""What the keys of images begin with."""
+
 
 class ObjectNotFoundError(ServiceUnavailableError):
     """The store answers, but has no such object."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """What a store tells of an object without reading it."""
+
+    key: str
+    bytes: int
+    modified_at: datetime
+    """When it was last put, by the store's clock."""
 
 
 class ObjectStore(Protocol):
@@ -49,6 +65,17 @@ class ObjectStore(Protocol):
         """Remove an object; one that is not there is no error."""
         ...
 
+    def list(self, prefix: str) -> Iterator[StoredObject]:
+        """Yield the objects whose keys begin with a prefix, in the order of the keys.
+
+        Stores differ in where they put characters that come before a slash. Listed is also
+        what writes that were cut off have left, which no `get` would ask for.
+
+        Raises:
+            ServiceUnavailableError: it cannot be read.
+        """
+        ...
+
 
 def checked_key(key: str) -> str:
     """Return a key that stays below the store's root on every store.
@@ -63,7 +90,7 @@ def checked_key(key: str) -> str:
 
 def image_key(sha256: str) -> str:
     """Name an image by its content; two leading digits spread keys over partitions."""
-    return f"images/{sha256[:2]}/{sha256}.png"
+    return f"{IMAGES}{sha256[:2]}/{sha256}.png"
 
 
 def sha256_of(data: bytes) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from shared.errors import ServiceUnavailableError
 from shared.files import atomic_file
-from shared.storage.base import ObjectNotFoundError, checked_key
+from shared.storage.base import ObjectNotFoundError, StoredObject, checked_key
 
 
 class FolderStore:
@@ -44,6 +46,31 @@ class FolderStore:
         """Remove a file."""
         with self._translated("delete", key):
             self._path(key).unlink(missing_ok=True)
+
+    def list(self, prefix: str) -> Iterator[StoredObject]:
+        """Walk through the folder, and no further into it than the prefix asks."""
+        with self._translated("list", prefix):
+            yield from self._walk("", prefix)
+
+    def _walk(self, folder: str, prefix: str) -> Iterator[StoredObject]:
+        try:
+            with os.scandir(self._folder / folder) as found:
+                entries = {
+                    folder + entry.name + ("/" if entry.is_dir() else ""): entry for entry in found
+                }
+        except FileNotFoundError:  # nothing was put yet, or somebody has just removed it
+            return
+        for key in sorted(entries):
+            if key.endswith("/"):
+                if key.startswith(prefix) or prefix.startswith(key):
+                    yield from self._walk(key, prefix)
+            elif key.startswith(prefix):
+                try:
+                    status = entries[key].stat()
+                except FileNotFoundError:
+                    continue
+                modified_at = datetime.fromtimestamp(status.st_mtime, UTC)
+                yield StoredObject(key, status.st_size, modified_at)
 
     def _path(self, key: str) -> Path:
         return self._folder / checked_key(key)

@@ -12,7 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from shared.errors import ServiceUnavailableError
 from shared.settings import Settings
-from shared.storage.base import ObjectNotFoundError, checked_key
+from shared.storage.base import ObjectNotFoundError, StoredObject, checked_key
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -57,6 +57,17 @@ class S3Store:
         """Remove an object."""
         with self._translated("delete", key):
             self._client.delete_object(Bucket=self._bucket, Key=self._key(key))
+
+    def list(self, prefix: str) -> Iterator[StoredObject]:
+        """Ask for the keys, a thousand at a time."""
+        with self._translated("list", prefix):
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self._bucket, Prefix=self._prefix + prefix
+            )
+            for page in pages:
+                for found in page.get("Contents", ()):
+                    key = found["Key"].removeprefix(self._prefix)
+                    yield StoredObject(key, found["Size"], found["LastModified"])
 
     def _key(self, key: str) -> str:
         return self._prefix + checked_key(key)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from shared.clock import utc_now
 from shared.errors import InputError, ServiceUnavailableError, TenstepError
 from shared.settings import Settings
 from shared.storage.base import ObjectNotFoundError, ObjectStore, image_key, sha256_of
@@ -62,6 +66,48 @@ def test_a_deleted_object_is_gone(store: ObjectStore) -> None:
 
 def test_deleting_what_is_not_there_is_no_error(store: ObjectStore) -> None:
     store.delete("images/none.png")
+
+
+def test_objects_are_listed_in_the_order_of_their_keys(store: ObjectStore) -> None:
+    for key in ("images/b/two", "images/b0/one", "images/a", "images/b/one", "other/one"):
+        store.put(key, key.encode(), PNG)
+
+    listed = list(store.list("images/"))
+
+    assert [found.key for found in listed] == [
+        *("images/a", "images/b/one", "images/b/two", "images/b0/one"),
+    ]
+    assert all(found.bytes == len(found.key) for found in listed)
+    assert [found.key for found in store.list("images/b/o")] == ["images/b/one"]
+    assert len(list(store.list(""))) == 5
+
+
+def test_a_store_without_such_objects_lists_none(store: ObjectStore) -> None:
+    assert list(store.list("images/")) == []
+
+    store.put("image", b"data", PNG)
+    assert list(store.list("images/")) == []
+
+
+def test_a_put_makes_an_object_new_again(store: ObjectStore) -> None:
+    """Whoever removes what is old relies on it."""
+    before = utc_now() - timedelta(seconds=2)  # a store may round to seconds
+    store.put("one", b"data", PNG)
+    [first] = store.list("one")
+    time.sleep(1.1)
+
+    store.put("one", b"data", PNG)
+
+    [second] = store.list("one")
+    assert before < first.modified_at < second.modified_at < utc_now() + timedelta(seconds=1)
+
+
+def test_more_objects_than_an_answer_holds_are_listed(store: ObjectStore) -> None:
+    keys = [f"images/{number:04}" for number in range(1_050)]
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda key: store.put(key, b"", PNG), keys))
+
+    assert [found.key for found in store.list("images/")] == keys
 
 
 def test_a_check_leaves_nothing_behind(store: ObjectStore) -> None:
@@ -175,6 +221,16 @@ def test_a_folder_url_may_hold_escaped_characters(tmp_path: Path) -> None:
     assert (folder / "one").read_bytes() == b"data"
 
 
+def test_what_a_cut_off_write_has_left_is_listed(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    store.put("images/ab/one.png", b"data", PNG)
+    (tmp_path / "images" / "ab" / ".partial-1").write_bytes(b"da")
+
+    assert [found.key for found in store.list("images/")] == [
+        *("images/ab/.partial-1", "images/ab/one.png"),
+    ]
+
+
 # S3
 
 
@@ -193,6 +249,8 @@ def test_an_endpoint_that_does_not_answer_is_unavailable(s3: S3Bucket) -> None:
 
     with pytest.raises(ServiceUnavailableError, match="does not answer"):
         store.check()
+    with pytest.raises(ServiceUnavailableError, match="does not answer"):
+        list(store.list("images/"))
 
 
 @pytest.mark.parametrize("setting", ["s3_access_key_id", "s3_secret_access_key"])
