@@ -138,6 +138,7 @@ class Dispatcher:
         self._lead.give_up()
 
     def _look(self, session: Session, now: datetime) -> Look:
+        queries.keep_to_index_order(session)
         silence = timedelta(seconds=self._settings.lease_seconds)
         workers = [w for w in live_workers(session, now, silence) if not w.draining]
         models = {worker.queue: worker.model for worker in workers}
@@ -251,6 +252,7 @@ class Dispatcher:
         """Put jobs in chunks as far as there is room; takes out batches that have none left."""
         if not self._lead.hold(session):
             return []
+        queries.keep_to_index_order(session)
         room = min(self._room(session, queue.name, queue.workers), CHUNKS_A_TRANSACTION)
         messages: list[RenderChunk] = []
         while batches and len(messages) < room:

@@ -60,9 +60,12 @@ def claim_chunk(
     """
     worker = session.get_one(Worker, worker_id)
     worker.last_claim_at = now
-    active = select(Batch.id).where(Batch.control == BatchControl.ACTIVE)
+    # One value a job: as a join, Postgres might go from all active batches to their jobs.
+    control = select(Batch.control).where(Batch.id == Job.batch_id).scalar_subquery()
     can_be_leased = Job.state.in_(origins(JobState.LEASED))
-    free = locked(Job.chunk_id == chunk_id, can_be_leased, Job.batch_id.in_(active), skip=True)
+    free = locked(
+        Job.chunk_id == chunk_id, can_be_leased, control == BatchControl.ACTIVE, skip=True
+    )
     jobs = session.scalars(
         update(Job)
         .where(Job.id.in_(free), can_be_leased)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from uuid import UUID
 
 import pytest
-from pydantic import SecretStr
 from redis import Redis
 from sqlalchemy import update
 
@@ -26,22 +24,10 @@ SECOND = timedelta(seconds=1)
 
 
 @pytest.fixture
-def settings(redis_url: str) -> Settings:
-    return Settings(redis_url=SecretStr(redis_url), chunk_size=4, look_ahead=3, max_attempts=3)
-
-
-@pytest.fixture
-def broker(settings: Settings) -> Iterator[Broker]:
-    broker = Broker(settings)
-    yield broker
-    broker.close()
-
-
-@pytest.fixture
-def dispatcher(database: Database, broker: Broker, settings: Settings) -> Dispatcher:
+def dispatcher(database: Database, broker: Broker, queue_settings: Settings) -> Dispatcher:
     with database.write() as session:
         add_price(session)
-    return Dispatcher(database, broker, settings)
+    return Dispatcher(database, broker, queue_settings)
 
 
 def add_live_worker(database: Database) -> UUID:
