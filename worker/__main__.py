@@ -48,6 +48,8 @@ def main() -> int:
     from shared.messaging.contracts import queue_name
     from shared.models.catalog import load_card
     from shared.process import watch_parent
+    from worker.consumer import PollRecord, keep_message
+    from worker.transport import watch
 
     os.environ.setdefault(WORKER_ID, str(new_id()))
 
@@ -68,6 +70,8 @@ def main() -> int:
     app = make_celery(settings, broker_url(settings))
     app.conf.include = ["worker.lifecycle"]
     app.conf.worker_consumer = "worker.consumer:KeepingConsumer"
+    app.steps["consumer"].add(PollRecord)
+    watch(keep_message)
     return int(
         app.worker_main(
             [

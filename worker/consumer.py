@@ -1,16 +1,20 @@
-"""Celery's consumer, but that what it cannot read is kept for a person to look at."""
+"""Celery's consumer: what it cannot read is kept, and that it polls is written down."""
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import structlog
+from celery import bootsteps
 from celery.worker.consumer import Consumer
 from sqlalchemy.exc import SQLAlchemyError
 
 from shared.db.engine import Database
+from shared.db.fleet import record_poll
 from shared.db.set_aside import set_aside
-from shared.settings import assigned_worker_id, load_settings
+from shared.settings import Settings, assigned_worker_id, load_settings
+from worker.transport import seconds_since_last_poll
 
 log = structlog.get_logger()
 
@@ -20,32 +24,73 @@ class KeepingConsumer(Consumer):
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
         """Keep a body that cannot be decoded."""
-        _keep(f"the body cannot be decoded: {exc}", message.body)
+        keep_message(f"the body cannot be decoded: {exc}", message.body)
         super().on_decode_error(message, exc)
 
     def on_unknown_message(self, body: Any, message: Any) -> None:
         """Keep what is no task."""
-        _keep("no task", body)
+        keep_message("no task", body)
         super().on_unknown_message(body, message)
 
     def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
         """Keep a task by a name that this version does not know."""
-        _keep(f"no such task: {message.headers.get('task')}", message.body)
+        keep_message(f"no such task: {message.headers.get('task')}", message.body)
         super().on_unknown_task(body, message, exc)
 
     def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:
         """Keep a task whose arguments make no sense."""
-        _keep(f"not a task's arguments: {exc}", message.body)
+        keep_message(f"not a task's arguments: {exc}", message.body)
         super().on_invalid_task(body, message, exc)
 
 
-def _keep(reason: str, body: Any) -> None:
+class PollRecord(bootsteps.StartStopStep):
+    """Tells the books, from Celery's own loop, that the queue is still being polled.
+
+    The process that draws has a heartbeat of its own, which would go on beating while this
+    one hangs, and the worker would be counted on for ever.
+    """
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def __init__(self, parent: Any, **options: Any) -> None:
+        super().__init__(parent, **options)
+        self._timer: Any = None
+
+    def start(self, parent: Any) -> None:
+        """Begin when the consumer has subscribed to its queues."""
+        settings = load_settings()
+        self._timer = parent.timer.call_repeatedly(
+            settings.heartbeat_seconds, _record_poll, (settings,)
+        )
+
+    def stop(self, parent: Any) -> None:
+        """End with the connection; the next one begins again."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+
+def _record_poll(settings: Settings) -> None:
+    if seconds_since_last_poll() > settings.lease_seconds:
+        return
+    database = _database()
+    try:
+        with database.write() as session:
+            record_poll(session, assigned_worker_id(), database.now(session))
+    except SQLAlchemyError as error:
+        log.warning("poll_not_recorded", error=str(error))
+
+
+def keep_message(reason: str, body: Any) -> None:
+    """Set a message aside."""
     log.error("message_set_aside", reason=reason)
-    database = Database(load_settings().resolved_database_url)
+    database = _database()
     try:
         with database.write() as session:
             set_aside(session, assigned_worker_id(), reason, body, database.now(session))
     except SQLAlchemyError as error:
         log.warning("message_not_kept", reason=reason, error=str(error))
-    finally:
-        database.close()
+
+
+@cache
+def _database() -> Database:
+    return Database(load_settings().resolved_database_url)

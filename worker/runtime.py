@@ -154,6 +154,7 @@ def _register(runtime: Runtime, device: Device, card: ModelCard) -> None:
                 version=VERSION,
                 started_at=now,
                 heartbeat_at=now,
+                polled_at=now,
                 load_ns=runtime.load_ns,
             )
         )

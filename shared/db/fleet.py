@@ -6,19 +6,34 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
-from shared.db.tables import Worker
+from shared.db.tables import Job, Worker
+from shared.domain.jobs import JobState
 
 
 def live_workers(session: Session, now: datetime, silence: timedelta) -> Sequence[Worker]:
-    """Return workers that have not stopped and gave a sign of life within ``silence``."""
+    """Return workers that have not stopped and are of use.
+
+    That a process lives is not enough: within ``silence`` it has given a sign of life, and
+    has polled its queue or holds a job, which keeps it from polling.
+    """
+    holds_a_job = (
+        select(Job.id).where(Job.worker_id == Worker.id, Job.state == JobState.LEASED).exists()
+    )
+    polls = or_(Worker.polled_at.is_(None), Worker.polled_at >= now - silence)
     return session.scalars(
         select(Worker)
         .where(Worker.stopped_at.is_(None), Worker.heartbeat_at >= now - silence)
+        .where(or_(polls, holds_a_job))
         .order_by(Worker.id)
     ).all()
+
+
+def record_poll(session: Session, worker_id: UUID, now: datetime) -> None:
+    """Record that a worker asked its queue for work."""
+    session.execute(update(Worker).where(Worker.id == worker_id).values(polled_at=now))
 
 
 def ask_to_drain(session: Session, worker_id: UUID) -> None:

@@ -236,6 +236,8 @@ class Worker(Base):
     started_at: Mapped[datetime]
     heartbeat_at: Mapped[datetime]
     last_claim_at: Mapped[datetime | None]
+    polled_at: Mapped[datetime | None]
+    """When its queue was last polled, job or no job; a busy worker does not poll."""
     draining: Mapped[bool] = mapped_column(default=False)
     """Asked to give back what it has not begun and to take nothing more."""
     load_ns: Mapped[int]
