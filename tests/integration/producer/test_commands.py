@@ -8,51 +8,19 @@ import re
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 import pytest
 from sqlalchemy import select
 
-from producer.cli.main import run
 from shared.clock import utc_now
 from shared.db.engine import Database
 from shared.db.tables import Job
 from shared.settings import Settings
 from shared.storage.open import open_store
 from support.drawing import Drawer
-
-
-@dataclass
-class Shell:
-    """Runs commands and keeps what they wrote."""
-
-    captured: pytest.CaptureFixture[str]
-    out: str = ""
-    err: str = ""
-
-    def __call__(self, *arguments: str) -> int:
-        self.captured.readouterr()
-        code = run(arguments)
-        self.out, self.err = self.captured.readouterr()
-        return code
-
-    def json(self, *arguments: str) -> Any:
-        assert self(*arguments, "--json") == 0, self.err
-        return json.loads(self.out)
-
-
-@pytest.fixture
-def shell(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Shell:
-    """Commands in an empty folder of their own."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TENSTEP_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("COLUMNS", "80")
-    return Shell(capsys)
+from support.shell import Shell
 
 
 def write(name: str, text: str) -> str:

@@ -5,42 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from producer.cli.main import run
 from shared.models.card import read_card
 from support.families import rewrite_json, write_family
+from support.shell import Shell
 from worker.models.weights import WEIGHTS, hash_weights
-
-
-class Shell:
-    """Runs commands and keeps what they wrote."""
-
-    def __init__(self, captured: pytest.CaptureFixture[str]) -> None:
-        self._captured = captured
-        self.out = self.err = ""
-
-    def __call__(self, *arguments: str) -> int:
-        self._captured.readouterr()
-        code = run(arguments)
-        self.out, self.err = self._captured.readouterr()
-        return code
-
-    def json(self, *arguments: str) -> Any:
-        assert self(*arguments, "--json") == 0, self.err
-        return json.loads(self.out)
-
-
-@pytest.fixture
-def shell(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Shell:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TENSTEP_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("COLUMNS", "80")
-    return Shell(capsys)
 
 
 @pytest.fixture
