@@ -5,6 +5,14 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import (
+    AbstractContextManager,
+    ExitStack,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
 from datetime import timedelta
 from pathlib import Path
 from typing import ClassVar, TypeVar
@@ -21,7 +29,14 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from shared.db.batches import cancel_batch, count_jobs, set_control
+from shared.db.batches import (
+    cancel_batch,
+    cancel_job,
+    count_jobs,
+    retry_failed,
+    retry_job,
+    set_control,
+)
 from shared.db.engine import Database
 from shared.db.leases import (
     Lease,
@@ -33,7 +48,8 @@ from shared.db.leases import (
 )
 from shared.db.outcomes import record_done, record_failure
 from shared.db.tables import Batch
-from shared.domain.jobs import AttemptOutcome, BatchControl, LedgerKind
+from shared.domain.jobs import TRANSITIONS, AttemptOutcome, BatchControl, JobState, LedgerKind
+from shared.errors import InputError
 from support.factories import (
     IMAGE,
     LEASE,
@@ -49,14 +65,16 @@ from support.factories import (
 )
 
 JOBS = 4
-WORKERS = 2
+WORKERS = 3
 MAX_ATTEMPTS = 3
 ENDINGS = ["done", "transient", "done", "permanent", "given back"]
 WISHES = {"pause": BatchControl.PAUSED, "resume": BatchControl.ACTIVE}
+CONTROLS = [*["resume", "pause", "retry failed"] * 3, "cancel"]
 
 T = TypeVar("T")
 
 workers = st.integers(0, WORKERS - 1)
+positions = st.integers(0, JOBS - 1)
 ages = st.integers(0, 5)
 
 
@@ -66,31 +84,31 @@ def pick(remembered: list[T], back: int) -> T:
 
 
 class QueueMachine(RuleBasedStateMachine):
-    """Two workers, one batch, and everything that may happen to them.
+    """Three workers, one batch, and everything that may happen to them.
 
     Chunks and leases are remembered after use: a message, a finish or a failure may come
     twice, and long after the lease has ended.
     """
 
-    migrated: ClassVar[Path]
+    opened: ClassVar[Callable[[], AbstractContextManager[Database]]]
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = tempfile.TemporaryDirectory()
-        path = shutil.copy(self.migrated, Path(self.folder.name) / "queue.sqlite3")
-        self.database = Database(f"sqlite:///{path}")
+        self.stack = ExitStack()
+        self.database = self.stack.enter_context(type(self).opened())
         self.now = START
+        self.states: dict[UUID, str] = {}
         self.chunks: list[UUID] = []
         self.leases: list[Lease] = []
-        self.tokens: set[tuple[UUID, int]] = set()
+        self.tokens: dict[UUID, int] = {}
         with self.database.write() as session:
-            add_price(session)
             self.workers = [add_worker(session).id for _ in range(WORKERS)]
             self.batch_id = add_batch(session, jobs=JOBS).id
 
     def teardown(self) -> None:
-        self.database.close()
-        self.folder.cleanup()
+        with self.database.write() as session:
+            cancel_batch(session, session.get_one(Batch, self.batch_id), self.now)
+        self.stack.close()
 
     @rule(size=st.integers(1, JOBS), worker=workers)
     def a_chunk_is_sent_and_claimed(self, size: int, worker: int) -> None:
@@ -106,9 +124,9 @@ class QueueMachine(RuleBasedStateMachine):
     def claim(self, chunk: UUID, worker: int) -> None:
         with self.database.write() as session:
             claimed = claim_chunk(session, chunk, self.workers[worker], self.now, LEASE)
-        tokens = {(lease.job.id, lease.fencing_token) for lease in claimed}
-        assert not tokens & self.tokens, "a fencing token was given out twice"
-        self.tokens |= tokens
+        for lease in claimed:
+            assert lease.fencing_token > self.tokens.get(lease.job.id, 0), "it must rise"
+            self.tokens[lease.job.id] = lease.fencing_token
         self.leases += claimed
 
     @precondition(lambda self: self.leases)
@@ -148,18 +166,27 @@ class QueueMachine(RuleBasedStateMachine):
             release_worker(session, self.workers[worker], self.now, MAX_ATTEMPTS)
 
     @precondition(lambda self: self.leases)
-    @rule(
-        wish=st.sampled_from(["resume", "pause", "resume", "resume", "pause", "resume", "cancel"])
-    )
+    @rule(wish=st.sampled_from(CONTROLS))
     def the_owner_has_a_wish(self, wish: str) -> None:
-        with self.database.write() as session:
+        with suppress(InputError), self.database.write() as session:
             batch = session.get_one(Batch, self.batch_id)
-            if batch.control == BatchControl.CANCELLED:
-                return
+            match wish:
+                case "cancel":
+                    cancel_batch(session, batch, self.now)
+                case "retry failed":
+                    retry_failed(session, batch, self.now)
+                case _:
+                    set_control(session, batch, WISHES[wish])
+
+    @precondition(lambda self: self.leases)
+    @rule(position=positions, wish=st.sampled_from(["retry", "cancel", "retry"]))
+    def the_owner_has_a_wish_about_one_job(self, position: int, wish: str) -> None:
+        with suppress(InputError), self.database.write() as session:
+            job = jobs_of(session, self.batch_id)[position]
             if wish == "cancel":
-                cancel_batch(session, batch, self.now)
+                cancel_job(session, job, self.now)
             else:
-                set_control(session, batch, WISHES[wish])
+                retry_job(session, job, self.now)
 
     @invariant()
     def the_laws_hold(self) -> None:
@@ -169,6 +196,10 @@ class QueueMachine(RuleBasedStateMachine):
             attempts = attempts_of(session, self.batch_id)
             ledger = ledger_of(session, self.batch_id)
         assert sum(counts.values()) == JOBS
+        for job in jobs:
+            before, after = JobState(self.states.get(job.id, job.state)), JobState(job.state)
+            assert before == after or after in TRANSITIONS[before], f"{before} became {after}"
+            self.states[job.id] = job.state
 
         done = {job.id for job in jobs if job.state == "done"}
         leased = {job.id for job in jobs if job.state == "leased"}
@@ -179,24 +210,19 @@ class QueueMachine(RuleBasedStateMachine):
         running = [a for a in attempts if a.outcome == AttemptOutcome.RUNNING]
         assert Counter(a.job_id for a in running) == Counter(leased)
         assert all((a.finished_at is None) == (a in running) for a in attempts)
+        assert all((a.outcome != AttemptOutcome.RUNNING) or a.job_id in leased for a in attempts)
         assert all(0 <= job.attempts <= MAX_ATTEMPTS for job in jobs)
+        assert all(a.number == a.fencing_token for a in attempts)
         assert all(bool(job.lease_expires_at) == (job.id in leased) for job in jobs)
         costs = {a.id: a.cost_nanodollars for a in attempts if a.cost_nanodollars is not None}
         assert {e.attempt_id: e.amount_nanodollars for e in ledger} == costs
 
 
-@pytest.fixture
-def machine(_migrated_sqlite: Path) -> type[RuleBasedStateMachine]:
-    return type("Machine", (QueueMachine,), {"migrated": _migrated_sqlite})
-
-
-def test_the_laws_of_the_queue_hold_whatever_happens(
-    machine: type[RuleBasedStateMachine],
-) -> None:
+def run(opened: Callable[[], AbstractContextManager[Database]], stories: int) -> None:
     run_state_machine_as_test(
-        machine,
+        type("Machine", (QueueMachine,), {"opened": staticmethod(opened)}),
         settings=settings(
-            max_examples=30,
+            max_examples=stories,
             stateful_step_count=50,
             deadline=None,
             derandomize=True,
@@ -206,3 +232,31 @@ def test_the_laws_of_the_queue_hold_whatever_happens(
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+
+@pytest.fixture
+def opened_sqlite(_migrated_sqlite: Path) -> Callable[[], AbstractContextManager[Database]]:
+    @contextmanager
+    def opened() -> Iterator[Database]:
+        with tempfile.TemporaryDirectory() as folder:
+            path = shutil.copy(_migrated_sqlite, Path(folder) / "queue.sqlite3")
+            database = Database(f"sqlite:///{path}")
+            with database.write() as session:
+                add_price(session)
+            yield database
+            database.close()
+
+    return opened
+
+
+def test_the_laws_of_the_queue_hold_whatever_happens(
+    opened_sqlite: Callable[[], AbstractContextManager[Database]],
+) -> None:
+    run(opened_sqlite, stories=12)
+
+
+def test_the_laws_of_the_queue_hold_on_postgres(postgres_database: Database) -> None:
+    with postgres_database.write() as session:
+        add_price(session)
+
+    run(lambda: nullcontext(postgres_database), stories=5)
