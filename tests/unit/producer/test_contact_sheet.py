@@ -20,7 +20,7 @@ def images_in(folder: Path, count: int, size: tuple[int, int] = (64, 64)) -> lis
 
 
 def pulled(folder: Path, shown: list[PulledImage], images: int) -> Pulled:
-    return Pulled(folder, folder / "manifest.jsonl", images, images, shown, [])
+    return Pulled(folder, folder / "manifest.jsonl", images, images, shown, [], cut=0)
 
 
 def test_every_image_is_on_the_sheet_twice_its_size(tmp_path: Path) -> None:
