@@ -182,6 +182,7 @@ def load_settings() -> Settings:
 
 
 WORKER_ID = "TENSTEP_WORKER_ID"
+STARTER_PID = "TENSTEP_STARTER_PID"
 
 
 def child_environment(settings: Settings, worker_id: UUID) -> dict[str, str]:
@@ -194,6 +195,7 @@ def child_environment(settings: Settings, worker_id: UUID) -> dict[str, str]:
     if settings.models_dir is not None:
         environment["TENSTEP_MODELS_DIR"] = str(settings.models_dir.absolute())
     environment[WORKER_ID] = str(worker_id)
+    environment[STARTER_PID] = str(os.getpid())
     return environment
 
 
@@ -210,3 +212,11 @@ def _as_text(value: object) -> str:
 def assigned_worker_id() -> UUID:
     """Return the id that the process which started this worker gave it."""
     return UUID(os.environ[WORKER_ID])
+
+
+def starter_pid() -> int:
+    """Return which process started this one; unlike its parent that never changes.
+
+    A starter that dies at once is gone before this process can ask for its parent.
+    """
+    return int(os.environ.get(STARTER_PID, os.getppid()))

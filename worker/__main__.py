@@ -27,7 +27,13 @@ def _end_orphaned() -> None:
 def main() -> int:
     """Run Celery's parent process; it spawns the child that holds the model."""
     # Celery's own modules are imported only after the environment is pinned.
-    from shared.settings import WORKER_ID, assigned_worker_id, load_settings
+    from shared.settings import (
+        STARTER_PID,
+        WORKER_ID,
+        assigned_worker_id,
+        load_settings,
+        starter_pid,
+    )
 
     try:
         settings = load_settings()
@@ -65,7 +71,9 @@ def main() -> int:
         threading.Thread(target=drain, name="drain").start()
 
     worker_shutting_down.connect(drain_apart, weak=False)
-    watch_parent(os.getppid(), _end_orphaned)
+    watch_parent(starter_pid(), _end_orphaned)
+    # For the child, which this process starts.
+    os.environ[STARTER_PID] = str(os.getpid())
     card = load_card(settings.model, settings.resolved_models_dir)
     app = make_celery(settings, broker_url(settings))
     app.conf.include = ["worker.lifecycle"]
@@ -87,6 +95,7 @@ def main() -> int:
                 f"{assigned_worker_id().hex}@tenstep",
             ]
         )
+        or 0  # after an orderly end Celery has nothing to tell
     )
 
 

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from shared.db.set_aside import set_aside
 from shared.messaging.contracts import RenderChunk, TaskName
 from shared.process import watch_parent
-from shared.settings import assigned_worker_id, load_settings
+from shared.settings import assigned_worker_id, load_settings, starter_pid
 from shared.telemetry.logs import configure_logs
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def _start(**_: Any) -> None:
     from worker.runtime import start_runtime
 
     configure_logs(sys.stderr)
-    watch_parent(os.getppid(), lambda: os._exit(1))
+    watch_parent(starter_pid(), lambda: os._exit(1))
     try:
         _runtime = start_runtime(load_settings(), assigned_worker_id())
     except Exception as error:
