@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -28,6 +29,8 @@ MAX_FAILED_STARTS = 3
 RESTART_DELAYS_SECONDS = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0)
 ERROR = "error: "
 KILL_WAIT_SECONDS = 10
+STEADY = timedelta(seconds=5)
+"""A worker that was at work for so long dies of something else than of its start."""
 
 
 class LocalWorker:
@@ -123,8 +126,10 @@ class LocalWorker:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait(KILL_WAIT_SECONDS)
         with self._database.write() as session:
-            was_ready = session.get(Worker, self._worker_id) is not None
-            self._failed_starts = 0 if was_ready else self._failed_starts + 1
+            worker = session.get(Worker, self._worker_id)
+            self._failed_starts = self._failed_starts + 1 if worker is None else 0
+            if worker is not None and worker.heartbeat_at - worker.started_at >= STEADY:
+                self._crashes = 0
             now = self._database.now(session)
             release_worker(session, self._worker_id, now, self._settings.max_attempts)
 
