@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help render test lint format bench up clean
+.PHONY: help render test lint format bench chaos up clean
 
 help:  ## Show the verbs
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -32,6 +32,9 @@ format: $(VENV)/installed-dev  ## Rewrite the code in the project's style
 bench: $(VENV)/installed-dev  ## Measure time and memory of a render on this machine
 	$(BIN)/python infra/benchmarks/render.py
 	$(BIN)/python infra/benchmarks/pipeline.py
+
+chaos: $(VENV)/installed-dev  ## Kill, freeze and empty everything under load, and check the books
+	PYTHONPATH=infra:tests $(BIN)/python -m chaos.run
 
 clean:  ## Remove the virtual environment and all caches; keeps renders and tenstep-data
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

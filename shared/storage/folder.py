@@ -17,12 +17,12 @@ class FolderStore:
     """Objects are files below a folder; a write appears whole or not at all."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
 
     @property
     def display_url(self) -> str:
         """The folder as a URL."""
-        return self._folder.as_uri()
+        return self.folder.as_uri()
 
     def check(self) -> None:
         """Write and delete a small file."""
@@ -54,7 +54,7 @@ class FolderStore:
 
     def _walk(self, folder: str, prefix: str) -> Iterator[StoredObject]:
         try:
-            with os.scandir(self._folder / folder) as found:
+            with os.scandir(self.folder / folder) as found:
                 entries = {
                     folder + entry.name + ("/" if entry.is_dir() else ""): entry for entry in found
                 }
@@ -73,7 +73,7 @@ class FolderStore:
                 yield StoredObject(key, status.st_size, modified_at)
 
     def _path(self, key: str) -> Path:
-        return self._folder / checked_key(key)
+        return self.folder / checked_key(key)
 
     @contextmanager
     def _translated(self, verb: str, key: str) -> Iterator[None]:

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ import psycopg
 from support.servers import Server, free_port
 
 USER = "tenstep"
+STOP_SECONDS = 10
 SERVER_OPTIONS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -35,9 +37,10 @@ SERVER_OPTIONS = {
 class Postgres:
     """A running server; makes databases."""
 
-    def __init__(self, port: int, password: str) -> None:
+    def __init__(self, port: int, password: str, server: Server) -> None:
         self._port = port
         self._password = password
+        self._server = server
 
     def url(self, database: str) -> str:
         """SQLAlchemy URL of a database, password in clear."""
@@ -60,6 +63,18 @@ class Postgres:
         except psycopg.OperationalError:
             return False
         return True
+
+    def restart(self, away_seconds: float = 0) -> None:
+        """Stop it, whoever is at work in it, and start it again."""
+        self._server.stop(STOP_SECONDS)
+        time.sleep(away_seconds)
+        self.start()
+
+    def start(self) -> None:
+        """Wait until it answers, after starting it if it has stopped."""
+        if self._server.process.poll() is not None:
+            self._server.start()
+        self._server.wait_until(self.answers)
 
     def _execute(self, statement: str) -> None:
         url = self.url("postgres").replace("+psycopg", "")
@@ -105,9 +120,9 @@ def run_postgres() -> Iterator[Postgres]:
             stop_signal=signal.SIGINT,  # "fast": ends open sessions
             dies_by=signal.SIGQUIT,  # "immediate": the postmaster takes its children along
         )
-        postgres = Postgres(port, password)
+        postgres = Postgres(port, password, server)
         try:
-            server.wait_until(postgres.answers)
+            postgres.start()
             yield postgres
         finally:
             server.stop()

@@ -49,22 +49,30 @@ class Server:
         stop_signal: signal.Signals = signal.SIGTERM,
         dies_by: signal.Signals = signal.SIGKILL,
     ) -> None:
+        self._command = command
         self._log = log
+        self._user = user
+        self._env = env
         self._stop_signal = stop_signal
-        with log.open("ab") as output:
+        self._dies_by = dies_by
+        self.start()
+
+    def start(self) -> None:
+        """Start the process, again if it has ended; it dies with the thread that calls this."""
+        with self._log.open("ab") as output:
             self.process = subprocess.Popen(
-                command,
+                self._command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                cwd=log.parent,
-                env={**os.environ, **(env or {})},
-                user=user,
-                group=user,
-                extra_groups=None if user is None else [],
+                cwd=self._log.parent,
+                env={**os.environ, **(self._env or {})},
+                user=self._user,
+                group=self._user,
+                extra_groups=None if self._user is None else [],
                 # Ctrl-C is for pytest, whose fixtures then stop the servers in order.
                 start_new_session=True,
-                preexec_fn=end_with_parent(dies_by),
+                preexec_fn=end_with_parent(self._dies_by),
             )
 
     def wait_until(self, answers: Callable[[], bool]) -> None:
@@ -91,3 +99,16 @@ class Server:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+    def kill(self) -> None:
+        """End it without warning."""
+        self.process.kill()
+        self.process.wait()
+
+    def freeze(self) -> None:
+        """Stop it where it is: its connections stay open and nobody answers."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let a frozen one go on."""
+        self.process.send_signal(signal.SIGCONT)

@@ -21,6 +21,13 @@ class RedisServer:
     """A running server; asks for a password."""
 
     url: str
+    server: Server
+
+    def restart_empty(self) -> None:
+        """Kill it, and start it again without anything that it held."""
+        self.server.kill()
+        self.server.start()
+        self.server.wait_until(self.answers)
 
     def flush(self) -> None:
         """Forget everything."""
@@ -48,7 +55,7 @@ def run_valkey() -> Iterator[RedisServer]:
             ],
             Path(folder) / "valkey.log",
         )
-        redis = RedisServer(f"redis://:{password}@127.0.0.1:{port}/0")
+        redis = RedisServer(f"redis://:{password}@127.0.0.1:{port}/0", server)
         try:
             server.wait_until(redis.answers)
             yield redis
