@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from shared.clock import utc_now
 from shared.db.engine import Database
 from shared.db.tables import Batch, Job
 from shared.domain.identifiers import new_id
-from shared.domain.jobs import JobState
+from shared.domain.jobs import DEFAULT_TENANT, JobState
 from shared.domain.prompts import ImageSettings, PromptRequest
 from shared.domain.sampling import settle_sampler
 from shared.errors import InputError
@@ -40,6 +41,10 @@ class Order:
     """None takes the name of the prompts' source."""
     priority: int = 0
     """Batches of a higher one go first."""
+    tenant: str = DEFAULT_TENANT
+    """Whose it is."""
+    wanted_within: timedelta | None = None
+    """Until its deadline, from now."""
     safety_checker: bool = True
     """Whether the model's safety checker, where there is one, looks at the images."""
     client: dict[str, Any] = field(default_factory=dict)
@@ -117,6 +122,7 @@ def submit(
 
 
 def _new_batch(card: ModelCard, source: PromptSource, order: Order) -> Batch:
+    now = utc_now()
     return Batch(
         id=new_id(),
         name=(order.name or Path(source.name).name)[:MAX_NAME_CHARACTERS],
@@ -124,7 +130,9 @@ def _new_batch(card: ModelCard, source: PromptSource, order: Order) -> Batch:
         priority=order.priority,
         safety_checker=order.safety_checker,
         client={"source": source.name, **order.client},
-        created_at=utc_now(),
+        tenant=order.tenant,
+        deadline_at=None if order.wanted_within is None else now + order.wanted_within,
+        created_at=now,
     )
 
 

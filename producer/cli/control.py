@@ -28,13 +28,12 @@ def cancel(
 ) -> None:
     """Call off what is not drawn yet, for good. Images that are drawn stay."""
     from producer.cli.database import opened
-    from shared.clock import utc_now
     from shared.db.batches import cancel_batch, cancel_job, find_batch
     from shared.settings import load_settings
 
     with opened(load_settings()) as database, database.write() as session:
         found = find_batch(session, batch)
-        now = utc_now()
+        now = database.now(session)
         if job:
             count = sum(cancel_job(session, one, now) for one in _each(session, found, job))
         else:

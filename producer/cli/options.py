@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -46,6 +47,19 @@ Model = Annotated[
 Name = Annotated[str | None, typer.Option("--name", help="Name of the batch; default the file's.")]
 Priority = Annotated[
     int, typer.Option("--priority", min=-1000, max=1000, help="Higher goes before lower.")
+]
+Tenant = Annotated[
+    str,
+    typer.Option("--tenant", help="Whose it is: queues are shared fairly between tenants."),
+]
+DeadlineHours = Annotated[
+    float | None,
+    typer.Option(
+        "--deadline-hours",
+        min=0,
+        max=87_600,
+        help="Wanted within so many hours: of equal priority the earlier goes first.",
+    ),
 ]
 NegativePrompt = Annotated[
     str | None,
@@ -117,25 +131,38 @@ NoSafetyChecker = Annotated[
 
 
 def make_order(
-    name: str | None, priority: int, *, safety_checker: bool, **defaults: str | float | None
+    name: str | None,
+    priority: int,
+    *,
+    tenant: str,
+    deadline_hours: float | None,
+    safety_checker: bool,
+    **defaults: str | float | None,
 ) -> Order:
     """Turn options into an order; a default that is None is left out.
 
     Raises:
         InputError: an option has a bad value; names it.
     """
-    from pydantic import ValidationError
+    from pydantic import TypeAdapter, ValidationError
 
     from producer.rejects import first_reason
     from producer.settle import BatchDefaults
     from producer.submit import Order
+    from shared.domain.prompts import TenantName
 
+    try:
+        TypeAdapter(TenantName).validate_python(tenant)
+    except ValidationError as error:
+        raise InputError(f"--tenant: {first_reason(error)[1]}") from None
     given = {field: value for field, value in defaults.items() if value is not None}
     try:
         return Order(
             BatchDefaults.model_validate(given),
             name=name,
             priority=priority,
+            tenant=tenant,
+            wanted_within=None if deadline_hours is None else timedelta(hours=deadline_hours),
             safety_checker=safety_checker,
         )
     except ValidationError as error:

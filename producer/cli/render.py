@@ -22,6 +22,7 @@ from producer.cli.console import (
     warn_of_cut_prompts,
 )
 from producer.cli.errors import BAD_INPUT, FAILED
+from shared.domain.jobs import DEFAULT_TENANT
 from shared.errors import InputError
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ def render(
     prompt_format: options.Format = None,
     name: options.Name = None,
     priority: options.Priority = 0,
+    tenant: options.Tenant = DEFAULT_TENANT,
+    deadline_hours: options.DeadlineHours = None,
     model: options.Model = None,
     device: Device = None,
     workers: Workers = 1,
@@ -122,6 +125,8 @@ def render(
         squeeze=squeeze,
         guidance_scale=guidance_scale,
         guidance_rescale=guidance_rescale,
+        tenant=tenant,
+        deadline_hours=deadline_hours,
         safety_checker=not no_safety_checker,
     )
     with _opened(what, prompt_format) as source:

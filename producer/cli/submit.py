@@ -7,6 +7,7 @@ import typer
 from producer.cli import options
 from producer.cli.console import print_json, print_rejects, say
 from producer.cli.errors import BAD_INPUT
+from shared.domain.jobs import DEFAULT_TENANT
 
 
 def submit(
@@ -14,6 +15,8 @@ def submit(
     prompt_format: options.Format = None,
     name: options.Name = None,
     priority: options.Priority = 0,
+    tenant: options.Tenant = DEFAULT_TENANT,
+    deadline_hours: options.DeadlineHours = None,
     model: options.Model = None,
     negative_prompt: options.NegativePrompt = None,
     seed: options.Seed = None,
@@ -56,6 +59,8 @@ def submit(
         squeeze=squeeze,
         guidance_scale=guidance_scale,
         guidance_rescale=guidance_rescale,
+        tenant=tenant,
+        deadline_hours=deadline_hours,
         safety_checker=not no_safety_checker,
     )
     try:

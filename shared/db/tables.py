@@ -26,7 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from shared.domain.identifiers import new_id
-from shared.domain.jobs import AttemptOutcome, BatchControl, JobState
+from shared.domain.jobs import DEFAULT_TENANT, AttemptOutcome, BatchControl, JobState
 from shared.domain.sampling import SchedulerName
 
 
@@ -84,7 +84,7 @@ class Batch(Base):
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
     name: Mapped[str] = mapped_column(String(256))
-    tenant: Mapped[str] = mapped_column(String(128), default="default")
+    tenant: Mapped[str] = mapped_column(String(128), default=DEFAULT_TENANT)
     model: Mapped[str] = mapped_column(String(256))
     priority: Mapped[int] = mapped_column(default=0)
     control: Mapped[str] = mapped_column(String(16), default=BatchControl.ACTIVE)

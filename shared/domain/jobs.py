@@ -60,6 +60,8 @@ class AttemptOutcome(StrEnum):
     """The job was called off under way."""
 
 
+DEFAULT_TENANT = "default"
+
 CONTENT_FLAGGED = "content_flagged"
 """The error of a job whose image the model's safety checker held back."""
 

@@ -30,6 +30,9 @@ Prompt = Annotated[
     str, Field(max_length=MAX_PROMPT_CHARACTERS), AfterValidator(_no_control_characters)
 ]
 Label = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_no_control_characters)]
+TenantName = Annotated[
+    str, Field(min_length=1, max_length=128), AfterValidator(_no_control_characters)
+]
 Side = Annotated[int, Field(ge=SIDE_MULTIPLE, le=MAX_SIDE_PIXELS, multiple_of=SIDE_MULTIPLE)]
 
 

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -15,6 +16,7 @@ import pytest
 from sqlalchemy import select
 
 from shared.clock import utc_now
+from shared.db.batches import find_batch
 from shared.db.engine import Database
 from shared.db.tables import Job
 from shared.settings import Settings
@@ -297,3 +299,22 @@ def test_help_imports_nothing_heavy() -> None:
     )
 
     assert done.returncode == 0, done.stderr
+
+
+def test_a_batch_has_a_tenant_and_a_deadline(shell: Shell) -> None:
+    file = write("p.txt", "a dog\n")
+    begin = utc_now()
+    shell.json("submit", file, "--tenant", "studio", "--deadline-hours", "2")
+
+    database = Database(Settings().resolved_database_url)
+    with database.read() as session:
+        batch = find_batch(session, None)
+    database.close()
+    assert batch.tenant == "studio"
+    assert batch.deadline_at is not None
+    assert timedelta(hours=2) <= batch.deadline_at - begin < timedelta(hours=2, minutes=1)
+
+
+def test_a_tenant_without_a_name_is_refused(shell: Shell) -> None:
+    assert shell("submit", write("p.txt", "a dog\n"), "--tenant", "") == 2
+    assert "--tenant" in shell.err
