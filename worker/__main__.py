@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from shared.errors import TenstepError
@@ -80,23 +81,23 @@ def main() -> int:
     app.conf.worker_consumer = "worker.consumer:KeepingConsumer"
     app.steps["consumer"].add(PollRecord)
     watch(keep_message)
-    return int(
-        app.worker_main(
-            [
-                "worker",
-                "--pool=prefork",
-                "--concurrency=1",
-                "--queues",
-                queue_name(device.kind, card.name),
-                "--loglevel=WARNING",
-                "--without-gossip",
-                "--without-mingle",
-                "--hostname",
-                f"{assigned_worker_id().hex}@tenstep",
-            ]
-        )
-        or 0  # after an orderly end Celery has nothing to tell
+    # Its types say that it never returns; it does, and after an orderly end with nothing.
+    run_worker: Callable[[list[str]], int | None] = app.worker_main
+    status = run_worker(
+        [
+            "worker",
+            "--pool=prefork",
+            "--concurrency=1",
+            "--queues",
+            queue_name(device.kind, card.name),
+            "--loglevel=WARNING",
+            "--without-gossip",
+            "--without-mingle",
+            "--hostname",
+            f"{assigned_worker_id().hex}@tenstep",
+        ]
     )
+    return status or 0
 
 
 if __name__ == "__main__":

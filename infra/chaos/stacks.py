@@ -20,7 +20,7 @@ from shared.db.engine import Database
 from shared.settings import Settings
 from shared.storage.base import ObjectStore
 from shared.storage.open import open_store
-from support.commands import COMMAND_SECONDS, TENSTEP, processes_of
+from support.commands import COMMAND_SECONDS, TENSTEP, redis_processes
 from support.postgres import Postgres, run_postgres
 from support.seaweedfs import S3Bucket, S3Server, run_seaweedfs
 from support.valkey import RedisServer, run_valkey
@@ -112,10 +112,8 @@ class Stack:
 
     def own_redis(self) -> int:
         """Return the process id of the Redis that tenstep runs itself."""
-        found = [process.pid for process in processes_of(self.data_dir) if _is_redis(process)]
-        if not found:
-            raise RuntimeError("tenstep runs no Redis of its own")
-        return found[0]
+        [found] = redis_processes(self.data_dir)
+        return found.pid
 
     def empty_redis(self) -> None:
         """Kill Redis and have it start again with nothing in it."""
@@ -126,10 +124,6 @@ class Stack:
         os.kill(pid, signal.SIGSTOP)
         shutil.rmtree(self.data_dir / "redis" / "appendonlydir")
         os.kill(pid, signal.SIGKILL)
-
-
-def _is_redis(process: Any) -> bool:
-    return "redis" in process.name() or "valkey" in process.name()
 
 
 MakeStack = Callable[[Path, Servers], contextlib.AbstractContextManager[Stack]]

@@ -77,21 +77,34 @@ def wait_until(
 
 def worker_processes(data_dir: Path) -> Sequence[psutil.Process]:
     """Find the workers of one data folder, Celery's parents and children alike."""
-    return [process for process in _tenstep_processes(data_dir) if "redis" not in process.name()]
+    return list(_found(data_dir, _has_data_dir))
+
+
+def redis_processes(data_dir: Path) -> Sequence[psutil.Process]:
+    """Find the Redis that tenstep runs for one data folder."""
+    return list(_found(data_dir, _is_redis))
 
 
 def processes_of(data_dir: Path) -> Sequence[psutil.Process]:
     """Find every process that belongs to one data folder: workers, their children, Redis."""
-    return _tenstep_processes(data_dir)
+    return [*worker_processes(data_dir), *redis_processes(data_dir)]
 
 
-def _tenstep_processes(data_dir: Path) -> list[psutil.Process]:
-    found = []
+def _found(
+    data_dir: Path, belongs: Callable[[psutil.Process, Path], bool]
+) -> Iterator[psutil.Process]:
     for process in psutil.process_iter():
         try:
-            of_folder = process.environ().get("TENSTEP_DATA_DIR") == str(data_dir)
-            if of_folder and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
+            if belongs(process, data_dir) and process.status() != psutil.STATUS_ZOMBIE:
+                yield process
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
-    return found
+
+
+def _has_data_dir(process: psutil.Process, data_dir: Path) -> bool:
+    return process.environ().get("TENSTEP_DATA_DIR") == str(data_dir)
+
+
+def _is_redis(process: psutil.Process, data_dir: Path) -> bool:
+    """Tell by where it works: it writes its title over its environment."""
+    return process.name().startswith("valkey") and process.cwd() == str(data_dir / "redis")
