@@ -6,8 +6,10 @@ import os
 import platform
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from uuid import UUID
 
 import structlog
@@ -77,8 +79,9 @@ def start_runtime(settings: Settings, worker_id: UUID) -> Runtime:
     database.check()
     with database.read() as session:
         price_in_force(session, device.kind, database.now(session))
+    load = _loader(settings, device)
     begin = time.perf_counter_ns()
-    pipeline = _load(settings, card, device)
+    pipeline = load(card, device)
     _warm_up(pipeline, card)
     runtime = Runtime(
         worker_id=worker_id,
@@ -104,17 +107,19 @@ def stop_runtime(runtime: Runtime) -> None:
     runtime.database.close()
 
 
-def _load(settings: Settings, card: ModelCard, device: Device) -> Draws:
+def _loader(settings: Settings, device: Device) -> Callable[[ModelCard, Device], Draws]:
+    """Import what the device takes; that is no model's loading yet, and costs no batch."""
     if device.kind == "simulated":
-        return SimulatedPipeline(
-            card, device, settings.simulated_image_seconds, settings.simulated_images
+        return partial(
+            SimulatedPipeline,
+            image_seconds=settings.simulated_image_seconds,
+            most_images=settings.simulated_images,
         )
     # It imports torch, which a simulated device does without.
     from worker.loading import load_pipeline
 
-    return load_pipeline(
-        card,
-        device,
+    return partial(
+        load_pipeline,
         backend=settings.backend,
         precision=settings.precision,
         threads=settings.cpu_threads,
