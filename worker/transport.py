@@ -7,7 +7,7 @@ from collections.abc import Callable
 from queue import Empty
 from typing import Any
 
-from kombu.transport import TRANSPORT_ALIASES, redis
+from kombu.transport import TRANSPORT_ALIASES, redis, virtual
 
 _last_poll = float("-inf")
 _keep: Callable[[str, object], None] | None = None
@@ -33,8 +33,26 @@ def seconds_since_last_poll() -> float:
     return time.monotonic() - _last_poll
 
 
+class ForgetfulQoS(redis.QoS):
+    """Counts a message as dealt with even if Redis cannot be told so.
+
+    Celery only logs that. The message would count against the prefetch limit for ever, so
+    the worker would never poll again, nor notice that its connection is gone.
+    """
+
+    def ack(self, delivery_tag: str) -> None:
+        """Acknowledge; what Redis does not hear of it delivers again, to be claimed by nobody."""
+        try:
+            super().ack(delivery_tag)
+        except Exception:
+            virtual.QoS.ack(self, delivery_tag)
+            raise
+
+
 class WatchedChannel(redis.Channel):
     """Polls a queue with BRPOP, which Redis answers within a second, job or no job."""
+
+    QoS = ForgetfulQoS
 
     def _brpop_read(self, **options: Any) -> Any:
         global _last_poll  # noqa: PLW0603 - one a process, as above
