@@ -36,6 +36,7 @@ QUICK = {
     "TENSTEP_STOP_GRACE_SECONDS": "15",
 }
 """Short leases, so that a scenario does not spend its time in waiting for their end."""
+REDIS_AWAY_SECONDS = 2
 FOREIGN = ("TENSTEP_", "AWS_", "PYTHONPATH", "CELERY")
 
 
@@ -118,7 +119,7 @@ class Stack:
     def empty_redis(self) -> None:
         """Kill Redis and have it start again with nothing in it."""
         if self.redis is not None:
-            self.redis.restart_empty()
+            self.redis.restart_empty(REDIS_AWAY_SECONDS)
             return
         pid = self.own_redis()
         os.kill(pid, signal.SIGSTOP)

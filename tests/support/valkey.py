@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,9 +24,10 @@ class RedisServer:
     url: str
     server: Server
 
-    def restart_empty(self) -> None:
+    def restart_empty(self, away_seconds: float = 0) -> None:
         """Kill it, and start it again without anything that it held."""
         self.server.kill()
+        time.sleep(away_seconds)
         self.server.start()
         self.server.wait_until(self.answers)
 
