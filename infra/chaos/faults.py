@@ -14,12 +14,12 @@ MOST_KILLS = 60
 REFUSED = 503
 
 
-def kill_workers(every_seconds: float) -> Callable[[Run], None]:
+def kill_workers(every_seconds: float, *, most: int = MOST_KILLS) -> Callable[[Run], None]:
     """SIGKILL a worker's child, its parent or its supervisor at random, until all is done."""
 
     def fault(run: Run) -> None:
         killed: Counter[str] = Counter()
-        while not run.is_finished and killed.total() < MOST_KILLS:
+        while not run.is_finished and killed.total() < most:
             with run.fault():
                 killed[run.fleet.kill_one(run.random)] += 1
             run.wait_for(lambda: run.is_finished, every_seconds)

@@ -16,11 +16,14 @@ from rich.table import Table
 
 from chaos.play import Outcome, Scenario, play
 from chaos.scenarios import all_scenarios
+from chaos.side_by_side import PlainOutcome, play_plain_celery
 from chaos.stacks import run_servers
 
 JOBS = 2_000
 WORKERS = 4
 WIDTH = 80
+COMPARED = "workers-killed"
+"""The scenario that plain Celery is put beside."""
 
 
 def main() -> int:
@@ -45,10 +48,19 @@ def main() -> int:
             print(f"{scenario.name:<24} {scenario.title}")
         return 0
     outcomes = play_all(chosen, jobs=arguments.jobs, workers=arguments.workers)
+    plain: list[PlainOutcome] = []
+    if scenarios[COMPARED] in chosen:
+        sys.stderr.write("plain Celery under the same kills\n")
+        plain = [
+            play_plain_celery(jobs=arguments.jobs, workers=arguments.workers, redelivers=redelivers)
+            for redelivers in (False, True)
+        ]
     if arguments.json:
-        print(json.dumps({"scenarios": [outcome.to_json() for outcome in outcomes]}, indent=2))
+        found = {"scenarios": outcomes, "plain_celery": plain}
+        print(json.dumps({k: [one.to_json() for one in v] for k, v in found.items()}, indent=2))
     else:
         report(outcomes)
+        report_plain([one for one in outcomes if one.scenario == COMPARED], plain)
     return 0 if all(outcome.is_ok for outcome in outcomes) else 1
 
 
@@ -89,6 +101,26 @@ def report(outcomes: Sequence[Outcome]) -> None:
         "orphans: images without a job, all removed by tenstep gc; recovery: the longest\n"
         "time without an image after a fault's end."
     )
+
+
+def report_plain(ours: Sequence[Outcome], plain: Sequence[PlainOutcome]) -> None:
+    """Print what plain Celery made of the same kills."""
+    if not plain:
+        return
+    table = Table(box=None, pad_edge=False, collapse_padding=True)
+    table.add_column("under the same kills", no_wrap=True)
+    for heading in ("jobs", "drawn", "never drawn", "drawn twice", "seconds"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for outcome in ours:
+        figures = outcome.figures
+        missing, seconds = figures.jobs - figures.done, f"{outcome.seconds:.0f}"
+        row = (figures.jobs, figures.done, missing, figures.twice)
+        table.add_row("tenstep", *map(str, row), seconds)
+    for one in plain:
+        row = (one.jobs, one.drawn, one.missing, one.twice)
+        table.add_row(f"Celery, {one.setup}", *map(str, row), f"{one.seconds:.0f}")
+    print()
+    Console(width=WIDTH, highlight=False).print(table)
 
 
 if __name__ == "__main__":
