@@ -49,6 +49,7 @@ class Scenario:
     bites: Callable[[Figures], bool] = lambda _: True
     """Whether the figures show that the fault did anything at all."""
     limit_seconds: float = 240
+    recovers_within_seconds: float = RECOVERY_SECONDS
 
 
 @dataclass
@@ -193,7 +194,7 @@ def _play_on(stack: Stack, scenario: Scenario, jobs: int, workers: int) -> Outco
     recovery = longest_silence(stack, batch_id, run.quiet_times)
     if run.quiet_times and recovery is None:
         problems.append("the jobs had ended before the fault had")
-    if recovery is not None and recovery > RECOVERY_SECONDS:
+    if recovery is not None and recovery > scenario.recovers_within_seconds:
         problems.append(f"after a fault nothing was finished for {recovery:.1f} s")
     return Outcome(scenario.name, stack.label, figures, recovery, seconds, problems, run.notes)
 

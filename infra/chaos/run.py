@@ -56,7 +56,10 @@ def main() -> int:
             for redelivers in (False, True)
         ]
     if arguments.json:
-        found = {"scenarios": outcomes, "plain_celery": plain}
+        found: dict[str, Sequence[Outcome | PlainOutcome]] = {
+            "scenarios": outcomes,
+            "plain_celery": plain,
+        }
         print(json.dumps({k: [one.to_json() for one in v] for k, v in found.items()}, indent=2))
     else:
         report(outcomes)
@@ -109,16 +112,16 @@ def report_plain(ours: Sequence[Outcome], plain: Sequence[PlainOutcome]) -> None
         return
     table = Table(box=None, pad_edge=False, collapse_padding=True)
     table.add_column("under the same kills", no_wrap=True)
-    for heading in ("jobs", "drawn", "never drawn", "drawn twice", "seconds"):
+    for heading in ("jobs", "drawn", "never", "twice", "time"):
         table.add_column(heading, justify="right", no_wrap=True)
     for outcome in ours:
         figures = outcome.figures
-        missing, seconds = figures.jobs - figures.done, f"{outcome.seconds:.0f}"
+        missing, seconds = figures.jobs - figures.done, f"{outcome.seconds:.0f} s"
         row = (figures.jobs, figures.done, missing, figures.twice)
         table.add_row("tenstep", *map(str, row), seconds)
     for one in plain:
         row = (one.jobs, one.drawn, one.missing, one.twice)
-        table.add_row(f"Celery, {one.setup}", *map(str, row), f"{one.seconds:.0f}")
+        table.add_row(f"Celery, {one.setup}", *map(str, row), f"{one.seconds:.0f} s")
     print()
     Console(width=WIDTH, highlight=False).print(table)
 
