@@ -34,11 +34,16 @@ _runtime: Runtime | None = None
 @worker_process_init.connect
 def _start(**_: Any) -> None:
     global _runtime  # noqa: PLW0603 - one a process; Celery's hooks have no other place for it
-    from worker.runtime import start_runtime
+    from worker.runtime import start_runtime, take_back_from_predecessor
 
     configure_logs(sys.stderr)
     watch_parent(starter_pid(), lambda: os._exit(1))
     try:
+        if take_back_from_predecessor(load_settings(), assigned_worker_id()):
+            log.error("drawing_process_died", worker_id=str(assigned_worker_id()))
+            # A worker is one process that draws: whoever watches over it starts another.
+            os.kill(os.getppid(), signal.SIGKILL)
+            os._exit(1)
         _runtime = start_runtime(load_settings(), assigned_worker_id())
     except Exception as error:
         log.exception("worker_does_not_start")

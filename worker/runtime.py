@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from shared.db.engine import Database
 from shared.db.fleet import mark_stopped
-from shared.db.leases import renew_leases
+from shared.db.leases import release_worker, renew_leases
 from shared.db.ledger import price_in_force
 from shared.db.tables import Worker
 from shared.domain.prompts import ImageSettings
@@ -75,7 +75,8 @@ def start_runtime(settings: Settings, worker_id: UUID) -> Runtime:
     """
     device = Device.parse(settings.device)
     card = load_card(settings.model, settings.resolved_models_dir)
-    database = Database(settings.resolved_database_url)
+    # A process that is frozen within a transaction must not keep its locks for ever.
+    database = Database(settings.resolved_database_url, idle_seconds=settings.lease_seconds)
     database.check()
     with database.read() as session:
         price_in_force(session, device.kind, database.now(session))
@@ -98,6 +99,23 @@ def start_runtime(settings: Settings, worker_id: UUID) -> Runtime:
     _register(runtime, device, card)
     threading.Thread(target=_beat, args=(runtime,), name="heartbeat", daemon=True).start()
     return runtime
+
+
+def take_back_from_predecessor(settings: Settings, worker_id: UUID) -> bool:
+    """Free the jobs of a process that drew under this id before and has died.
+
+    Returns:
+        False when there was none.
+    """
+    database = Database(settings.resolved_database_url)
+    try:
+        with database.write() as session:
+            if session.get(Worker, worker_id) is None:
+                return False
+            release_worker(session, worker_id, database.now(session), settings.max_attempts)
+    finally:
+        database.close()
+    return True
 
 
 def stop_runtime(runtime: Runtime) -> None:

@@ -273,12 +273,13 @@ class Dispatcher:
 def _alike(jobs: Sequence[Job]) -> Sequence[Job]:
     """Keep the jobs that can share the first one's chunk.
 
-    They share its size, scheduler and steps. A job that was tried before goes alone, so that if it
-    is what kills its worker, it takes no neighbour with it.
+    They share its size, scheduler and steps. A job that was in a worker's hands before goes alone,
+    so that if it is what kills its worker, it takes no neighbour with it. The count of attempts
+    does not tell: of jobs that were drawn together it blames but one.
     """
-    if not jobs or jobs[0].attempts > 0:
+    if not jobs or jobs[0].fencing_token > 0:
         return jobs[:1]
-    return [job for job in jobs if job.attempts == 0 and _shape(job) == _shape(jobs[0])]
+    return [job for job in jobs if job.fencing_token == 0 and _shape(job) == _shape(jobs[0])]
 
 
 def _shape(job: Job) -> tuple[int, int, str, int, str | None]:

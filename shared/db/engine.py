@@ -24,8 +24,15 @@ CONNECT_TIMEOUT_SECONDS = 10
 class Database:
     """One engine and its two kinds of transaction."""
 
-    def __init__(self, url: str) -> None:
-        self.engine = _create_engine(url)
+    def __init__(self, url: str, *, idle_seconds: float = 0) -> None:
+        """Make an engine; nothing is connected yet.
+
+        Args:
+            url: SQLAlchemy's.
+            idle_seconds: how long Postgres lets a transaction of this process do nothing
+                before it ends it; 0 is for ever. SQLite has no such thing.
+        """
+        self.engine = _create_engine(url, idle_seconds)
         self.display_url = self.engine.url.render_as_string(hide_password=True)
 
     @contextmanager
@@ -73,14 +80,17 @@ class Database:
         self.engine.dispose()
 
 
-def _create_engine(url: str) -> Engine:
+def _create_engine(url: str, idle_seconds: float) -> Engine:
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
         return _create_sqlite_engine(url, parsed.database)
     return create_engine(
         url,
         pool_pre_ping=True,
-        connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS},
+        connect_args={
+            "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+            "options": f"-c idle_in_transaction_session_timeout={round(idle_seconds * 1000)}",
+        },
     )
 
 

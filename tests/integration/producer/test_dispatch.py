@@ -196,7 +196,7 @@ def test_a_job_that_was_tried_before_travels_alone(
     batch_id = submit(database, jobs=5)
     with database.write() as session:
         for job in jobs_of(session, batch_id)[:2]:
-            job.attempts = 1
+            job.fencing_token = 1
     add_live_worker(database)
 
     dispatcher.tick(START)
@@ -248,7 +248,7 @@ def test_the_jobs_of_a_silent_worker_go_to_another(
     with database.read() as session:
         jobs = jobs_of(session, batch_id)
     assert [job.state for job in jobs] == [JobState.PENDING] * 4
-    assert all(job.chunk_id is not None for job in jobs)
+    assert chunks(database, batch_id)[:3] == [[0], [1], [2]]
     assert [job.attempts for job in jobs] == [1, 0, 0, 0]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,9 @@ from datetime import timedelta
 from threading import Event
 from uuid import UUID
 
-from sqlalchemy import select
+import pytest
+from sqlalchemy import select, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from producer.dispatch.queries import jobs_to_send, mark_sent_again, take_back
@@ -207,3 +210,16 @@ def test_a_heartbeat_waits_for_nobody(postgres_database: Database) -> None:
     with postgres_database.read() as session:
         ends = [job.lease_expires_at for job in jobs_of(session, crowd.batch_id)[:CHUNK]]
     assert ends == [None] + [later + LEASE] * (CHUNK - 1)
+
+
+def test_a_transaction_that_does_nothing_for_too_long_is_ended(postgres_database: Database) -> None:
+    impatient = Database(
+        postgres_database.engine.url.render_as_string(hide_password=False), idle_seconds=0.2
+    )
+    with impatient.write() as session:
+        session.execute(text("SELECT 1"))
+        time.sleep(0.6)
+        with pytest.raises(DBAPIError):
+            session.execute(text("SELECT 1"))
+        session.rollback()
+    impatient.close()

@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import select, update
 
 from shared.db.engine import Database
+from shared.db.leases import claim_chunk
 from shared.db.tables import Fit, Job
 from shared.domain.identifiers import new_id
 from shared.domain.jobs import JobState
@@ -20,7 +21,12 @@ from shared.messaging.contracts import RenderChunk
 from shared.settings import Settings
 from support.factories import add_batch, attempts_of, dispatch, jobs_of, ledger_of
 from worker.chunk import render_chunk
-from worker.runtime import Runtime, start_runtime, stop_runtime
+from worker.runtime import (
+    Runtime,
+    start_runtime,
+    stop_runtime,
+    take_back_from_predecessor,
+)
 from worker.simulated import FAIL, FAIL_ONCE_IN_TWO
 
 Start = Callable[..., Runtime]
@@ -135,3 +141,17 @@ def test_what_a_simulated_device_leaves_says_so(start: Start) -> None:
     assert attempt.record is not None
     assert attempt.record["backend"] == "simulated"
     assert "no model ran" in attempt.record["note"]
+
+
+def test_jobs_of_a_process_that_died_are_free_as_soon_as_the_next_one_looks(start: Start) -> None:
+    runtime = start()
+    with runtime.database.write() as session:
+        batch_id = add_batch(session, jobs=2).id
+        now = runtime.database.now(session)
+        chunk_id = dispatch(session, batch_id, now=now)
+        claim_chunk(session, chunk_id, runtime.worker_id, now, runtime.lease)
+
+    assert not take_back_from_predecessor(runtime.settings, new_id())
+    assert states(runtime, batch_id) == [JobState.LEASED] * 2
+    assert take_back_from_predecessor(runtime.settings, runtime.worker_id)
+    assert states(runtime, batch_id) == [JobState.PENDING] * 2
