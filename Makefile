@@ -17,7 +17,7 @@ up: $(VENV)/installed  ## Run a dispatcher and a worker until Ctrl-C
 	$(BIN)/tenstep up
 
 test: $(VENV)/installed-dev  ## Run every test; starts the servers it needs itself
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/installed-dev  ## Check style, types and the directions of imports
 	$(BIN)/ruff check .
