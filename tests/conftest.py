@@ -186,7 +186,11 @@ def stack_env(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
 
     ``local`` sets the data folder alone; ``services`` names Postgres, S3 and Redis by URL.
     """
-    environment = _scrubbed(os.environ) | {"TENSTEP_DATA_DIR": str(tmp_path / "data")}
+    environment = _scrubbed(os.environ) | {
+        "TENSTEP_DATA_DIR": str(tmp_path / "data"),
+        # Tests run beside each other, and threads that outnumber the cores wait for each other.
+        "TENSTEP_CPU_THREADS": "1",
+    }
     if request.param == "services":
         bucket: S3Bucket = request.getfixturevalue("s3")
         environment |= bucket.settings

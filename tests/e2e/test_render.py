@@ -127,7 +127,7 @@ def start_render(environment: dict[str, str], folder: Path, count: int) -> subpr
 
 
 def test_a_worker_killed_under_way_loses_nothing(stack_env: dict[str, str], tmp_path: Path) -> None:
-    count = 24
+    count = 14
     data_dir = data_dir_of(stack_env)
     render = start_render(stack_env, tmp_path, count)
     out = tmp_path / "out"
@@ -146,7 +146,7 @@ def test_a_worker_killed_under_way_loses_nothing(stack_env: dict[str, str], tmp_
 def test_an_interrupted_render_says_how_to_go_on_and_is_finished_by_resume(
     stack_env: dict[str, str], tmp_path: Path
 ) -> None:
-    count = 24
+    count = 14
     render = start_render(stack_env, tmp_path, count)
     out = tmp_path / "out"
     wait_until(lambda: len(images_in(out)) >= 3)

@@ -65,14 +65,12 @@ def running(
         process.communicate(timeout=COMMAND_SECONDS)
 
 
-def wait_until(
-    condition: Callable[[], bool], *, seconds: float = 120, every: float = POLL_SECONDS
-) -> None:
-    """Wait for something to become true; look less often where a look costs a process."""
+def wait_until(condition: Callable[[], bool], *, seconds: float = 120) -> None:
+    """Wait for something to become true."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(every)
+        time.sleep(POLL_SECONDS)
 
 
 def worker_processes(data_dir: Path) -> Sequence[psutil.Process]:
