@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 import pytest
 
-from producer.cli.main import run
 from shared.clock import utc_now
 from shared.db.engine import Database
 from shared.domain.jobs import JobState
@@ -19,35 +16,7 @@ from shared.settings import Settings
 from shared.storage.open import open_store
 from support.drawing import Drawer
 from support.factories import jobs_of
-
-
-@dataclass
-class Shell:
-    """Runs commands in an empty folder of their own."""
-
-    captured: pytest.CaptureFixture[str]
-    err: str = ""
-
-    def __call__(self, *arguments: str) -> tuple[int, str]:
-        self.captured.readouterr()
-        code = run(arguments)
-        out, self.err = self.captured.readouterr()
-        return code, out
-
-    def json(self, *arguments: str) -> Any:
-        code, out = self(*arguments, "--json")
-        assert code == 0, self.err
-        return json.loads(out)
-
-
-@pytest.fixture
-def shell(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Shell:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TENSTEP_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("COLUMNS", "80")
-    return Shell(capsys)
+from support.shell import Shell
 
 
 @pytest.fixture
@@ -80,14 +49,14 @@ def test_failed_jobs_are_tried_again(shell: Shell, batch_id: str) -> None:
     assert shell.json("retry", batch_id) == {"batch_id": batch_id, "retried": 2}
 
     assert states(batch_id) == ["done", "pending", "pending", "pending"]
-    assert shell("retry", batch_id) == (0, f"batch {batch_id}: 0 images tried again\n")
+    assert (shell("retry", batch_id), shell.out) == (0, f"batch {batch_id}: 0 images tried again\n")
 
 
 @pytest.mark.parametrize("name", ["c", "2"])
 def test_one_job_is_tried_again_by_its_own_id_or_its_position(
     shell: Shell, batch_id: str, name: str
 ) -> None:
-    assert shell("retry", batch_id, "--job", name) == (
+    assert (shell("retry", batch_id, "--job", name), shell.out) == (
         0,
         f"batch {batch_id}: 1 image tried again\n",
     )
@@ -113,7 +82,7 @@ def test_a_job_that_was_called_off_can_be_wanted_again(shell: Shell, batch_id: s
 
 def test_a_job_that_is_not_there_is_told_and_nothing_changes(shell: Shell, batch_id: str) -> None:
     for command in ("retry", "cancel"):
-        assert shell(command, batch_id, "--job", "b", "--job", "nobody")[0] == 2
+        assert shell(command, batch_id, "--job", "b", "--job", "nobody") == 2
         assert f"batch {batch_id} has no job nobody" in shell.err
 
     assert states(batch_id) == ["done", "failed", "failed", "pending"]
@@ -122,7 +91,7 @@ def test_a_job_that_is_not_there_is_told_and_nothing_changes(shell: Shell, batch
 def test_a_cancelled_batch_is_not_tried_again(shell: Shell, batch_id: str) -> None:
     shell.json("cancel", batch_id)
 
-    assert shell("retry", batch_id)[0] == 2
+    assert shell("retry", batch_id) == 2
     assert shell.err == f"error: batch {batch_id} was cancelled\n"
 
 
@@ -131,7 +100,7 @@ def test_garbage_is_counted_and_removed(shell: Shell, batch_id: str) -> None:
     store.put("images/00/nobody.png", b"data", "image/png")
 
     assert shell.json("gc") == {"objects": 2, "orphans": 0, "orphan_bytes": 0, "deleted": 0}
-    assert shell("gc", "--older-than", "0", "--dry-run") == (
+    assert (shell("gc", "--older-than", "0", "--dry-run"), shell.out) == (
         0,
         "1 image of 2 in the store without a job, 4 bytes: not removed\n",
     )
@@ -140,5 +109,5 @@ def test_garbage_is_counted_and_removed(shell: Shell, batch_id: str) -> None:
 
 
 def test_an_age_that_is_none_is_refused(shell: Shell, batch_id: str) -> None:
-    assert shell("gc", "--older-than", "yesterday")[0] == 2
+    assert shell("gc", "--older-than", "yesterday") == 2
     assert "--older-than: not an age" in shell.err
