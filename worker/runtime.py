@@ -31,6 +31,7 @@ from shared.version import VERSION
 from worker.backends.base import BackendRecord
 from worker.devices import Device
 from worker.drawing import Draws
+from worker.quick_imports import import_diffusers_without_compiler
 from worker.simulated import SimulatedPipeline
 
 log = structlog.get_logger()
@@ -133,6 +134,7 @@ def _loader(settings: Settings, device: Device) -> Callable[[ModelCard, Device],
             image_seconds=settings.simulated_image_seconds,
             most_images=settings.simulated_images,
         )
+    import_diffusers_without_compiler()
     # It imports torch, which a simulated device does without.
     from worker.loading import load_pipeline
 

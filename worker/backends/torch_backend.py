@@ -64,7 +64,7 @@ class TorchBackend:
     @torch.inference_mode()
     def encode_text(self, token_ids: Tensor) -> Tensor:
         """Encode token ids (B, T), int64, on the CPU, to text tokens (B, T, D)."""
-        encoded: Tensor = self._networks.text_encoder(token_ids.to(self._torch_device))[0]
+        encoded: Tensor = self._networks.text_encoder(token_ids.to(self._torch_device))
         return encoded
 
     @torch.inference_mode()

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from transformers import CLIPTextModel
 
 from shared.models.card import ModelCard
 from worker.models.exported import DENOISER, TEXT_ENCODER, VAE_DECODER
@@ -98,20 +97,7 @@ def components_of(
 def by_component(networks: Networks) -> dict[str, nn.Module]:
     """Return the networks by their components' names, each from tensors to a tensor."""
     return {
-        TEXT_ENCODER: _TextTokens(networks.text_encoder),
+        TEXT_ENCODER: networks.text_encoder,
         DENOISER: networks.denoiser,
         VAE_DECODER: networks.decoder,
     }
-
-
-class _TextTokens(nn.Module):
-    """A text encoder without the record around its tokens."""
-
-    def __init__(self, text_encoder: CLIPTextModel) -> None:
-        super().__init__()
-        self.text_encoder = text_encoder
-
-    def forward(self, input_ids: Tensor) -> Tensor:
-        """Encode token ids (B, T) to text tokens (B, T, D)."""
-        tokens: Tensor = self.text_encoder(input_ids)[0]
-        return tokens

@@ -9,13 +9,17 @@ from typing import Any, TypeVar
 
 import torch
 from diffusers.utils import logging as diffusers_logging
-from huggingface_hub.errors import StrictDataclassError
 from torch import nn
-from transformers import CLIPTextConfig, CLIPTextModel
 from transformers import logging as transformers_logging
 
 from shared.errors import ConfigurationError
 from shared.models.card import FLEXIBLE_UNET, ModelCard, read_json
+from worker.models.text_encoder import (
+    POSITION_IDS,
+    TextEncoder,
+    TextEncoderConfig,
+    modern_text_name,
+)
 from worker.models.unet import UNetNAS
 from worker.models.vae import (
     ENCODER_TENSORS,
@@ -23,7 +27,12 @@ from worker.models.vae import (
     VAEDecoderConfig,
     modern_attention_name,
 )
-from worker.models.weights import find_weights, load_strictly
+from worker.models.weights import (
+    TEXT_ENCODER_STEMS,
+    convolution_layout,
+    find_weights,
+    load_strictly,
+)
 
 N = TypeVar("N", bound=nn.Module)
 
@@ -34,8 +43,8 @@ RANDOM_WEIGHTS_SEED = 0
 class Networks:
     """The three that draw."""
 
-    text_encoder: CLIPTextModel
-    """Token ids (B, T), int64, to an object whose first item is text tokens (B, T, D)."""
+    text_encoder: TextEncoder
+    """Token ids (B, T), int64, to text tokens (B, T, D)."""
     denoiser: nn.Module
     """Latents (B, C, H, W), timesteps (B,), text tokens (B, T, D) to (B, C, H, W)."""
     decoder: VAEDecoder
@@ -53,23 +62,30 @@ def load_networks(
     silence_libraries()
     if card.weights == "random":
         networks = _random_networks(card)
-        parts: list[Any] = [networks.text_encoder, networks.denoiser, networks.decoder]
-        for part in parts:
-            _frozen(part).to(device, dtype, memory_format=torch.channels_last)
+        for part in (networks.text_encoder, networks.denoiser, networks.decoder):
+            _frozen(part).to(device, dtype, memory_format=convolution_layout(device))  # type: ignore[call-overload]
         return networks
     with torch.device("meta"):
-        denoiser, decoder = make_denoiser(card), make_decoder(card)
+        networks = make_networks(card)
     where: Any = {"device": device, "dtype": dtype}
-    load_strictly(denoiser, find_weights(card.denoiser_folder), **where)
     load_strictly(
-        decoder,
+        networks.text_encoder,
+        find_weights(card.folder / "text_encoder", TEXT_ENCODER_STEMS),
+        left_aside=POSITION_IDS,
+        renamed=modern_text_name,
+        **where,
+    )
+    load_strictly(networks.denoiser, find_weights(card.denoiser_folder), **where)
+    load_strictly(
+        networks.decoder,
         find_weights(card.folder / "vae"),
         left_aside=ENCODER_TENSORS,
         renamed=modern_attention_name,
         **where,
     )
-    text_encoder = load_transformer(CLIPTextModel, card.folder / "text_encoder", dtype)
-    return Networks(_frozen(text_encoder).to(device), _frozen(denoiser), _frozen(decoder))
+    for part in (networks.text_encoder, networks.denoiser, networks.decoder):
+        _frozen(part)
+    return networks
 
 
 def make_networks(card: ModelCard) -> Networks:
@@ -108,7 +124,7 @@ def make_decoder(card: ModelCard) -> VAEDecoder:
     return _made(path, lambda: VAEDecoder(VAEDecoderConfig.from_json(config)))
 
 
-def make_text_encoder(card: ModelCard) -> CLIPTextModel:
+def make_text_encoder(card: ModelCard) -> TextEncoder:
     """Make the text encoder.
 
     Raises:
@@ -116,35 +132,7 @@ def make_text_encoder(card: ModelCard) -> CLIPTextModel:
     """
     path = card.folder / "text_encoder" / "config.json"
     config = read_json(path)
-    return _made(path, lambda: CLIPTextModel(CLIPTextConfig(**config)))
-
-
-def load_transformer(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
-    """Load one of transformers' models, strictly; old names of tensors are its business.
-
-    Raises:
-        ConfigurationError: the folder is broken, or a tensor is missing or left over.
-    """
-    read_json(folder / "config.json")
-    try:
-        network, report = kind.from_pretrained(
-            str(folder),
-            dtype=dtype,
-            local_files_only=True,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # so that they are reported, and refused below
-            weights_only=True,
-        )
-    except Exception as error:  # noqa: BLE001 - it passes on what its many readers raise
-        raise ConfigurationError(f"{folder}: {_first_line(error)}") from None
-    for problem, said in (("missing_keys", "is missing"), ("unexpected_keys", "has no place")):
-        for name in sorted(report[problem]):
-            raise ConfigurationError(f"{folder}: the tensor {name} {said}")
-    for name, found, expected in sorted(report["mismatched_keys"]):
-        raise ConfigurationError(
-            f"{folder}: the tensor {name} has shape {tuple(found)}, not {tuple(expected)}"
-        )
-    return network
+    return _made(path, lambda: TextEncoder(TextEncoderConfig.from_json(config)))
 
 
 def silence_libraries() -> None:
@@ -163,7 +151,7 @@ def _random_networks(card: ModelCard) -> Networks:
 def _made(path: Path, make: Callable[[], N]) -> N:
     try:
         return make()
-    except (ValueError, TypeError, KeyError, IndexError, StrictDataclassError) as error:
+    except (ValueError, TypeError, KeyError, IndexError) as error:
         raise ConfigurationError(f"{path}: {_first_line(error)}") from None
 
 

@@ -40,7 +40,7 @@ def outputs(networks: Networks) -> list[Tensor]:
     generator = torch.Generator().manual_seed(5)
     latents = torch.randn(1, 4, 8, 8, generator=generator)
     with torch.inference_mode():
-        text = networks.text_encoder(torch.arange(77)[None])[0]
+        text = networks.text_encoder(torch.arange(77)[None])
         predicted = networks.denoiser(latents, torch.tensor([500]), text)
         return [text, predicted, networks.decoder(latents)]
 
@@ -203,7 +203,7 @@ def test_a_pytorch_file_of_other_things_than_tensors_is_named(tmp_path: Path) ->
         (
             "text_encoder",
             lambda c: c.update(num_attention_heads=5),
-            "number of attention heads (5)",
+            "num_attention_heads (5)",
         ),
         ("text_encoder", lambda c: c.update(hidden_act="loud"), "loud"),
         ("text_encoder", lambda c: c.update(hidden_size="wide"), "hidden_size"),
