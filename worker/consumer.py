@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import structlog
@@ -18,9 +18,24 @@ from worker.transport import seconds_since_last_poll
 
 log = structlog.get_logger()
 
+RECONNECT_SECONDS = 1
+
 
 class KeepingConsumer(Consumer):
-    """Sets aside messages of an unknown kind, and bodies that are no JSON."""
+    """Sets aside messages of an unknown kind, and bodies that are no JSON.
+
+    It looks for a broker that is away every second; Celery's own pauses grow to half a minute.
+    """
+
+    def ensure_connected(self, conn: Any) -> Any:
+        """Wait for the broker."""
+        conn.ensure_connection = partial(
+            conn.ensure_connection,
+            interval_start=RECONNECT_SECONDS,
+            interval_step=0,
+            interval_max=RECONNECT_SECONDS,
+        )
+        return super().ensure_connected(conn)
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
         """Keep a body that cannot be decoded."""

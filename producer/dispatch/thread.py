@@ -53,6 +53,9 @@ class DispatcherThread:
         while not self._stop.wait(self._interval_seconds):
             try:
                 self._dispatcher.tick_now()
+                # A tick that finds no worker alive does not ask Redis, and without Redis
+                # no worker stays alive.
+                self._broker.ping()
             except (TenstepError, SQLAlchemyError) as error:
                 log.warning("dispatch_failed", error=str(error))
                 self._broker_is_lost.set()

@@ -41,6 +41,8 @@ class Broker:
         )
         self.url = broker_url(settings)
         self.celery: Celery = make_celery(settings, self.url)
+        # kombu would try for seconds; whoever calls decides whether to ask again.
+        self.celery.conf.broker_transport_options |= {"max_retries": 0}
         self._client = _client(self.url)
 
     @property
@@ -56,6 +58,14 @@ class Broker:
         """
         if self._embedded is not None:
             self._embedded.ensure_running()
+        self.ping()
+
+    def ping(self) -> None:
+        """Ask whether it is there.
+
+        Raises:
+            ServiceUnavailableError: it does not answer.
+        """
         try:
             self._client.ping()
         except (RedisError, OSError) as error:

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
 from threading import Barrier
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from shared.db.tables import Batch, Leadership
 from shared.domain.jobs import JobState
 from shared.messaging.broker import Broker
 from shared.settings import Settings
+from support.commands import redis_processes
 from support.factories import LEASE, START, add_batch, add_price, add_worker, jobs_of
 
 QUEUE = "cpu.tiny"
@@ -237,3 +239,26 @@ def test_a_paused_batch_is_not_dispatched_by_a_look_from_before_the_pause(
         session.get_one(Batch, batch_id).control = "paused"
 
     assert first._do(look, START) == 0
+
+
+def test_a_redis_of_our_own_is_started_again_when_no_worker_is_left_to_ask_for_it(
+    database: Database, tmp_path: Path
+) -> None:
+    settings = Settings(data_dir=tmp_path)
+    broker = Broker(settings)
+    thread = DispatcherThread(Dispatcher(database, broker, settings), broker, 0.01)
+    try:
+        broker.connect()
+        [server] = redis_processes(tmp_path)
+        thread.start()
+        server.kill()
+        server.wait()
+
+        while not redis_processes(tmp_path):
+            time.sleep(0.01)
+            thread.mend()
+
+        broker.ping()
+    finally:
+        thread.stop()
+        broker.close()
