@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -74,6 +74,12 @@ class Outcome:
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values."""
         return {**asdict(self), "ok": self.is_ok}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """Make it again from what `to_json` returned."""
+        rest = {name: value for name, value in values.items() if name not in {"ok", "figures"}}
+        return cls(figures=Figures(**values["figures"]), **rest)
 
 
 class Run:

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
+import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 from rich.console import Console
 from rich.table import Table
@@ -21,6 +24,7 @@ from chaos.stacks import run_servers
 
 JOBS = 2_000
 WORKERS = 4
+LANES = 2
 WIDTH = 80
 COMPARED = "workers-killed"
 """The scenario that plain Celery is put beside."""
@@ -39,22 +43,28 @@ def main() -> int:
     )
     parser.add_argument("--jobs", type=int, default=JOBS, help=f"a scenario, default {JOBS:,}")
     parser.add_argument("--workers", type=int, default=WORKERS, help=f"default {WORKERS}")
+    parser.add_argument(
+        "--lanes",
+        type=int,
+        default=LANES,
+        help=f"scenarios at a time, each lane on servers of its own, default {LANES}",
+    )
     parser.add_argument("--list", action="store_true", help="only list the scenarios")
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
+    # Ended from outside, it takes down what it has started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
     chosen = [scenarios[name] for name in arguments.scenario or scenarios]
     if arguments.list:
         for scenario in chosen:
             print(f"{scenario.name:<24} {scenario.title}")
         return 0
-    outcomes = play_all(chosen, jobs=arguments.jobs, workers=arguments.workers)
-    plain: list[PlainOutcome] = []
-    if scenarios[COMPARED] in chosen:
-        sys.stderr.write("plain Celery under the same kills\n")
-        plain = [
-            play_plain_celery(jobs=arguments.jobs, workers=arguments.workers, redelivers=redelivers)
-            for redelivers in (False, True)
-        ]
+    if arguments.lanes > 1 and len(chosen) > 1:
+        outcomes, plain = play_in_lanes(
+            chosen, arguments.lanes, jobs=arguments.jobs, workers=arguments.workers
+        )
+    else:
+        outcomes, plain = play_in_order(chosen, jobs=arguments.jobs, workers=arguments.workers)
     if arguments.json:
         found: dict[str, Sequence[Outcome | PlainOutcome]] = {
             "scenarios": outcomes,
@@ -67,17 +77,61 @@ def main() -> int:
     return 0 if all(outcome.is_ok for outcome in outcomes) else 1
 
 
-def play_all(scenarios: Sequence[Scenario], *, jobs: int, workers: int) -> list[Outcome]:
+Played = tuple[list[Outcome], list[PlainOutcome]]
+
+
+def play_in_lanes(scenarios: Sequence[Scenario], lanes: int, *, jobs: int, workers: int) -> Played:
+    """Play several at a time, each lane a process of this command with servers of its own.
+
+    Most of a scenario's time is waiting: for a lease to end, for a server to come back.
+
+    Raises:
+        SystemExit: a lane ended without a report.
+    """
+    with ExitStack() as stack:
+        running = []
+        for lane in range(lanes):
+            names = [f"--scenario={scenario.name}" for scenario in scenarios[lane::lanes]]
+            if names:
+                process = subprocess.Popen(
+                    [
+                        *(sys.executable, "-m", "chaos.run", "--json", "--lanes=1"),
+                        *(f"--jobs={jobs}", f"--workers={workers}", *names),
+                    ],
+                    stdout=subprocess.PIPE,
+                )
+                stack.callback(process.wait)
+                stack.callback(process.terminate)
+                running.append(process)
+        reports = [process.communicate()[0] for process in running]
+    if not all(reports):
+        raise SystemExit("a lane ended without a report; its complaint is above")
+    found = [json.loads(report) for report in reports]
+    outcomes = {
+        one["scenario"]: Outcome.from_json(one) for lane in found for one in lane["scenarios"]
+    }
+    plain = [PlainOutcome(**one) for lane in found for one in lane["plain_celery"]]
+    return [outcomes[scenario.name] for scenario in scenarios], plain
+
+
+def play_in_order(scenarios: Sequence[Scenario], *, jobs: int, workers: int) -> Played:
     """Play one after the other; says on stderr what is being done."""
-    outcomes = []
+    outcomes: list[Outcome] = []
+    plain: list[PlainOutcome] = []
     with run_servers() as servers:
         for scenario in scenarios:
             sys.stderr.write(f"{scenario.name}: {scenario.title}\n")
             outcome = play(scenario, servers, jobs=jobs, workers=workers)
             outcomes.append(outcome)
             for line in [*outcome.notes, *(f"WRONG: {text}" for text in outcome.problems)]:
-                sys.stderr.write(f"    {line}\n")
-    return outcomes
+                sys.stderr.write(f"    {scenario.name}: {line}\n")
+    if any(scenario.name == COMPARED for scenario in scenarios):
+        sys.stderr.write("plain Celery under the same kills\n")
+        plain = [
+            play_plain_celery(jobs=jobs, workers=workers, redelivers=redelivers)
+            for redelivers in (False, True)
+        ]
+    return outcomes, plain
 
 
 def report(outcomes: Sequence[Outcome]) -> None:
