@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from shared.db.batches import is_finished
+from shared.db.conditions import IS_LEASED, IS_SENT, IS_UNSENT
 from shared.db.tables import Batch, Job, Worker
 from shared.domain.jobs import BatchControl, JobState
 
 DISPATCHER_SILENCE = timedelta(seconds=5)
 """A dispatcher looks several times a second; it sends again what nobody took after 5 s."""
+
+
+MORE_TO_COME = "It is not submitted to its end: if that was cut off, the same submit goes on."
 
 
 def why_idle(
@@ -32,12 +36,17 @@ def why_idle(
         workers: those alive that have its model.
         now: the time.
     """
-    if counts[JobState.LEASED] or is_finished(counts):
+    if counts[JobState.LEASED]:
         return None
+    if is_finished(counts):
+        return None if batch.submitted_at else MORE_TO_COME
     if batch.control == BatchControl.PAUSED:
         return f"It is paused: tenstep resume {batch.id} goes on."
     if not counts[JobState.PENDING]:
-        return f"The {counts[JobState.HELD]} jobs left are held, waiting for a decision."
+        return (
+            f"The {counts[JobState.HELD]:,} jobs left are held: "
+            f"tenstep approve {batch.id} has them drawn, tenstep reject {batch.id} calls them off."
+        )
     if not workers:
         return (
             f"No worker with the model {batch.model} is alive: start one with "
@@ -47,17 +56,15 @@ def why_idle(
 
 
 def _why_pending(session: Session, batch: Batch, now: datetime) -> str | None:
-    pending = select(func.count()).where(Job.batch_id == batch.id, Job.state == JobState.PENDING)
-    if session.scalar(pending.where(Job.chunk_id.is_not(None))):
+    of_batch = Job.batch_id == batch.id
+    sent = select(Job.id).where(of_batch, IS_SENT)
+    if session.scalar(sent.limit(1)) is not None:
         return "Its jobs are in the queue; a worker has not taken one yet."
-    ready = or_(Job.not_before.is_(None), Job.not_before <= now)
-    if not session.scalar(pending.where(ready)):
-        again = session.scalar(
-            select(func.min(Job.not_before)).where(
-                Job.batch_id == batch.id, Job.state == JobState.PENDING
-            )
-        )
-        seconds = (again - now).total_seconds() if again else 0
+    unsent = select(Job.not_before).where(of_batch, IS_UNSENT)
+    is_new = session.execute(unsent.where(Job.not_before.is_(None)).limit(1)).first() is not None
+    first_again = session.scalar(unsent.order_by(Job.not_before, Job.position).limit(1))
+    if not is_new and first_again is not None and first_again > now:
+        seconds = (first_again - now).total_seconds()
         return f"Its jobs failed and are tried again, the first in {seconds:.0f} s."
     if _others_are_served(session, batch):
         return "Other batches are served first."
@@ -72,6 +79,7 @@ def _others_are_served(session: Session, batch: Batch) -> bool:
         .join(Batch, Batch.id == Job.batch_id)
         .where(Batch.id != batch.id, Batch.model == batch.model)
     )
-    leased = others.where(Job.state == JobState.LEASED)
-    sent = others.where(Job.state == JobState.PENDING, Job.chunk_id.is_not(None))
-    return session.scalar(leased.limit(1)) is not None or session.scalar(sent.limit(1)) is not None
+    return any(
+        session.scalar(others.where(under_way).limit(1)) is not None
+        for under_way in (IS_LEASED, IS_SENT)
+    )

@@ -9,22 +9,27 @@ from math import sqrt
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from producer.amounts import usd
 from producer.idle import why_idle
-from shared.db.batches import count_jobs, find_batch, is_finished
+from shared.db.batches import find_batch, is_finished
+from shared.db.conditions import IS_DONE, IS_FAILED, IS_LEASED
 from shared.db.engine import Database
 from shared.db.fleet import live_workers
-from shared.db.tables import Attempt, Batch, Job, LedgerEntry
+from shared.db.tables import Attempt, Batch, Job, Worker
+from shared.db.tallies import NOTHING, BatchTally, read_tallies, read_tally
 from shared.domain.jobs import BatchControl, JobState
 from shared.settings import Settings
 
 RATE_WINDOW = timedelta(seconds=60)
 FEWEST_FOR_ETA = 4
 SMALLEST_ETA_SPREAD = 0.05
+MOST_FOR_RATE = 1_000
+"""Images that tell the rate to three parts in a hundred; reading more takes longer."""
 MAX_FAILURE_GROUPS = 20
+MOST_FAILURES_READ = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +60,25 @@ class BatchSummary:
     priority: int
     control: BatchControl
     created_at: datetime
-    total: int
-    counts: Mapping[JobState, int]
-    """Every state is a key; they add up to the total."""
+    is_submitted: bool
+    """Whether all of its jobs are written; until then there are more to come."""
+    tally: BatchTally
+    """How many jobs are in each state; they add up to the total."""
+
+    @property
+    def counts(self) -> Mapping[JobState, int]:
+        """Jobs by state; every state is a key."""
+        return self.tally.counts
+
+    @property
+    def total(self) -> int:
+        """Jobs that are written so far."""
+        return self.tally.total
 
     @property
     def is_finished(self) -> bool:
         """Whether every job has come to its end."""
-        return is_finished(self.counts)
+        return self.is_submitted and is_finished(self.counts)
 
     @property
     def state(self) -> str:
@@ -73,6 +89,10 @@ class BatchSummary:
             return "finished"
         if self.control is BatchControl.PAUSED:
             return "paused"
+        if self.counts[JobState.HELD] and not (
+            self.counts[JobState.PENDING] or self.counts[JobState.LEASED]
+        ):
+            return "held"
         return "working" if self.counts[JobState.LEASED] else "waiting"
 
     def to_json(self) -> dict[str, Any]:
@@ -85,6 +105,7 @@ class BatchSummary:
             "state": self.state,
             "control": self.control.value,
             "created_at": self.created_at.isoformat(),
+            "submitted": self.is_submitted,
             "total": self.total,
             "counts": {state.value: count for state, count in self.counts.items()},
         }
@@ -103,6 +124,8 @@ class BatchStatus:
     failures: Sequence[FailureGroup]
     workers_alive: int
     """Workers that have the batch's model."""
+    devices: Mapping[str, int]
+    """Names of the devices that have a job of it in hand, and how many of each."""
     why_idle: str | None
     """Why an unfinished batch is in nobody's hands."""
 
@@ -140,6 +163,7 @@ class BatchStatus:
             "cost_usd": usd(self.cost_nanodollars),
             "failures": [group.to_json() for group in self.failures],
             "workers_alive": self.workers_alive,
+            "devices_at_work": dict(self.devices),
             "why_idle": self.why_idle,
         }
 
@@ -160,23 +184,25 @@ def read_status(
 
 def batch_status(session: Session, batch: Batch, settings: Settings, now: datetime) -> BatchStatus:
     """Look at a batch."""
-    counts = count_jobs(session, batch.id)
+    summary = _summary(batch, read_tally(session, batch.id))
+    counts = summary.counts
     silence = timedelta(seconds=settings.lease_seconds)
     workers = [
         worker
         for worker in live_workers(session, now, silence)
         if worker.model == batch.model and not worker.draining
     ]
-    rate, finished_lately = _rate(session, batch.id, now, is_over=is_finished(counts))
-    is_active = batch.control == BatchControl.ACTIVE
+    rate, measured_on = _rate(session, summary, now)
+    tells_eta = batch.control == BatchControl.ACTIVE and summary.is_submitted
     to_go = counts[JobState.PENDING] + counts[JobState.LEASED]
     return BatchStatus(
-        summary=_summary(batch, counts),
+        summary=summary,
         images_per_second=rate,
-        eta_seconds=_eta(to_go, rate, finished_lately) if is_active else None,
-        cost_nanodollars=_cost(session, batch.id),
+        eta_seconds=_eta(to_go, rate, measured_on) if tells_eta else None,
+        cost_nanodollars=summary.tally.nanodollars,
         failures=_failures(session, batch.id) if counts[JobState.FAILED] else (),
         workers_alive=len(workers),
+        devices=_devices_at_work(session, batch.id),
         why_idle=why_idle(session, batch, counts, workers, now),
     )
 
@@ -185,10 +211,11 @@ def list_batches(database: Database, limit: int) -> Sequence[BatchSummary]:
     """Return the newest batches, newest first."""
     with database.read() as session:
         batches = session.scalars(select(Batch).order_by(Batch.id.desc()).limit(limit)).all()
-        return [_summary(batch, count_jobs(session, batch.id)) for batch in batches]
+        tallies = read_tallies(session, [batch.id for batch in batches])
+        return [_summary(batch, tallies.get(batch.id, NOTHING)) for batch in batches]
 
 
-def _summary(batch: Batch, counts: Mapping[JobState, int]) -> BatchSummary:
+def _summary(batch: Batch, tally: BatchTally) -> BatchSummary:
     return BatchSummary(
         id=batch.id,
         name=batch.name,
@@ -196,30 +223,54 @@ def _summary(batch: Batch, counts: Mapping[JobState, int]) -> BatchSummary:
         priority=batch.priority,
         control=BatchControl(batch.control),
         created_at=batch.created_at,
-        total=batch.total,
-        counts=counts,
+        is_submitted=batch.submitted_at is not None,
+        tally=tally,
     )
 
 
-def _rate(
-    session: Session, batch_id: UUID, now: datetime, *, is_over: bool
-) -> tuple[float | None, int]:
+def _rate(session: Session, summary: BatchSummary, now: datetime) -> tuple[float | None, int]:
     """Return images a second, and how many of them it was measured on."""
-    of_batch = Attempt.batch_id == batch_id
+    of_batch = Attempt.batch_id == summary.id
     begin = session.scalar(select(func.min(Attempt.claimed_at)).where(of_batch))
-    end: datetime | None = now
-    if is_over:
-        end = session.scalar(select(func.max(Job.finished_at)).where(Job.batch_id == batch_id))
-    elif begin is not None:
-        begin = max(begin, now - RATE_WINDOW)
-    if begin is None or end is None or end <= begin:
+    if begin is None:
         return None, 0
-    count = session.scalar(
-        select(func.count())
-        .select_from(Job)
-        .where(Job.batch_id == batch_id, Job.state == JobState.DONE, Job.finished_at > begin)
+    if summary.is_finished:
+        end = session.scalar(_finishes(summary.id).limit(1))
+        return _per_second(summary.counts[JobState.DONE], begin, end)
+    begin = max(begin, now - RATE_WINDOW)
+    latest = session.scalars(
+        _finishes(summary.id).where(Job.finished_at > begin).limit(MOST_FOR_RATE)
+    ).all()
+    if len(latest) == MOST_FOR_RATE and latest[-1] is not None:
+        begin = latest[-1]
+    return _per_second(len(latest), begin, now)
+
+
+def _finishes(batch_id: UUID) -> Select[datetime | None]:
+    """Select when images were finished, the latest first; in the order of an index."""
+    return (
+        select(Job.finished_at)
+        .where(Job.batch_id == batch_id, IS_DONE)
+        .order_by(Job.finished_at.desc(), Job.position.desc())
     )
-    return (count or 0) / (end - begin).total_seconds(), count or 0
+
+
+def _per_second(count: int, begin: datetime, end: datetime | None) -> tuple[float | None, int]:
+    if end is None or end <= begin:
+        return None, 0
+    return count / (end - begin).total_seconds(), count
+
+
+def _devices_at_work(session: Session, batch_id: UUID) -> Mapping[str, int]:
+    """Count the workers that have a job of the batch in hand, by what they draw on."""
+    at_work = select(Job.worker_id).where(IS_LEASED, Job.batch_id == batch_id).distinct()
+    rows = session.execute(
+        select(Worker.device_name, func.count())
+        .where(Worker.id.in_(at_work))
+        .group_by(Worker.device_name)
+        .order_by(Worker.device_name)
+    )
+    return dict(rows.all())
 
 
 def _eta(to_go: int, rate: float | None, measured_on: int) -> tuple[float, float] | None:
@@ -230,16 +281,21 @@ def _eta(to_go: int, rate: float | None, measured_on: int) -> tuple[float, float
     return to_go / (rate * (1 + spread)), to_go / (rate * (1 - spread))
 
 
-def _cost(session: Session, batch_id: UUID) -> int:
-    amount = func.coalesce(func.sum(LedgerEntry.amount_nanodollars), 0)
-    return int(session.scalar(select(amount).where(LedgerEntry.batch_id == batch_id)) or 0)
-
-
 def _failures(session: Session, batch_id: UUID) -> Sequence[FailureGroup]:
+    """Group failed jobs by their code; of very many the first that the index holds."""
+    some = (
+        select(Job.error_code, Job.position)
+        .where(Job.batch_id == batch_id, IS_FAILED)
+        .limit(MOST_FAILURES_READ)
+        .subquery()
+    )
     groups = (
-        select(Job.error_code, func.count().label("count"), func.min(Job.position).label("first"))
-        .where(Job.batch_id == batch_id, Job.state == JobState.FAILED)
-        .group_by(Job.error_code)
+        select(
+            some.c.error_code,
+            func.count().label("count"),
+            func.min(some.c.position).label("first"),
+        )
+        .group_by(some.c.error_code)
         .order_by(func.count().desc())
         .limit(MAX_FAILURE_GROUPS)
         .subquery()

@@ -19,6 +19,7 @@ from producer.settle import BatchDefaults, settle
 from shared.clock import utc_now
 from shared.db.engine import Database
 from shared.db.tables import Batch, Job
+from shared.db.tallies import note_new
 from shared.domain.identifiers import new_id
 from shared.domain.jobs import DEFAULT_TENANT, JobState
 from shared.domain.prompts import ImageSettings, PromptRequest
@@ -152,6 +153,8 @@ def _write(database: Database, batch: Batch, rows: Iterator[dict[str, Any]]) -> 
             session.execute(insert(Job), group)
             total += len(group)
         batch.total = total
+        batch.submitted_at = utc_now()
+        note_new(session, batch.id, JobState.PENDING, total)
     return total
 
 

@@ -177,6 +177,7 @@ def _register(runtime: Runtime, device: Device, card: ModelCard) -> None:
                 model=card.name,
                 queue=queue_name(device.kind, card.name),
                 version=VERSION,
+                weights_sha256=runtime.drawn_by.weights_sha256,
                 started_at=now,
                 heartbeat_at=now,
                 polled_at=now,

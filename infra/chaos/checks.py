@@ -57,6 +57,10 @@ def inspect(stack: Stack, batch_id: UUID, failing: int) -> tuple[Figures, list[s
 def _counts(session: Session, batch_id: UUID, failing: int, figures: Figures) -> Iterator[str]:
     total = session.get_one(Batch, batch_id).total
     counts = count_jobs(session, batch_id)
+    by_state = select(Job.state, func.count()).group_by(Job.state)
+    counted = session.execute(by_state.where(Job.batch_id == batch_id))
+    if dict(counted.all()) != {s: c for s, c in counts.items() if c}:
+        yield "the counts in the books are not those of the jobs"
     figures.jobs = total
     figures.done, figures.failed = counts[JobState.DONE], counts[JobState.FAILED]
     if sum(counts.values()) != total:

@@ -172,12 +172,14 @@ def print_status(status: BatchStatus) -> None:
     facts = {
         "name": summary.name,
         "model": summary.model,
-        "jobs": _nonzero(summary.counts, summary.total),
+        "jobs": _nonzero(summary.counts, summary.total, is_all=summary.is_submitted),
         "workers": f"{status.workers_alive} alive with this model",
+        "at work": ", ".join(f"{count} x {name}" for name, count in status.devices.items()),
         "progress": progress_line(status).removesuffix(f", {status.why_idle}"),
     }
     for name, value in facts.items():
-        say(f"  {name:<9} {value}")
+        if value:
+            say(f"  {name:<9} {value}")
     for group in status.failures:
         example = f"for example job {group.example_position}: {group.example_message}"
         say(f"  failed    {group.count:,} x {group.code}; {example}")
@@ -185,9 +187,9 @@ def print_status(status: BatchStatus) -> None:
         say(f"  idle      {status.why_idle}")
 
 
-def _nonzero(counts: Mapping[JobState, int], total: int) -> str:
+def _nonzero(counts: Mapping[JobState, int], total: int, *, is_all: bool) -> str:
     listed = ", ".join(f"{count:,} {state.value}" for state, count in counts.items() if count)
-    return f"{listed} = {total:,} in all"
+    return f"{listed} = {total:,} {'in all' if is_all else 'so far, more are being submitted'}"
 
 
 def print_batches(batches: Sequence[BatchSummary]) -> None:

@@ -18,6 +18,7 @@ from shared.db.engine import Database
 from shared.db.fleet import live_workers
 from shared.db.leases import expire_leases, has_expired_leases
 from shared.db.tables import Job
+from shared.db.tallies import count_unfolded, fold_tallies
 from shared.domain.identifiers import new_id
 from shared.messaging.broker import Broker
 from shared.messaging.contracts import RenderChunk
@@ -35,6 +36,9 @@ ABANDONED_AFTER = timedelta(seconds=30)
 """How long a chunk waits in a queue that no worker reads any more."""
 
 CHUNKS_A_TRANSACTION = 16
+
+TALLIES_LEFT = 200
+"""So many may be left to be added up by who asks: folding them is a write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,8 @@ class Look:
     queues: Sequence[Queue]
     open_batches: Sequence[OpenBatch]
     has_expired_leases: bool
+    has_tallies: bool
+    """Whether it is worth while to fold what was appended to the counts of batches."""
     abandoned: Sequence[str]
 
     def batches_for(self, queue: Queue) -> list[OpenBatch]:
@@ -70,6 +76,7 @@ class Look:
         """Whether there is anything to do."""
         return bool(
             self.has_expired_leases
+            or self.has_tallies
             or self.abandoned
             or any(queue.unclaimed or self.batches_for(queue) for queue in self.queues)
         )
@@ -156,6 +163,7 @@ class Dispatcher:
             ],
             open_batches=queries.open_batches(session, self._only_batch) if models else (),
             has_expired_leases=has_expired_leases(session, now),
+            has_tallies=count_unfolded(session, TALLIES_LEFT) == TALLIES_LEFT,
             abandoned=self._abandoned(session, models, now),
         )
 
@@ -174,6 +182,9 @@ class Dispatcher:
         return queries.queues_without_reader(session, read, moment, self._only_batch)
 
     def _do(self, look: Look, now: datetime) -> int:
+        if look.has_tallies:
+            with self._database.write() as session:
+                fold_tallies(session)
         if look.has_expired_leases or look.abandoned:
             self._take_back(look, now)
             with self._database.read() as session:

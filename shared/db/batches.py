@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, CursorResult, and_, func, select, update
+from sqlalchemy import ColumnElement, CursorResult, and_, func, literal, select, true, update
 from sqlalchemy.orm import Session
 
-from shared.db.conditions import IS_SENT
+from shared.db.conditions import IS_FAILED, IS_HELD, IS_SENT
 from shared.db.leases import UNDISPATCHED, locked
 from shared.db.tables import Attempt, Batch, Job
+from shared.db.tallies import note_move, read_tally
 from shared.domain.jobs import (
     FINAL_STATES,
     AttemptOutcome,
@@ -56,11 +57,7 @@ def _by_start(session: Session, reference: str) -> list[Batch]:
 
 def count_jobs(session: Session, batch_id: UUID) -> Mapping[JobState, int]:
     """Count a batch's jobs by state; every state is a key."""
-    rows = session.execute(
-        select(Job.state, func.count()).where(Job.batch_id == batch_id).group_by(Job.state)
-    )
-    counted = {JobState(state): count for state, count in rows}
-    return {state: counted.get(state, 0) for state in JobState}
+    return read_tally(session, batch_id).counts
 
 
 def is_finished(counts: Mapping[JobState, int]) -> bool:
@@ -90,9 +87,7 @@ def cancel_batch(session: Session, batch: Batch, now: datetime) -> int:
     session.refresh(batch, with_for_update=True)
     batch.control = BatchControl.CANCELLED
     session.flush()
-    cancelled = _move(
-        session, Job.batch_id == batch.id, JobState.CANCELLED, finished_at=now, **FREED
-    )
+    cancelled = _move(session, batch.id, true(), JobState.CANCELLED, finished_at=now, **FREED)
     session.execute(
         update(Attempt)
         .where(Attempt.batch_id == batch.id, Attempt.outcome == AttemptOutcome.RUNNING)
@@ -104,7 +99,8 @@ def cancel_batch(session: Session, batch: Batch, now: datetime) -> int:
 
 def cancel_job(session: Session, job: Job, now: datetime) -> bool:
     """Call off one job; False when it has ended already."""
-    cancelled = _move(session, Job.id == job.id, JobState.CANCELLED, finished_at=now, **FREED)
+    this = Job.id == job.id
+    cancelled = _move(session, job.batch_id, this, JobState.CANCELLED, finished_at=now, **FREED)
     if cancelled:
         session.execute(
             update(Attempt)
@@ -125,8 +121,7 @@ def retry_failed(session: Session, batch: Batch, now: datetime) -> int:
         InputError: the batch was called off.
     """
     _lock(session, batch)
-    failed = and_(Job.batch_id == batch.id, Job.state == JobState.FAILED)
-    return _move(session, failed, JobState.PENDING, **_anew(now))
+    return _move(session, batch.id, IS_FAILED, JobState.PENDING, **_anew(now))
 
 
 def retry_job(session: Session, job: Job, now: datetime) -> bool:
@@ -137,7 +132,52 @@ def retry_job(session: Session, job: Job, now: datetime) -> bool:
     """
     _lock(session, session.get_one(Batch, job.batch_id))
     ended = and_(Job.id == job.id, Job.state.in_(FINAL_STATES))
-    return bool(_move(session, ended, JobState.PENDING, **_anew(now)))
+    return bool(_move(session, job.batch_id, ended, JobState.PENDING, **_anew(now)))
+
+
+def release_held(session: Session, batch: Batch, most: int) -> int:
+    """Have the first of a batch's held jobs drawn; returns how many.
+
+    Raises:
+        InputError: the batch was called off.
+    """
+    _lock(session, batch)
+    return _move(session, batch.id, _first_held(session, batch, most), JobState.PENDING)
+
+
+def release_positions(session: Session, batch: Batch, positions: Sequence[int]) -> int:
+    """Have held jobs at these positions drawn; returns how many.
+
+    Raises:
+        InputError: the batch was called off.
+    """
+    _lock(session, batch)
+    chosen = and_(IS_HELD, Job.position.in_(positions))
+    return _move(session, batch.id, chosen, JobState.PENDING)
+
+
+def reject_held(session: Session, batch: Batch, most: int, now: datetime) -> int:
+    """Call off the first of a batch's held jobs; returns how many.
+
+    Raises:
+        InputError: the batch was called off.
+    """
+    _lock(session, batch)
+    held = _first_held(session, batch, most)
+    return _move(session, batch.id, held, JobState.CANCELLED, finished_at=now)
+
+
+def _first_held(session: Session, batch: Batch, most: int) -> ColumnElement[bool]:
+    """Describe them by their positions: so many ids would be a long statement."""
+    some = (
+        select(Job.position)
+        .where(Job.batch_id == batch.id, IS_HELD)
+        .order_by(Job.position)
+        .limit(most)
+        .subquery()
+    )
+    last = session.scalar(select(func.max(some.c.position)))
+    return and_(IS_HELD, Job.position <= (-1 if last is None else last))
 
 
 def _lock(session: Session, batch: Batch) -> None:
@@ -147,17 +187,32 @@ def _lock(session: Session, batch: Batch) -> None:
         raise InputError(f"batch {batch.id} was cancelled")
 
 
-def _move(session: Session, which: ColumnElement[bool], target: JobState, **values: object) -> int:
-    """Move jobs to a state from wherever that is a legal move; returns how many."""
-    can_move = Job.state.in_(origins(target))
-    moved = session.execute(
-        update(Job)
-        .where(Job.id.in_(locked(which, can_move)), which, can_move)
-        .values(state=target, **UNDISPATCHED, **values),
-        execution_options=UNSYNCHRONIZED,
-    )
+def _move(
+    session: Session,
+    batch_id: UUID,
+    which: ColumnElement[bool],
+    target: JobState,
+    **values: object,
+) -> int:
+    """Move a batch's jobs to a state from wherever that is a legal move; returns how many."""
+    ours = and_(Job.batch_id == batch_id, which)
+    can_move = locked(ours, Job.state.in_(origins(target))).subquery()
+    # Locked all at once: of two statements each might miss what goes from one to the other.
+    session.execute(select(func.count()).select_from(can_move))
+    moved = 0
+    for origin in sorted(origins(target)):
+        is_there = Job.state == literal(origin.value, literal_execute=True)
+        result = session.execute(
+            update(Job)
+            .where(Job.id.in_(locked(ours, is_there)), ours, is_there)
+            .values(state=target, **UNDISPATCHED, **values),
+            execution_options=UNSYNCHRONIZED,
+        )
+        jobs = cast("CursorResult[Any]", result).rowcount
+        note_move(session, batch_id, origin, target, jobs)
+        moved += jobs
     session.expire_all()
-    return cast("CursorResult[Any]", moved).rowcount
+    return moved
 
 
 def _anew(now: datetime) -> dict[str, object]:

@@ -22,3 +22,9 @@ IS_SENT = and_(_is(JobState.PENDING), Job.chunk_id.is_not(None))
 """Its chunk waits in a queue: a few for each worker, however large the batch."""
 IS_LEASED = _is(JobState.LEASED)
 """Is in a worker's hands."""
+IS_DONE = _is(JobState.DONE)
+"""Its image is in the store."""
+IS_FAILED = _is(JobState.FAILED)
+"""Will not be tried again unless asked."""
+IS_HELD = _is(JobState.HELD)
+"""Waits for a decision."""

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from shared.clock import utc_now
+from shared.db.tallies import append_tallies
 from shared.errors import ServiceUnavailableError
 
 SQLITE_BUSY_SECONDS = 60
@@ -46,6 +47,7 @@ class Database:
         """Open a transaction that commits when the block ends well, else rolls back."""
         with Session(self.engine) as session, session.begin():
             yield session
+            append_tallies(session)
 
     def now(self, session: Session) -> datetime:
         """Return the time by the one clock that leases and heartbeats are measured by.

@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session
 from shared.db.conditions import IS_LEASED
 from shared.db.ledger import charge_attempt
 from shared.db.tables import Attempt, Batch, Job, Worker
+from shared.db.tallies import note_move
 from shared.domain.identifiers import new_id
 from shared.domain.jobs import AttemptOutcome, BatchControl, JobState, LedgerKind, origins
 from shared.domain.money import NANOSECONDS
@@ -84,6 +85,8 @@ def claim_chunk(
         for job in sorted(jobs, key=lambda job: job.position)
     ]
     if leases:
+        batch_id = leases[0].job.batch_id
+        note_move(session, batch_id, JobState.PENDING, JobState.LEASED, len(leases))
         session.execute(insert(Attempt), [_first_record(held, worker, now) for held in leases])
     session.expunge_all()
     return leases
@@ -159,7 +162,10 @@ def move_leased_job(session: Session, held: Lease, target: JobState, **values: o
         .values(state=target, lease_expires_at=None, worker_id=None, **values),
         execution_options={"synchronize_session": False},
     )
-    return cast("CursorResult[Any]", moved).rowcount == 1
+    is_ours = cast("CursorResult[Any]", moved).rowcount == 1
+    if is_ours:
+        note_move(session, held.job.batch_id, JobState.LEASED, target)
+    return is_ours
 
 
 def return_jobs(session: Session, leases: Sequence[Lease], now: datetime) -> None:
@@ -241,6 +247,7 @@ def _lose(session: Session, jobs: Sequence[Job], now: datetime, max_attempts: in
         attempt.device_ns = _time_until_last_sign_of_life(session, attempt) if was_begun else 0
         charge_attempt(session, attempt, LedgerKind.FAILED_ATTEMPT, now)
         _retry_or_fail(job, attempt, now, max_attempts, counts=was_begun)
+        note_move(session, job.batch_id, JobState.LEASED, JobState(job.state))
 
 
 def _time_until_last_sign_of_life(session: Session, attempt: Attempt) -> int:

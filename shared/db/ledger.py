@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Insert, select
+from sqlalchemy import select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from shared.db.tables import Attempt, LedgerEntry, Price, Worker
+from shared.db.tallies import note_cost
 from shared.domain.identifiers import new_id
 from shared.domain.jobs import LedgerKind
 from shared.domain.money import device_cost
@@ -78,11 +79,14 @@ def charge_model_load(
     )
 
 
-def _append(session: Session, **values: object) -> None:
-    session.execute(_insert_once(session).values(id=new_id(), **values))
+def _append(session: Session, *, batch_id: UUID, amount_nanodollars: int, **values: object) -> None:
+    entry = {"batch_id": batch_id, "amount_nanodollars": amount_nanodollars, **values}
+    appended = _insert_once(session).values(id=new_id(), **entry).returning(LedgerEntry.id)
+    if session.execute(appended).first() is not None:
+        note_cost(session, batch_id, amount_nanodollars)
 
 
-def _insert_once(session: Session) -> Insert:
+def _insert_once(session: Session) -> postgresql.Insert | sqlite.Insert:
     dialect = session.get_bind().dialect.name
     if dialect == "postgresql":
         return postgresql.insert(LedgerEntry).on_conflict_do_nothing(index_elements=["event_id"])

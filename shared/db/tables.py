@@ -76,11 +76,24 @@ def _one_of(column: str, values: type[JobState | AttemptOutcome | BatchControl])
     return CheckConstraint(f"{column} IN ({listed})", name=column)
 
 
+HAS_KEY = "key IS NOT NULL"
+
+
 class Batch(Base):
     """What a user submitted."""
 
     __tablename__ = "batch"
-    __table_args__ = (_one_of("control", BatchControl),)
+    __table_args__ = (
+        _one_of("control", BatchControl),
+        Index(
+            "ix_batch_key",
+            "tenant",
+            "key",
+            unique=True,
+            sqlite_where=text(HAS_KEY),
+            postgresql_where=text(HAS_KEY),
+        ),
+    )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
     name: Mapped[str] = mapped_column(String(256))
@@ -90,7 +103,12 @@ class Batch(Base):
     control: Mapped[str] = mapped_column(String(16), default=BatchControl.ACTIVE)
     safety_checker: Mapped[bool] = mapped_column(default=True, server_default=true())
     """Whether images of a model that has a safety checker are looked at."""
+    key: Mapped[str | None] = mapped_column(String(256))
+    """Submitting the same key again is the same batch; a tenant's own."""
     total: Mapped[int] = mapped_column(default=0)
+    """Jobs written so far: where an interrupted submission goes on."""
+    submitted_at: Mapped[datetime | None]
+    """When its last job was written; None while there are more to come."""
     client: Mapped[dict[str, Any]] = mapped_column(default=dict)
     """What the submitting program wants to remember; the queue does not read it."""
     created_at: Mapped[datetime]
@@ -102,6 +120,15 @@ UNSENT = "state = 'pending' AND chunk_id IS NULL"
 SENT = "state = 'pending' AND chunk_id IS NOT NULL"
 IN_CHUNK = "chunk_id IS NOT NULL"
 LEASED = "state = 'leased'"
+DONE = "state = 'done'"
+FAILED = "state = 'failed'"
+HELD = "state = 'held'"
+REUSABLE = "fingerprint IS NOT NULL"
+
+
+def _partial_index(name: str, *columns: str, condition: str) -> Index:
+    where = text(condition)
+    return Index(name, *columns, sqlite_where=where, postgresql_where=where)
 
 
 class Job(Base):
@@ -111,35 +138,14 @@ class Job(Base):
     __table_args__ = (
         _one_of("state", JobState),
         UniqueConstraint("batch_id", "position"),
-        Index("ix_job_batch_state", "batch_id", "state"),
-        Index(
-            "ix_job_unsent",
-            "batch_id",
-            "not_before",
-            "position",
-            sqlite_where=text(UNSENT),
-            postgresql_where=text(UNSENT),
-        ),
-        Index(
-            "ix_job_sent",
-            "queue",
-            "chunk_id",
-            sqlite_where=text(SENT),
-            postgresql_where=text(SENT),
-        ),
-        Index("ix_job_finished", "batch_id", "finished_at"),
-        Index(
-            "ix_job_chunk",
-            "chunk_id",
-            sqlite_where=text(IN_CHUNK),
-            postgresql_where=text(IN_CHUNK),
-        ),
-        Index(
-            "ix_job_lease",
-            "lease_expires_at",
-            sqlite_where=text(LEASED),
-            postgresql_where=text(LEASED),
-        ),
+        _partial_index("ix_job_unsent", "batch_id", "not_before", "position", condition=UNSENT),
+        _partial_index("ix_job_sent", "queue", "chunk_id", condition=SENT),
+        _partial_index("ix_job_chunk", "chunk_id", condition=IN_CHUNK),
+        _partial_index("ix_job_lease", "lease_expires_at", condition=LEASED),
+        _partial_index("ix_job_done", "batch_id", "finished_at", "position", condition=DONE),
+        _partial_index("ix_job_failed", "batch_id", "error_code", "position", condition=FAILED),
+        _partial_index("ix_job_held", "batch_id", "position", condition=HELD),
+        _partial_index("ix_job_fingerprint", "fingerprint", condition=REUSABLE),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
@@ -169,12 +175,48 @@ class Job(Base):
     not_before: Mapped[datetime | None]
     worker_id: Mapped[UUID | None]
     lease_expires_at: Mapped[datetime | None]
+    fingerprint: Mapped[str | None] = mapped_column(String(64))
+    """Hash of all that decides the image, once it is drawn."""
+    reused_from: Mapped[UUID | None]
+    """The job that drew the image, where it was drawn before."""
     image_key: Mapped[str | None] = mapped_column(String(512))
     image_sha256: Mapped[str | None] = mapped_column(String(64))
     image_bytes: Mapped[int | None]
     error_code: Mapped[str | None] = mapped_column(String(64))
     error_message: Mapped[str | None] = mapped_column(Text)
     finished_at: Mapped[datetime | None]
+
+
+class JobCounts:
+    """How many jobs of a batch are in each state, and what has been booked for them."""
+
+    pending: Mapped[int] = mapped_column(default=0)
+    leased: Mapped[int] = mapped_column(default=0)
+    done: Mapped[int] = mapped_column(default=0)
+    failed: Mapped[int] = mapped_column(default=0)
+    cancelled: Mapped[int] = mapped_column(default=0)
+    held: Mapped[int] = mapped_column(default=0)
+    nanodollars: Mapped[int] = mapped_column(default=0)
+
+
+class Tally(JobCounts, Base):
+    """By how much one transaction changed a batch's counts. Appended, then folded."""
+
+    __tablename__ = "tally"
+    __table_args__ = (Index("ix_tally_batch", "batch_id"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    batch_id: Mapped[UUID]
+
+
+class BatchCount(JobCounts, Base):
+    """The sum of a batch's tallies that were folded."""
+
+    __tablename__ = "batch_count"
+
+    batch_id: Mapped[UUID] = mapped_column(
+        ForeignKey("batch.id", ondelete="CASCADE"), primary_key=True
+    )
 
 
 class Attempt(Base):
@@ -233,6 +275,8 @@ class Worker(Base):
     model: Mapped[str] = mapped_column(String(256))
     queue: Mapped[str] = mapped_column(String(256))
     version: Mapped[str] = mapped_column(String(64))
+    weights_sha256: Mapped[str | None] = mapped_column(String(64))
+    """Hash of the weights that it draws with."""
     started_at: Mapped[datetime]
     heartbeat_at: Mapped[datetime]
     last_claim_at: Mapped[datetime | None]

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from shared.db.outcomes import PhaseTimes, StoredImage
 from shared.db.tables import Attempt, Batch, Job, LedgerEntry, Price, Worker
+from shared.db.tallies import note_new
 from shared.domain.identifiers import new_id
 from shared.domain.jobs import JobState
 
@@ -74,10 +75,13 @@ def add_worker(
 
 def add_batch(session: Session, *, jobs: int = 3, created_at: datetime = START) -> Batch:
     """Add a batch of pending jobs that no chunk holds yet."""
-    batch = Batch(name="a batch", model="tiny", total=jobs, created_at=created_at)
+    batch = Batch(
+        name="a batch", model="tiny", total=jobs, created_at=created_at, submitted_at=created_at
+    )
     session.add(batch)
     session.flush()
     session.add_all(new_job(batch.id, position) for position in range(jobs))
+    note_new(session, batch.id, JobState.PENDING, jobs)
     session.flush()
     return batch
 

@@ -14,6 +14,7 @@ from shared.clock import utc_now
 from shared.db.batches import cancel_batch, set_control
 from shared.db.engine import Database
 from shared.db.tables import Batch
+from shared.db.tallies import note_move
 from shared.domain.identifiers import new_id
 from shared.domain.jobs import BatchControl, JobState
 from shared.errors import InputError
@@ -199,11 +200,15 @@ def test_held_jobs_are_neither_finished_nor_idle_without_a_reason(
     with database.write() as session:
         for job in jobs_of(session, batch_id):
             job.state = JobState.HELD
+        note_move(session, batch_id, JobState.PENDING, JobState.HELD, JOBS)
     status = look(START)
 
     assert not status.is_finished
-    assert status.ended == 0
-    assert status.why_idle == f"The {JOBS} jobs left are held, waiting for a decision."
+    assert (status.ended, status.summary.state) == (0, "held")
+    assert status.why_idle == (
+        f"The {JOBS} jobs left are held: tenstep approve {batch_id} has them drawn, "
+        f"tenstep reject {batch_id} calls them off."
+    )
 
 
 def test_a_cancelled_batch_keeps_what_was_drawn(

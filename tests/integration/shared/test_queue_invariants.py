@@ -32,7 +32,6 @@ from hypothesis.stateful import (
 from shared.db.batches import (
     cancel_batch,
     cancel_job,
-    count_jobs,
     retry_failed,
     retry_job,
     set_control,
@@ -48,6 +47,7 @@ from shared.db.leases import (
 )
 from shared.db.outcomes import record_done, record_failure
 from shared.db.tables import Batch
+from shared.db.tallies import fold_tallies, read_tally
 from shared.domain.jobs import TRANSITIONS, AttemptOutcome, BatchControl, JobState, LedgerKind
 from shared.errors import InputError
 from support.factories import (
@@ -165,6 +165,11 @@ class QueueMachine(RuleBasedStateMachine):
         with self.database.write() as session:
             release_worker(session, self.workers[worker], self.now, MAX_ATTEMPTS)
 
+    @rule()
+    def the_dispatcher_folds_the_counts(self) -> None:
+        with self.database.write() as session:
+            fold_tallies(session)
+
     @precondition(lambda self: self.leases)
     @rule(wish=st.sampled_from(CONTROLS))
     def the_owner_has_a_wish(self, wish: str) -> None:
@@ -191,11 +196,14 @@ class QueueMachine(RuleBasedStateMachine):
     @invariant()
     def the_laws_hold(self) -> None:
         with self.database.read() as session:
-            counts = count_jobs(session, self.batch_id)
+            tally = read_tally(session, self.batch_id)
+            counts = tally.counts
             jobs = jobs_of(session, self.batch_id)
             attempts = attempts_of(session, self.batch_id)
             ledger = ledger_of(session, self.batch_id)
         assert sum(counts.values()) == JOBS
+        assert counts == {state: sum(job.state == state for job in jobs) for state in JobState}
+        assert tally.nanodollars == sum(entry.amount_nanodollars for entry in ledger)
         for job in jobs:
             before, after = JobState(self.states.get(job.id, job.state)), JobState(job.state)
             assert before == after or after in TRANSITIONS[before], f"{before} became {after}"
