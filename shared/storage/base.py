@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import IO, Protocol
 
 from shared.errors import InputError, ServiceUnavailableError
 
@@ -46,6 +47,16 @@ class ObjectStore(Protocol):
 
     def put(self, key: str, data: bytes, content_type: str) -> None:
         """Write an object; writing the same bytes again changes nothing.
+
+        Raises:
+            ServiceUnavailableError: it was not written.
+        """
+        ...
+
+    def writer(self, key: str, content_type: str) -> AbstractContextManager[IO[bytes]]:
+        """Open a file that becomes an object, whole, if the block ends well.
+
+        For what is too large to be held in memory.
 
         Raises:
             ServiceUnavailableError: it was not written.

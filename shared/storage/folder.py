@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO
 
 from shared.errors import ServiceUnavailableError
 from shared.files import atomic_file
@@ -16,8 +17,16 @@ from shared.storage.base import ObjectNotFoundError, StoredObject, checked_key
 class FolderStore:
     """Objects are files below a folder; a write appears whole or not at all."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, durable: bool = True) -> None:
+        """Name a folder, which need not be there yet.
+
+        Args:
+            folder: where.
+            durable: have each object on the disk before it gets its name. What can be had
+                again at any time does not need that, and is written much faster without.
+        """
         self.folder = folder
+        self._durable = durable
 
     @property
     def display_url(self) -> str:
@@ -31,11 +40,17 @@ class FolderStore:
 
     def put(self, key: str, data: bytes, content_type: str) -> None:
         """Write beside the target, sync, then rename over it."""
+        with self.writer(key, content_type) as file:
+            file.write(data)
+
+    @contextmanager
+    def writer(self, key: str, content_type: str) -> Iterator[IO[bytes]]:
+        """Open a file beside the target, which is synced and renamed at the end."""
         target = self._path(key)
         with self._translated("write", key):
             target.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_file(target, durable=True) as file:
-                file.write(data)
+            with atomic_file(target, durable=self._durable) as file:
+                yield file
 
     def get(self, key: str) -> bytes:
         """Read a file."""

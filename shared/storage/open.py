@@ -17,11 +17,24 @@ def open_store(settings: Settings) -> ObjectStore:
     Raises:
         ConfigurationError: the URL names no bucket.
     """
-    parts = urlsplit(settings.resolved_storage_url)
+    return open_store_at(settings.resolved_storage_url, settings)
+
+
+def open_store_at(url: str, settings: Settings) -> ObjectStore:
+    """Make a store at a URL, with the settings' endpoint and keys; does not connect yet.
+
+    Args:
+        url: ``s3://bucket/prefix`` or ``file:///folder``.
+        settings: what else an S3 client needs.
+
+    Raises:
+        ConfigurationError: the URL names no bucket.
+    """
+    parts = urlsplit(url)
     if parts.scheme == "file":
         return FolderStore(Path(unquote(parts.path)))
     if not parts.netloc:
-        raise ConfigurationError("TENSTEP_STORAGE_URL names no bucket: s3://bucket/prefix")
+        raise ConfigurationError(f"{url} names no bucket: s3://bucket/prefix")
     # The AWS SDK takes most of a second to import; a local folder need not wait for it.
     from shared.storage.s3 import S3Store, s3_client
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import boto3
 from botocore.config import Config
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 MISSING = {"NoSuchKey", "404"}
 CONNECT_TIMEOUT_SECONDS = 5
 READ_TIMEOUT_SECONDS = 30
+CONNECTIONS = 64
+"""At most; a thread that finds none free would open one that is thrown away after use."""
 
 
 class S3Store:
@@ -46,6 +49,18 @@ class S3Store:
             self._client.put_object(
                 Bucket=self._bucket, Key=self._key(key), Body=data, ContentType=content_type
             )
+
+    @contextmanager
+    def writer(self, key: str, content_type: str) -> Iterator[IO[bytes]]:
+        """Open a temporary file, which is sent at the end: in parts, if it is large."""
+        where = self._key(key)
+        with tempfile.TemporaryFile(prefix="tenstep-") as file:
+            yield file
+            file.seek(0)
+            with self._translated("write", key):
+                self._client.upload_fileobj(
+                    file, self._bucket, where, ExtraArgs={"ContentType": content_type}
+                )
 
     def get(self, key: str) -> bytes:
         """Read an object."""
@@ -82,12 +97,12 @@ class S3Store:
                 raise ObjectNotFoundError(f"no object {key} in {self.display_url}") from error
             raise ServiceUnavailableError(
                 f"cannot {verb} {key} in {self.display_url}: {code}",
-                hint="Check TENSTEP_STORAGE_URL, TENSTEP_S3_ENDPOINT_URL and the credentials.",
+                hint="Check the URL, TENSTEP_S3_ENDPOINT_URL and the credentials.",
             ) from error
         except BotoCoreError as error:
             raise ServiceUnavailableError(
                 f"the store {self.display_url} does not answer: {error}",
-                hint="Check TENSTEP_STORAGE_URL and TENSTEP_S3_ENDPOINT_URL.",
+                hint="Check the URL and TENSTEP_S3_ENDPOINT_URL.",
             ) from error
 
 
@@ -103,6 +118,7 @@ def s3_client(settings: Settings) -> S3Client:
         config=Config(
             connect_timeout=CONNECT_TIMEOUT_SECONDS,
             read_timeout=READ_TIMEOUT_SECONDS,
+            max_pool_connections=CONNECTIONS,
             retries={"mode": "standard", "total_max_attempts": 3},
             # Path style works with every server; some others than AWS refuse the
             # checksums that newer SDKs add unasked.

@@ -16,7 +16,7 @@ from shared.errors import InputError, ServiceUnavailableError, TenstepError
 from shared.settings import Settings
 from shared.storage.base import ObjectNotFoundError, ObjectStore, image_key, sha256_of
 from shared.storage.folder import FolderStore
-from shared.storage.open import open_store
+from shared.storage.open import open_store, open_store_at
 from support.seaweedfs import S3Bucket
 from support.servers import free_port
 
@@ -136,6 +136,8 @@ def test_a_check_leaves_nothing_behind(store: ObjectStore) -> None:
 def test_a_key_that_could_leave_the_store_is_refused(store: ObjectStore, key: str) -> None:
     with pytest.raises(InputError, match="not an object key"):
         store.put(key, b"data", PNG)
+    with pytest.raises(InputError), store.writer(key, PNG):
+        pass
     with pytest.raises(InputError):
         store.get(key)
     with pytest.raises(InputError):
@@ -170,6 +172,31 @@ def test_a_reader_never_sees_half_an_object(store: ObjectStore) -> None:
 
     assert seen
     assert seen <= whole
+
+
+def test_what_is_written_bit_by_bit_is_an_object_at_the_end(store: ObjectStore) -> None:
+    block = bytes(range(256)) * 4096
+    with store.writer("shards/one.tar", "application/x-tar") as file:
+        for _ in range(10):  # more than S3 takes in one part
+            file.write(block)
+        with pytest.raises(ObjectNotFoundError):
+            store.get("shards/one.tar")
+
+    assert store.get("shards/one.tar") == block * 10
+
+
+def test_a_writer_that_is_interrupted_leaves_what_was_there(store: ObjectStore) -> None:
+    def write_half() -> None:
+        with store.writer("one", PNG) as file:
+            file.write(b"half of")
+            raise KeyboardInterrupt
+
+    store.put("one", b"as it was", PNG)
+    with pytest.raises(KeyboardInterrupt):
+        write_half()
+
+    assert store.get("one") == b"as it was"
+    assert [found.key for found in store.list("")] == ["one"]
 
 
 def test_its_name_shows_no_secret(s3: S3Bucket) -> None:
@@ -231,6 +258,13 @@ def test_what_a_cut_off_write_has_left_is_listed(tmp_path: Path) -> None:
     ]
 
 
+def test_objects_that_can_be_had_again_need_not_be_durable(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path, durable=False)
+    store.put("images/one.png", b"data", PNG)
+
+    assert [path.read_bytes() for path in tmp_path.rglob("*.*")] == [b"data"]
+
+
 # S3
 
 
@@ -241,6 +275,17 @@ def test_objects_lie_below_the_prefix_with_their_type(s3: S3Bucket) -> None:
     head = client.head_object(Bucket=s3.name, Key="some/prefix/images/one.png")
     client.close()
     assert head["ContentType"] == PNG
+
+
+def test_a_store_is_opened_anywhere_with_the_same_keys(s3: S3Bucket) -> None:
+    store = open_store_at(f"s3://{s3.name}/elsewhere", s3_settings(s3))
+    with store.writer("one.tar", "application/x-tar") as file:
+        file.write(b"data")
+
+    client = s3.server.client()
+    head = client.head_object(Bucket=s3.name, Key="elsewhere/one.tar")
+    client.close()
+    assert head["ContentType"] == "application/x-tar"
 
 
 def test_an_endpoint_that_does_not_answer_is_unavailable(s3: S3Bucket) -> None:
@@ -278,6 +323,11 @@ def test_credentials_that_may_only_read_cannot_write(s3: S3Bucket) -> None:
     assert store.get("one") == b"data"
     with pytest.raises(ServiceUnavailableError, match="AccessDenied"):
         store.put("one", b"other", PNG)
+    with (
+        pytest.raises(ServiceUnavailableError, match="AccessDenied"),
+        store.writer("one", PNG) as file,
+    ):
+        file.write(b"other")
 
 
 def test_a_bucket_that_is_not_there_is_no_missing_object(s3: S3Bucket) -> None:
