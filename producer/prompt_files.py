@@ -1,68 +1,92 @@
-"""Reads prompts from text, JSONL and CSV, line by line, in constant memory."""
+"""Reads prompts from files of every format, line by line, in constant memory."""
 
 from __future__ import annotations
 
-import shutil
-import sys
-import tempfile
-from collections.abc import Callable, Iterator
+import hashlib
+import json
+import secrets
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import IO
+from dataclasses import dataclass, field
+from itertools import chain
 
 from producer.names import slug_of
+from producer.prompt_content import Content, opened_content, unpacked_content
+from producer.prompt_csv import parse_table
 from producer.prompt_format import PromptFormat, format_of_name
-from producer.prompt_lines import AcceptedLine, PromptLine, RawLine, raw_lines
-from producer.prompt_parsers import check_csv_header, parse_csv, parse_jsonl, parse_text
+from producer.prompt_lines import AcceptedLine, LineGroup, PromptLine, as_text, line_groups
+from producer.prompt_parsers import parse_fields, parse_jsonl, parse_text
 from producer.rejects import rejected
 from producer.seen_ids import SeenIds
-from shared.domain.prompts import PromptRequest
 from shared.errors import InputError
+from shared.settings import Settings
 
-STDIN = "stdin"
-SPOOL_BYTES = 8 * 2**20
+PARQUET_MAGIC = b"PAR1"
+UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+DELIMITERS = {PromptFormat.CSV: ",", PromptFormat.TSV: "\t"}
 
-Parser = Callable[[Iterator[RawLine]], Iterator[PromptLine]]
+Groups = Iterator[Sequence[PromptLine]]
 
-PARSERS: dict[PromptFormat, Parser] = {
-    PromptFormat.TEXT: parse_text,
-    PromptFormat.JSONL: parse_jsonl,
-    PromptFormat.CSV: parse_csv,
-}
+
+def _not_known() -> None:
+    return None
+
+
+def _like_no_other() -> str:
+    return secrets.token_hex(32)
+
+
+def _only_once() -> PromptSource:
+    raise InputError("these prompts cannot be read twice")
 
 
 @dataclass(frozen=True, slots=True)
 class PromptSource:
-    """Prompts that are ready to be read, once."""
+    """Prompts that are ready to be read."""
 
     name: str
     """What the user calls it: a path, ``stdin``, or a few words of the prompt."""
     lines: Iterator[PromptLine]
+    """Each line once, in order."""
+    expected: int | None = None
+    """Lines that there are; None if only reading can tell."""
+    progress: Callable[[], float | None] = field(default=_not_known)
+    """Returns the share that has been read, from 0 to 1, or None."""
+    fingerprint: Callable[[], str] = field(default=_like_no_other)
+    """Returns a SHA-256, in hex, of the content as it lies there and of its format."""
+    again: Callable[[], PromptSource] = field(default=_only_once)
+    """Returns the same prompts from the first line on; then the lines here must not be used."""
 
 
 @contextmanager
 def open_prompts(
-    source: str, *, prompt_format: PromptFormat | None = None
+    source: str, *, prompt_format: PromptFormat | None = None, settings: Settings | None = None
 ) -> Iterator[PromptSource]:
-    """Open a file, or standard input for ``-``, and check all that needs no reading through.
+    """Open a prompt file and check all that needs no reading through.
+
+    It may be packed with gzip or zstd. It can be opened, and read, any number of times; standard
+    input only once, but what came of it can be read again while it is open.
 
     Args:
-        source: a path or ``-``.
-        prompt_format: how it is written; None tells by the name, or by its first line where the
+        source: a path, ``s3://bucket/key``, or ``-`` for standard input.
+        prompt_format: how it is written; None tells by the name, or by how it begins where the
             name has no suffix.
+        settings: where the object storage is; needed for ``s3://`` alone.
 
     Raises:
-        InputError: it is missing, a folder, empty, unreadable, in UTF-16, of an unknown
-            kind, or a CSV without a column ``prompt``.
+        InputError: it is missing, a folder, empty, unreadable, broken, in UTF-16, of an unknown
+            kind, or a table without a column ``prompt``.
+        ServiceUnavailableError: the object storage does not answer.
     """
-    if source == "-":
-        with _seekable(sys.stdin.buffer) as file:
-            yield _prompts(file, STDIN, prompt_format)
-        return
-    chosen = prompt_format or format_of_name(source)
-    with _opened(source) as opened, _seekable(opened) as file:
-        yield _prompts(file, source, chosen)
+    chosen = prompt_format or (None if source == "-" else format_of_name(source))
+    with opened_content(source, settings) as content:
+        known = chosen or _sniffed(content)
+        salt = f"tenstep prompts as {known}\n"
+        if known is PromptFormat.PARQUET:
+            with unpacked_content(content) as unpacked:
+                yield _parquet_source(unpacked, lambda: content.sha256(salt))
+        else:
+            yield _line_source(content, known, lambda: content.sha256(salt))
 
 
 def literal_prompt(prompt: str) -> PromptSource:
@@ -71,90 +95,134 @@ def literal_prompt(prompt: str) -> PromptSource:
     Raises:
         InputError: it is blank.
     """
-    if not prompt.strip():
+    text = prompt.strip()
+    if not text:
         raise InputError("the prompt is empty")
-    return PromptSource(
-        slug_of(prompt) or "prompt", parse_text(iter([RawLine(1, prompt, is_too_long=False)]))
+    return source_of(
+        slug_of(text) or "prompt",
+        lambda: iter([[parse_fields(1, {"prompt": text}, text)]]),
+        expected=1,
+        fingerprint=lambda: fingerprint_of("a prompt", text),
     )
 
 
-def _prompts(file: IO[bytes], name: str, chosen: PromptFormat | None) -> PromptSource:
-    try:
-        parser = PARSERS[chosen or _sniff(file)]
-        _refuse_utf16(file, name)
-        if parser is parse_csv:
-            check_csv_header(raw_lines(file), name)
-            file.seek(0)
-        return PromptSource(name, _checked(parser(raw_lines(file)), name))
-    except OSError as error:
-        raise InputError(f"{name}: cannot be read: {error.strerror}") from error
+def source_of(
+    name: str,
+    groups: Callable[[], Groups],
+    *,
+    expected: int | None = None,
+    progress: Callable[[], float | None] | None = None,
+    fingerprint: Callable[[], str],
+) -> PromptSource:
+    """Make a source that can be read again.
+
+    Args:
+        name: what the user calls it.
+        groups: begins to read, and returns parsed lines in groups.
+        expected: lines that there are.
+        progress: the share that has been read; None counts lines against ``expected``.
+        fingerprint: hashes the content.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    count = _Count()
+    return PromptSource(
+        name,
+        _checked(groups(), name, count),
+        expected=expected,
+        progress=progress or (lambda: count.lines / expected if expected else None),
+        fingerprint=fingerprint,
+        again=lambda: source_of(
+            name, groups, expected=expected, progress=progress, fingerprint=fingerprint
+        ),
+    )
 
 
-def _checked(lines: Iterator[PromptLine], name: str) -> Iterator[PromptLine]:
+def fingerprint_of(*content: object) -> str:
+    """Hash plain values: SHA-256, in hex."""
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def _parquet_source(content: Content, fingerprint: Callable[[], str]) -> PromptSource:
+    from producer.prompt_parquet import ParquetPrompts
+
+    table = ParquetPrompts(content.file, content.name)
+    return source_of(content.name, table.groups, expected=table.rows, fingerprint=fingerprint)
+
+
+def _line_source(
+    content: Content, prompt_format: PromptFormat, fingerprint: Callable[[], str]
+) -> PromptSource:
+    return source_of(
+        content.name,
+        lambda: _parsed(content, prompt_format),
+        progress=content.share_read,
+        fingerprint=fingerprint,
+    )
+
+
+def _parsed(content: Content, prompt_format: PromptFormat) -> Groups:
+    groups = line_groups(content.blocks())
+    first = next(groups, None)
+    if first is None:
+        raise InputError(f"{content.name}: holds no prompt")
+    _refuse_utf16(first, content.name)
+    groups = chain([first], groups)
+    if prompt_format in DELIMITERS:
+        return parse_table(groups, content.name, DELIMITERS[prompt_format])
+    return parse_jsonl(groups) if prompt_format is PromptFormat.JSONL else parse_text(groups)
+
+
+class _Count:
+    """Of lines that were read."""
+
+    lines = 0
+
+
+def _checked(groups: Groups, name: str, count: _Count) -> Iterator[PromptLine]:
     """Refuse a file without a prompt, and every second use of a custom_id."""
     seen = SeenIds()
-    is_empty = True
     try:
-        for line in lines:
-            is_empty = False
-            yield _refuse_second_use(line, seen) if isinstance(line, AcceptedLine) else line
-    except OSError as error:
-        raise InputError(f"{name}: cannot be read: {error.strerror}") from error
+        for group in groups:
+            yield from _with_ids_once(group, seen)
+            count.lines += len(group)
     finally:
         seen.close()
-    if is_empty:
+    if not count.lines:
         raise InputError(f"{name}: holds no prompt")
 
 
-def _refuse_second_use(line: AcceptedLine, seen: SeenIds) -> PromptLine:
-    custom_id = line.request.custom_id
-    if custom_id is None:
+def _with_ids_once(group: Sequence[PromptLine], seen: SeenIds) -> Sequence[PromptLine]:
+    uses = [
+        (line.line_number, used)
+        for line in group
+        if isinstance(line, AcceptedLine) and (used := line.request.custom_id) is not None
+    ]
+    second = seen.second_uses(uses)
+    if not second:
+        return group
+    return [_refused_second_use(line, second.get(line.line_number)) for line in group]
+
+
+def _refused_second_use(line: PromptLine, first: int | None) -> PromptLine:
+    if first is None or not isinstance(line, AcceptedLine):
         return line
-    first = seen.first_line(custom_id, line.line_number)
-    if first is None:
-        return line
-    reason = f"{custom_id!r} is already the id of line {first}"
-    return rejected(line.line_number, _as_json(line.request), reason, "custom_id")
+    reason = f"{line.request.custom_id!r} is already the id of line {first}"
+    return rejected(line.line_number, line.raw_text(), reason, "custom_id")
 
 
-def _as_json(request: PromptRequest) -> str:
-    return request.model_dump_json(exclude_unset=True)
+def _sniffed(content: Content) -> PromptFormat:
+    blocks = content.blocks()
+    begin = next(blocks, b"")
+    if begin.startswith(PARQUET_MAGIC):
+        return PromptFormat.PARQUET
+    lines = (line for group in line_groups(chain([begin], blocks)) for line in group.lines)
+    first = next((line for line in lines if line.strip()), b"")
+    is_object = as_text(first).lstrip().startswith("{")
+    return PromptFormat.JSONL if is_object else PromptFormat.TEXT
 
 
-@contextmanager
-def _opened(path: str) -> Iterator[IO[bytes]]:
-    try:
-        file = Path(path).open("rb")  # noqa: SIM115 - closed below; its errors are others'
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except IsADirectoryError:
-        raise InputError(f"{path}: is a folder, not a prompt file") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', error)}") from None
-    with file:
-        yield file
-
-
-@contextmanager
-def _seekable(file: IO[bytes]) -> Iterator[IO[bytes]]:
-    """Copy a pipe to disk first: a slow writer must not hold the database's write lock."""
-    if file.seekable():
-        yield file
-        return
-    with tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES) as spool:
-        shutil.copyfileobj(file, spool)
-        spool.seek(0)
-        yield spool
-
-
-def _sniff(file: IO[bytes]) -> PromptFormat:
-    first = next((line.text for line in raw_lines(file) if line.text.strip()), "")
-    file.seek(0)
-    return PromptFormat.JSONL if first.lstrip().startswith("{") else PromptFormat.TEXT
-
-
-def _refuse_utf16(file: IO[bytes], name: str) -> None:
-    begin = file.read(2)
-    file.seek(0)
-    if begin in {b"\xff\xfe", b"\xfe\xff"}:
+def _refuse_utf16(first: LineGroup, name: str) -> None:
+    if first.lines[0].startswith(UTF16_MARKS):
         raise InputError(f"{name}: is in UTF-16", hint="Save it as UTF-8.")

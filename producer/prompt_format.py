@@ -7,6 +7,8 @@ from pathlib import Path
 
 from shared.errors import InputError
 
+OBJECT_SCHEME = "s3://"
+
 
 class PromptFormat(StrEnum):
     """How a prompt file is written."""
@@ -17,6 +19,26 @@ class PromptFormat(StrEnum):
     """A JSON object a line."""
     CSV = "csv"
     """A header with a column ``prompt``, then a prompt a row."""
+    TSV = "tsv"
+    """The same with tabs for commas; cells are quoted as in a CSV."""
+    PARQUET = "parquet"
+    """A table with a column ``prompt``."""
+
+
+class Compression(StrEnum):
+    """What a prompt file is packed with."""
+
+    GZIP = "gzip"
+    ZSTD = "zstd"
+
+
+class TemplateMode(StrEnum):
+    """Which values of several lists come together in a prompt."""
+
+    PRODUCT = "product"
+    """Each with each; the last list goes fastest."""
+    ZIP = "zip"
+    """The first of each, then the second of each."""
 
 
 SUFFIXES = {
@@ -24,16 +46,31 @@ SUFFIXES = {
     ".jsonl": PromptFormat.JSONL,
     ".ndjson": PromptFormat.JSONL,
     ".csv": PromptFormat.CSV,
+    ".tsv": PromptFormat.TSV,
+    ".parquet": PromptFormat.PARQUET,
 }
+PACKED_SUFFIXES = {
+    ".gz": Compression.GZIP,
+    ".zst": Compression.ZSTD,
+    ".zstd": Compression.ZSTD,
+}
+
+
+def compression_of_name(name: str) -> Compression | None:
+    """Tell what a file is packed with from its name; None for none of ours."""
+    return PACKED_SUFFIXES.get(Path(name).suffix.lower())
 
 
 def format_of_name(name: str) -> PromptFormat | None:
     """Tell the format from a file's name; None for a name without a suffix.
 
+    ``.gz`` and ``.zst`` at the end of a name are no part of that suffix.
+
     Raises:
         InputError: the suffix is none of ours.
     """
-    suffix = Path(name).suffix.lower()
+    inner = Path(name).with_suffix("") if compression_of_name(name) else Path(name)
+    suffix = inner.suffix.lower()
     if not suffix:
         return None
     try:
@@ -41,7 +78,7 @@ def format_of_name(name: str) -> PromptFormat | None:
     except KeyError:
         raise InputError(
             f"{name}: cannot tell the format from {suffix}",
-            hint=f"Use {', '.join(SUFFIXES)}, or say --format text, jsonl or csv.",
+            hint=f"Use {', '.join(SUFFIXES)}, also with .gz or .zst; or say --format.",
         ) from None
 
 
@@ -51,10 +88,12 @@ def is_prompt_file(source: str) -> bool:
     What looks like a file's name means a file even if there is none, so that a slip of the
     keyboard is an error and not a picture.
     """
+    if source == "-" or source.startswith(OBJECT_SCHEME):
+        return True
     path = Path(source)
     is_one_word = not any(character.isspace() for character in source)
     looks_like_path = is_one_word and (bool(path.suffix) or "/" in source)
-    if source == "-" or looks_like_path or path.suffix.lower() in SUFFIXES:
+    if looks_like_path or path.suffix.lower() in {*SUFFIXES, *PACKED_SUFFIXES}:
         return True
     try:
         return path.exists()

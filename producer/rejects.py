@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
 
 from pydantic import ValidationError
 
+from shared.domain.prompts import control_character_in
 from shared.errors import ServiceUnavailableError
 
 MAX_SHOWN = 20
-MAX_RAW_CHARACTERS = 2_000
+MAX_SHOWN_CHARACTERS = 2_000
+MAX_RAW_CHARACTERS = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,7 @@ class RejectedLine:
     field: str | None
     reason: str
     raw: str
-    """The line, cut after 2,000 characters."""
+    """The line itself, or what it says as JSON; cut after 1 MiB."""
 
     def describe(self, source: str) -> str:
         """Say it in a line: ``prompts.jsonl:17: seed: must be …``."""
@@ -36,13 +38,18 @@ class RejectedLine:
         return asdict(self)
 
 
-def rejected(line_number: int, raw: str, reason: str, field: str | None = None) -> RejectedLine:
-    """Make a reject; what is not text becomes escapes."""
-    shown = raw[:MAX_RAW_CHARACTERS].encode("utf-8", "backslashreplace").decode("utf-8")
+def rejected(
+    line_number: int, raw: str | Mapping[str, object], reason: str, field: str | None = None
+) -> RejectedLine:
+    """Make a reject; what is not text becomes escapes, and fields become JSON."""
+    text = raw if isinstance(raw, str) else json.dumps(raw, ensure_ascii=False, default=str)
+    shown = text[:MAX_RAW_CHARACTERS].encode("utf-8", "backslashreplace").decode("utf-8")
     return RejectedLine(line_number, field, reason, shown)
 
 
-def rejected_by(error: ValueError, line_number: int, raw: str) -> RejectedLine:
+def rejected_by(
+    error: ValueError, line_number: int, raw: str | Mapping[str, object]
+) -> RejectedLine:
     """Make a reject of the first thing that a check of the line found."""
     field, reason = first_reason(error)
     return rejected(line_number, raw, reason, field)
@@ -52,11 +59,14 @@ def first_reason(error: ValueError) -> tuple[str | None, str]:
     """Return the field, if it is known, and the reason, in plain words."""
     if not isinstance(error, ValidationError):
         return None, str(error)
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    first = error.errors(include_url=False, include_context=False)[0]
+    field = ".".join(str(part) for part in first["loc"]) or None
+    if first["type"] == "string_pattern_mismatch":
+        return field, control_character_in(first["input"]) or first["msg"]
     message = first["msg"]
     for said, plain in PLAIN_WORDS.items():
         message = message.replace(said, plain)
-    return ".".join(str(part) for part in first["loc"]) or None, message
+    return field, message
 
 
 PLAIN_WORDS = {
@@ -75,7 +85,7 @@ class Rejects:
     source: str
     count: int
     first: Sequence[RejectedLine]
-    """At most 20 of them."""
+    """At most 20 of them, each line cut after 2,000 characters."""
     path: Path | None
     """A JSON object a line for each of them; None when there is none."""
 
@@ -106,7 +116,7 @@ class RejectLog:
         """
         self._count += 1
         if len(self._first) < MAX_SHOWN:
-            self._first.append(line)
+            self._first.append(replace(line, raw=line.raw[:MAX_SHOWN_CHARACTERS]))
         try:
             if self._file is None:
                 self._path.parent.mkdir(parents=True, exist_ok=True)

@@ -202,7 +202,7 @@ def test_a_named_format_goes_before_the_name_of_the_file(tmp_path: Path) -> None
 
 
 def peak_bytes(path: Path, lines: int) -> int:
-    line = '{{"prompt": "a red apple", "custom_id": "{}"}}\n'
+    line = '{{"prompt": "a red apple", "note": "{}"}}\n'
     path.write_text("".join(line.format(f"{number:040}") for number in range(lines)), "utf-8")
     tracemalloc.start()
     try:
@@ -216,9 +216,9 @@ def peak_bytes(path: Path, lines: int) -> int:
 def test_a_file_is_never_in_memory_as_a_whole(tmp_path: Path) -> None:
     path = tmp_path / "many.jsonl"
 
-    peak = peak_bytes(path, lines=20_000)
+    peak = peak_bytes(path, lines=100_000)
 
-    assert peak < path.stat().st_size / 4
+    assert peak < path.stat().st_size / 3
 
 
 @pytest.mark.parametrize("argument", ["-", "p.txt", "none/such", "my prompts.csv", "typo.jsnl"])

@@ -13,6 +13,7 @@ from shared.domain.prompts import (
     MAX_SEED,
     ImageSettings,
     PromptRequest,
+    control_character_in,
 )
 
 
@@ -28,17 +29,36 @@ def test_fields_of_the_callers_own_are_kept() -> None:
     assert request.metadata == {"sku": 17, "tags": ["a"]}
 
 
+@pytest.mark.parametrize(
+    "value", ["a\0b", float("nan"), [1, {"x": "\0"}], {"\0": 1}, [[float("inf")]]]
+)
+def test_metadata_that_a_database_would_refuse_is_refused_by_its_name(value: object) -> None:
+    with pytest.raises(ValidationError) as caught:
+        PromptRequest.model_validate({"prompt": "an apple", "note": value})
+
+    assert caught.value.errors()[0]["loc"] == ("note",)
+
+
+@pytest.mark.parametrize("extra", [{"a\0b": 1}, {str(number): 1 for number in range(65)}])
+def test_the_names_of_metadata_are_bounded_and_without_zeros(extra: dict[str, int]) -> None:
+    with pytest.raises(ValidationError):
+        PromptRequest.model_validate({"prompt": "an apple", **extra})
+
+
 @pytest.mark.parametrize("character", ["\0", "\t", "\n", "\x1b", "\x7f", "\x85"])
 def test_a_control_character_is_refused_and_its_place_named(character: str) -> None:
     with pytest.raises(ValidationError) as caught:
         PromptRequest(prompt=f"ab{character}c")
 
-    assert f"U+{ord(character):04X} at character 3" in str(caught.value)
+    code = f"U+{ord(character):04X}"
+    assert control_character_in(f"ab{character}c") == f"control character {code} at character 3"
+    assert caught.value.errors()[0]["loc"] == ("prompt",)
 
 
 @given(st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=200))
 def test_any_other_text_is_a_prompt(text: str) -> None:
     assert PromptRequest(prompt=text).prompt == text
+    assert control_character_in(text) is None
 
 
 @pytest.mark.parametrize(
