@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from producer.pull import Pulled, PulledImage
+from producer.pull import PulledFolder, PulledImage
 from shared.errors import InputError
 from shared.files import atomic_file
 
@@ -27,7 +27,7 @@ PALE = "#777777"
 Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
 
 
-def write_contact_sheet(pulled: Pulled) -> Path | None:
+def write_contact_sheet(pulled: PulledFolder) -> Path | None:
     """Draw the first 200 images beside the manifest; the same images give the same bytes.
 
     Returns:

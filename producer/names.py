@@ -8,14 +8,26 @@ from pathlib import Path
 
 RENDERS = Path("renders")
 MAX_SLUG_CHARACTERS = 48
-LEAST_DIGITS = 5
+DIGITS = 8
+"""Enough for every batch: a name must not change while a batch is still being submitted."""
 
 
-def image_name(position: int, total: int, prompt: str) -> str:
-    """Name an image of a batch: ``00007-a-red-apple.png``; names sort by position."""
-    digits = max(LEAST_DIGITS, len(str(total - 1)))
+def sample_key(position: int) -> str:
+    """Write a position so that keys sort by it: ``00000007``."""
+    return f"{position:0{DIGITS}d}"
+
+
+def image_name(position: int, prompt: str) -> str:
+    """Name an image of a batch: ``00000007-a-red-apple.png``; names sort by position."""
     slug = slug_of(prompt)
-    return f"{position:0{digits}d}-{slug}.png" if slug else f"{position:0{digits}d}.png"
+    return f"{sample_key(position)}-{slug}.png" if slug else f"{sample_key(position)}.png"
+
+
+def position_in(name: str) -> int | None:
+    """Tell which image of a batch a file was named after; None if it was no image."""
+    digits = name[:DIGITS]
+    is_image = name.endswith(".png") and len(digits) == DIGITS and digits.isdecimal()
+    return int(digits) if is_image and digits.isascii() else None
 
 
 def default_folder(batch_name: str) -> Path:

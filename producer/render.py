@@ -14,7 +14,7 @@ from producer.contact_sheet import write_contact_sheet
 from producer.dispatch import Dispatcher, DispatcherThread
 from producer.local_fleet import LocalFleet
 from producer.names import default_folder
-from producer.pull import Pulled, Puller
+from producer.pull import PulledFolder, Puller
 from producer.services import Services
 from producer.status import BatchStatus, read_status
 from shared.db.batches import count_jobs, find_batch, is_finished, set_control
@@ -32,7 +32,7 @@ OUT_KEY = "out"
 class Rendered:
     """What a render left in its folder."""
 
-    pulled: Pulled
+    pulled: PulledFolder
     contact_sheet: Path | None
     """None when not a single image was drawn."""
 

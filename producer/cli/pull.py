@@ -3,49 +3,154 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from producer.cli import options
-from producer.cli.console import complain, print_json, say, warn_of_cut_prompts
+from producer.cli.console import complain, print_json, say, shown, warn_of_cut_prompts
 from producer.cli.errors import FAILED
+from producer.cli.pull_view import counting_view
+from producer.pull_format import ManifestKind, PullFormat
+from shared.errors import InputError
 
-Out = Annotated[
-    Path | None,
-    typer.Option("--out", help="Folder to write to; default that of its render, or renders/NAME."),
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from producer.progress import Report
+    from producer.pull import Pulled, PullOptions, PullProblem
+    from shared.db.engine import Database
+    from shared.settings import Settings
+
+EPILOG = (
+    "Examples: tenstep pull 0197f3a2 --to pictures; "
+    "tenstep pull --to s3://bucket/drawn --format webdataset --manifest both"
+)
+MAX_PARALLEL = 64
+MAX_LISTED = 20
+
+To = Annotated[
+    str | None,
+    typer.Option(
+        "--to",
+        "--out",
+        metavar="DIR|s3://BUCKET/PREFIX",
+        help="Where to; default the folder of its render, or renders/NAME.",
+    ),
+]
+Format = Annotated[
+    PullFormat,
+    typer.Option("--format", help="A file an image, or WebDataset's tar shards."),
+]
+Manifest = Annotated[
+    ManifestKind, typer.Option("--manifest", help="Which manifests to write beside them.")
+]
+ManifestOnly = Annotated[
+    bool, typer.Option("--manifest-only", help="Fetch no images, write the manifests alone.")
+]
+Parallel = Annotated[
+    int, typer.Option("--parallel", min=1, max=MAX_PARALLEL, help="Images fetched at once.")
+]
+ShardImages = Annotated[
+    int,
+    typer.Option(
+        "--shard-images", min=1, max=1_000_000, help="Images a shard; 1 GiB ends one, too."
+    ),
 ]
 
 
-def pull(batch: options.Batch = None, out: Out = None, *, as_json: options.Json = False) -> None:
-    """Write a batch's images, manifest.jsonl and a contact sheet to a folder.
+def pull(
+    batch: options.Batch = None,
+    to: To = None,
+    pull_format: Format = PullFormat.FOLDER,
+    manifest: Manifest = ManifestKind.JSONL,
+    shard_images: ShardImages = 10_000,
+    parallel: Parallel = 8,
+    *,
+    manifest_only: ManifestOnly = False,
+    as_json: options.Json = False,
+) -> None:
+    """Write a batch's images and its manifest to a folder or to object storage.
 
     Images that are there already are not fetched again. A batch that is still being drawn
-    gives what it has.
+    gives what it has: pull again for the rest. A folder gets a contact sheet, too.
+
+    Object storage needs the TENSTEP_S3_… settings or AWS's own. A place for shards, or in
+    object storage, belongs to one batch.
     """
     from producer.cli.database import opened
-    from producer.contact_sheet import write_contact_sheet
     from producer.names import default_folder
-    from producer.pull import Puller
+    from producer.pull import PullOptions
     from shared.db.batches import find_batch
     from shared.settings import load_settings
-    from shared.storage.open import open_store
 
+    if manifest_only and manifest is ManifestKind.NONE:
+        raise InputError("--manifest-only with --manifest none leaves nothing to do")
     settings = load_settings()
+    pull_options = PullOptions(parallel, manifest, manifest_only, shard_images)
     with opened(settings) as database:
         with database.read() as session:
             found = find_batch(session, batch)
             batch_id, total = found.id, found.total
-            folder = out or Path(found.client.get("out") or default_folder(found.name))
-        pulled = Puller(database, open_store(settings), batch_id, folder).finish()
-        sheet = write_contact_sheet(pulled)
-    for problem in pulled.problems:
-        complain(f"image {problem.position}: {problem.reason}")
+            place = to or found.client.get("out") or str(default_folder(found.name))
+        with counting_view(quiet=as_json) as report:
+            pulled, sheet = _pull(
+                database, settings, batch_id, place, pull_format, pull_options, report
+            )
+    _complain_of(pulled.problems, pulled.not_fetched)
     warn_of_cut_prompts(pulled.cut)
     if as_json:
-        document = {"batch_id": str(batch_id), "total": total, **pulled.to_json()}
-        print_json({**document, "contact_sheet": str(sheet) if sheet else None})
+        document = {"batch_id": str(batch_id), "total": total, "format": pull_format.value}
+        sheet_path = str(sheet) if sheet else None
+        print_json({**document, **pulled.to_json(), "contact_sheet": sheet_path})
     else:
-        say(f"{pulled.images:,} of {total:,} images in {folder}, {pulled.written:,} of them new")
-    if pulled.problems:
+        say(_summary(pulled, total, place))
+    if pulled.not_fetched:
         raise typer.Exit(FAILED)
+
+
+def _pull(
+    database: Database,
+    settings: Settings,
+    batch_id: UUID,
+    place: str,
+    pull_format: PullFormat,
+    pull_options: PullOptions,
+    report: Report,
+) -> tuple[Pulled, Path | None]:
+    from producer.contact_sheet import write_contact_sheet
+    from producer.pull import Puller, pull_objects, pull_shards
+    from shared.files import ensure_writable
+    from shared.storage.folder import FolderStore
+    from shared.storage.open import open_store, open_store_at
+
+    store = open_store(settings)
+    if place.startswith("s3://"):
+        destination = open_store_at(place, settings)
+        destination.check()
+        write = pull_shards if pull_format is PullFormat.WEBDATASET else pull_objects
+        return write(database, store, batch_id, destination, pull_options, report), None
+    if "://" in place:
+        raise InputError(f"--to: a folder or s3://bucket/prefix, not {place}")
+    folder = Path(place)
+    if pull_format is PullFormat.FOLDER:
+        in_folder = Puller(database, store, batch_id, folder, pull_options).finish(report)
+        return in_folder, write_contact_sheet(in_folder)
+    ensure_writable(folder)
+    shards = FolderStore(folder)
+    return pull_shards(database, store, batch_id, shards, pull_options, report), None
+
+
+def _complain_of(problems: Sequence[PullProblem], count: int) -> None:
+    for problem in problems[:MAX_LISTED]:
+        complain(f"image {problem.position}: {problem.reason}")
+    if count > MAX_LISTED:
+        complain(f"and {count - MAX_LISTED:,} more could not be fetched")
+
+
+def _summary(pulled: Pulled, total: int, place: str) -> str:
+    where = place if "://" in place else shown(Path(place))
+    if pulled.shards is not None:
+        where = f"{'1 shard' if pulled.shards == 1 else f'{pulled.shards:,} shards'} in {where}"
+    return f"{pulled.images:,} of {total:,} images in {where}, {pulled.written:,} of them new"

@@ -25,7 +25,7 @@ class FolderStore:
             durable: have each object on the disk before it gets its name. What can be had
                 again at any time does not need that, and is written much faster without.
         """
-        self.folder = folder
+        self.folder = folder.absolute()
         self._durable = durable
 
     @property

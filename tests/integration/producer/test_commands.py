@@ -52,8 +52,8 @@ def test_a_batch_from_submission_to_bill(shell: Shell) -> None:
     pulled = shell.json("pull", "--out", "pictures")
     assert (pulled["images"], pulled["written"], pulled["total"]) == (2, 2, 3)
     assert sorted(path.name for path in Path("pictures").iterdir()) == [
-        "00000-a-dog.png",
-        "00001-a-cat.png",
+        "00000000-a-dog.png",
+        "00000001-a-cat.png",
         "contact-sheet.png",
         "manifest.jsonl",
     ]

@@ -67,7 +67,7 @@ def test_images_come_as_they_are_drawn(
     drawn += drawer.draw(batch_id)
     assert puller.pull_new() == JOBS - 2
     assert images_in(out) == {
-        f"0000{index}-prompt-{index}.png": data for index, data in enumerate(drawn)
+        f"0000000{index}-prompt-{index}.png": data for index, data in enumerate(drawn)
     }
 
 
@@ -98,7 +98,7 @@ def test_the_manifest_has_a_line_for_every_job_in_order(
     assert [line["position"] for line in manifest] == list(range(JOBS))
     assert [line["state"] for line in manifest] == ["done", "failed", "done"] + ["pending"] * 3
     done, failed, pending = manifest[0], manifest[1], manifest[3]
-    assert done["file"] == "00000-prompt-0.png"
+    assert done["file"] == "00000000-prompt-0.png"
     assert done["sha256"] == sha256_of(data) == sha256_of((out / done["file"]).read_bytes())
     assert done["attempt"]["record"] == RECORD
     assert done["attempt"]["device_seconds"] == 1.0
@@ -134,11 +134,11 @@ def test_an_image_that_was_cut_short_is_fetched_again(
 ) -> None:
     data = drawer.draw(batch_id, 1)[0]
     puller.pull_new()
-    (out / "00000-prompt-0.png").write_bytes(data[:20])
+    (out / "00000000-prompt-0.png").write_bytes(data[:20])
     again = Puller(database, folder_store, batch_id, out).finish()
 
     assert again.written == 1
-    assert images_in(out) == {"00000-prompt-0.png": data}
+    assert images_in(out) == {"00000000-prompt-0.png": data}
 
 
 def test_a_damaged_or_missing_object_is_told_and_the_others_are_pulled(

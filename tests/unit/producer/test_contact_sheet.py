@@ -7,7 +7,7 @@ from pathlib import Path
 from PIL import Image, ImageChops
 
 from producer.contact_sheet import draw_contact_sheet, write_contact_sheet
-from producer.pull import Pulled, PulledImage
+from producer.pull import PulledFolder, PulledImage
 
 
 def images_in(folder: Path, count: int, size: tuple[int, int] = (64, 64)) -> list[PulledImage]:
@@ -19,8 +19,20 @@ def images_in(folder: Path, count: int, size: tuple[int, int] = (64, 64)) -> lis
     return found
 
 
-def pulled(folder: Path, shown: list[PulledImage], images: int) -> Pulled:
-    return Pulled(folder, folder / "manifest.jsonl", images, images, shown, [], cut=0)
+def pulled(folder: Path, shown: list[PulledImage], images: int) -> PulledFolder:
+    return PulledFolder(
+        to=str(folder),
+        images=images,
+        written=images,
+        bytes_written=0,
+        problems=[],
+        not_fetched=0,
+        manifests=["manifest.jsonl"],
+        cut=0,
+        folder=folder,
+        manifest=folder / "manifest.jsonl",
+        first=shown,
+    )
 
 
 def test_every_image_is_on_the_sheet_twice_its_size(tmp_path: Path) -> None:
