@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Annotated
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Annotated, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from shared.domain.prompts import (
-    MAX_IMAGES_A_PROMPT,
-    MAX_SEED,
-    ImageSettings,
-    Prompt,
-    PromptRequest,
-    Side,
-)
+from shared.domain.prompts import MAX_IMAGES_A_PROMPT, MAX_SEED, Prompt, PromptRequest, Side
 from shared.domain.sampling import MAX_STEPS, SchedulerName, settle_sampler
 from shared.models.card import ModelCard
 
 SEEDS = MAX_SEED + 1
+REMEMBERED_CHOICES = 1_024
 
 
 class BatchDefaults(BaseModel):
@@ -42,32 +37,84 @@ class BatchDefaults(BaseModel):
     guidance_rescale: float | None = Field(default=None, ge=0, le=1, allow_inf_nan=False)
 
 
-def settle(
-    request: PromptRequest, defaults: BatchDefaults, card: ModelCard, first_position: int
-) -> Iterator[ImageSettings]:
-    """Return the settings of each image that a line asks for, in order.
+class LineChoice(NamedTuple):
+    """What a line says of the size and the sampler; None says nothing."""
 
-    Args:
-        request: the line.
-        defaults: what the batch says.
-        card: what the model says.
-        first_position: how many jobs of the batch come before; seeds count on from there.
+    width: int | None
+    height: int | None
+    scheduler: SchedulerName | None
+    steps: int | None
+    squeeze: str | None
+    guidance_scale: float | None
+    guidance_rescale: float | None
 
-    Raises:
-        ValueError: the outcome does not fit together.
-    """
-    sampler = settle_sampler(card.sampler, [defaults, request])
-    negative = request.negative_prompt
-    base = ImageSettings(
-        prompt=request.prompt,
-        negative_prompt=defaults.negative_prompt if negative is None else negative,
-        seed=0,
-        width=request.width or defaults.width or card.width,
-        height=request.height or defaults.height or card.height,
-        **sampler.model_dump(),
-    )
-    first_seed = defaults.seed + first_position if request.seed is None else request.seed
-    count = request.n if "n" in request.model_fields_set else defaults.n
-    return (
-        base.model_copy(update={"seed": (first_seed + index) % SEEDS}) for index in range(count)
-    )
+
+class Settled(NamedTuple):
+    """Size and sampler of an image, with nothing left open."""
+
+    width: int
+    height: int
+    scheduler: str
+    steps: int
+    squeeze: str | None
+    guidance_scale: float
+    guidance_rescale: float
+
+
+class Settler:
+    """Lays a line over the batch's defaults, and these over the model's card."""
+
+    def __init__(self, defaults: BatchDefaults, card: ModelCard) -> None:
+        self._defaults = defaults
+        self._card = card
+        # Of a million lines most say the same.
+        self._settled = lru_cache(REMEMBERED_CHOICES)(self._settle)
+
+    def settle(self, request: PromptRequest) -> Settled:
+        """Return the size and the sampler of a line's images.
+
+        Raises:
+            ValueError: the outcome does not fit together.
+        """
+        return self._settled(
+            LineChoice(
+                request.width,
+                request.height,
+                request.scheduler,
+                request.steps,
+                request.squeeze,
+                request.guidance_scale,
+                request.guidance_rescale,
+            )
+        )
+
+    def negative_prompt(self, request: PromptRequest) -> str:
+        """Return what a line's images should not show."""
+        own = request.negative_prompt
+        return self._defaults.negative_prompt if own is None else own
+
+    def seeds(self, request: PromptRequest, first_position: int) -> Sequence[int]:
+        """Return the seed of each image that a line asks for, in order.
+
+        Args:
+            request: the line.
+            first_position: how many jobs of the batch come before; seeds count on from there.
+        """
+        count = request.n if "n" in request.model_fields_set else self._defaults.n
+        first = request.seed
+        if first is None:
+            first = self._defaults.seed + first_position
+        return [(first + index) % SEEDS for index in range(count)]
+
+    def _settle(self, choice: LineChoice) -> Settled:
+        defaults, card = self._defaults, self._card
+        sampler = settle_sampler(card.sampler, [defaults, choice])
+        return Settled(
+            width=choice.width or defaults.width or card.width,
+            height=choice.height or defaults.height or card.height,
+            scheduler=sampler.scheduler.value,
+            steps=sampler.steps,
+            squeeze=sampler.squeeze,
+            guidance_scale=sampler.guidance_scale,
+            guidance_rescale=sampler.guidance_rescale,
+        )

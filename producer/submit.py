@@ -1,85 +1,47 @@
-"""From prompt lines to a batch of jobs, in one transaction."""
+"""From prompt lines to a batch of jobs: once, however often it is submitted."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from datetime import timedelta
-from itertools import chain, islice
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import insert
+from sqlalchemy import CursorResult, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
+from producer.new_jobs import PieceOfJobs, pieces_of_jobs, refuse_bad_lines
+from producer.order import Order, RefusedError, Submission
 from producer.prompt_files import PromptSource
-from producer.prompt_lines import PromptLine
-from producer.rejects import RejectedLine, RejectLog, Rejects, first_reason, rejected_by
-from producer.settle import BatchDefaults, settle
+from producer.read_ahead import read_ahead
+from producer.rejects import RejectLog, Rejects, first_reason
+from producer.reuse import with_images_from_before
+from producer.settle import Settler
 from shared.clock import utc_now
+from shared.db.batches import cancel_batch, release_positions
+from shared.db.bulk import NewJob, insert_jobs
 from shared.db.engine import Database
-from shared.db.tables import Batch, Job
+from shared.db.tables import Batch
 from shared.db.tallies import note_new
 from shared.domain.identifiers import new_id
-from shared.domain.jobs import DEFAULT_TENANT, JobState
-from shared.domain.prompts import ImageSettings, PromptRequest
+from shared.domain.jobs import BatchControl, JobState
 from shared.domain.sampling import settle_sampler
 from shared.errors import InputError
 from shared.models.card import ModelCard
 from shared.settings import Settings
 
-ROWS_A_STATEMENT = 1_000
-MAX_JOBS_A_BATCH = 10_000_000
 MAX_NAME_CHARACTERS = 256
 
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What a batch is to be, beside its prompts."""
-
-    defaults: BatchDefaults = field(default_factory=BatchDefaults)
-    name: str | None = None
-    """None takes the name of the prompts' source."""
-    priority: int = 0
-    """Batches of a higher one go first."""
-    tenant: str = DEFAULT_TENANT
-    """Whose it is."""
-    wanted_within: timedelta | None = None
-    """Until its deadline, from now."""
-    safety_checker: bool = True
-    """Whether the model's safety checker, where there is one, looks at the images."""
-    client: dict[str, Any] = field(default_factory=dict)
-    """What the submitting program wants to remember."""
+OnProgress = Callable[[int, float | None], None]
+"""Is told how many jobs are written, and the share of the source that was read, if known."""
+Transaction = Callable[[], AbstractContextManager[Session]]
 
 
-@dataclass(frozen=True, slots=True)
-class Submission:
-    """A batch that is in the books."""
-
-    batch_id: UUID
-    name: str
-    model: str
-    total: int
-    """Jobs, which is images."""
-    rejects: Rejects
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as plain values."""
-        return {
-            "batch_id": str(self.batch_id),
-            "name": self.name,
-            "model": self.model,
-            "total": self.total,
-            "rejected": self.rejects.to_json(),
-        }
-
-
-class NothingAcceptedError(InputError):
-    """Every line was refused; nothing was written but the list of them."""
-
-    def __init__(self, rejects: Rejects) -> None:
-        super().__init__(f"{rejects.source}: no line of it can be drawn")
-        self.rejects = rejects
+class ConflictError(InputError):
+    """Somebody else has changed the batch meanwhile."""
 
 
 def submit(
@@ -88,38 +50,75 @@ def submit(
     card: ModelCard,
     source: PromptSource,
     order: Order | None = None,
+    *,
+    on_progress: OnProgress | None = None,
 ) -> Submission:
-    """Write a batch and its jobs: all of them or none.
+    """Write a batch and its jobs.
 
-    Lines that cannot be drawn are left out, and listed in ``<data_dir>/rejects``.
+    With a key, jobs are written, and may be drawn, while the rest is still being read; what
+    was cut off goes on with the next submission of the same key. Lines that cannot be drawn are
+    listed in ``<data_dir>/rejects``.
 
     Raises:
         InputError: the source or a default is wrong, there are too many jobs, the safety
-            checker may not be switched off, or no line is good (then it is a
-            `NothingAcceptedError`).
+            checker may not be switched off, the batch was cancelled or is being submitted by
+            somebody else; or lines were refused (then it is a `RefusedError`).
         ServiceUnavailableError: the list of rejects cannot be written.
     """
     order = order or Order()
+    _check(order, card, settings)
+    if not order.takes_good_lines:
+        _refuse_bad_lines(source, order, card, settings)
+        source = source.again()
+    batch = _begun_before(database, order) or _new_batch(card, source, order)
+    if batch.submitted_at is not None:
+        return _submitted_before(batch, source)
+    return _Submitter(database, settings, card, batch, order).submit(source, on_progress)
+
+
+def _check(order: Order, card: ModelCard, settings: Settings) -> None:
     if not order.safety_checker and not settings.unchecked_batches:
         raise InputError(
             "only an operator may switch the safety checker off",
             hint="TENSTEP_UNCHECKED_BATCHES=true allows it on this installation.",
         )
-    _check_defaults(order.defaults, card)
-    batch = _new_batch(card, source, order)
-    batch_id, name = batch.id, batch.name
-    log = RejectLog(source.name, settings.data_dir / "rejects" / f"{batch_id}.jsonl")
-    rows = _rows(batch_id, source, order.defaults, card, log)
     try:
-        first = next(rows, None)
-        total = _write(database, batch, chain([first], rows)) if first else 0
+        settle_sampler(card.sampler, [order.defaults])
+    except ValueError as error:
+        raise InputError(first_reason(error)[1]) from None
+
+
+def _refuse_bad_lines(
+    source: PromptSource, order: Order, card: ModelCard, settings: Settings
+) -> None:
+    log = RejectLog(source.name, _rejects_path(settings, new_id()))
+    try:
+        refuse_bad_lines(source, Settler(order.defaults, card), log)
     except BaseException:
         log.discard()
         raise
     rejects = log.close()
-    if total == 0:
-        raise NothingAcceptedError(rejects)
-    return Submission(batch_id, name, card.name, total, rejects)
+    if rejects.count:
+        raise RefusedError(rejects, f"{rejects.count:,} lines are bad, and so none is taken")
+
+
+def _rejects_path(settings: Settings, batch_id: UUID) -> Path:
+    return settings.data_dir / "rejects" / f"{batch_id}.jsonl"
+
+
+def _begun_before(database: Database, order: Order) -> Batch | None:
+    if order.key is None:
+        return None
+    same = select(Batch).where(Batch.tenant == order.tenant, Batch.key == order.key)
+    with database.read() as session:
+        return session.scalar(same)
+
+
+def _submitted_before(batch: Batch, source: PromptSource) -> Submission:
+    refused = batch.client.get("rejected", {"count": 0, "file": None})
+    path = Path(refused["file"]) if refused["file"] else None
+    rejects = Rejects(source.name, refused["count"], (), path)
+    return Submission(batch.id, batch.name, batch.model, batch.total, rejects, batch.total)
 
 
 def _new_batch(card: ModelCard, source: PromptSource, order: Order) -> Batch:
@@ -132,73 +131,151 @@ def _new_batch(card: ModelCard, source: PromptSource, order: Order) -> Batch:
         safety_checker=order.safety_checker,
         client={"source": source.name, **order.client},
         tenant=order.tenant,
+        key=order.key,
+        total=0,
         deadline_at=None if order.wanted_within is None else now + order.wanted_within,
         created_at=now,
     )
 
 
-def _check_defaults(defaults: BatchDefaults, card: ModelCard) -> None:
-    try:
-        settle_sampler(card.sampler, [defaults])
-    except ValueError as error:
-        raise InputError(first_reason(error)[1]) from None
+class _Submitter:
+    """Writes one batch."""
 
+    def __init__(
+        self,
+        database: Database,
+        settings: Settings,
+        card: ModelCard,
+        batch: Batch,
+        order: Order,
+    ) -> None:
+        self._database = database
+        self._order = order
+        self._card = card
+        self._batch = batch
+        self._id, self._name = batch.id, batch.name
+        self._was_there = self._total = batch.total
+        self._reused = 0
+        self._rejects_path = _rejects_path(settings, batch.id)
 
-def _write(database: Database, batch: Batch, rows: Iterator[dict[str, Any]]) -> int:
-    total = 0
-    with database.write() as session:
-        session.add(batch)
-        session.flush()
-        while group := list(islice(rows, ROWS_A_STATEMENT)):
-            session.execute(insert(Job), group)
-            total += len(group)
-        batch.total = total
-        batch.submitted_at = utc_now()
-        note_new(session, batch.id, JobState.PENDING, total)
-    return total
-
-
-def _rows(
-    batch_id: UUID,
-    source: PromptSource,
-    defaults: BatchDefaults,
-    card: ModelCard,
-    log: RejectLog,
-) -> Iterator[dict[str, Any]]:
-    position = 0
-    for line in source.lines:
-        images = _images(line, defaults, card, position, log)
-        for image, request in images:
-            if position == MAX_JOBS_A_BATCH:
-                raise InputError(
-                    f"{source.name}:{line.line_number}: a batch holds at most "
-                    f"{MAX_JOBS_A_BATCH:,} images",
-                    hint="Submit it in parts.",
-                )
-            yield {
-                "id": new_id(),
-                "batch_id": batch_id,
-                "position": position,
-                "custom_id": request.custom_id,
-                "source_line": line.line_number,
-                "details": request.metadata,
-                "state": JobState.PENDING,
-                **image.model_dump(),
-            }
-            position += 1
-
-
-def _images(
-    line: PromptLine, defaults: BatchDefaults, card: ModelCard, position: int, log: RejectLog
-) -> Iterable[tuple[ImageSettings, PromptRequest]]:
-    if isinstance(line, RejectedLine):
-        log.add(line)
-        return ()
-    try:
-        images = settle(line.request, defaults, card, position)
-    except ValueError as error:
-        log.add(
-            rejected_by(error, line.line_number, line.request.model_dump_json(exclude_unset=True))
+    def submit(self, source: PromptSource, on_progress: OnProgress | None) -> Submission:
+        """Write what is not written yet."""
+        try:
+            rejects = self._write_all(source, on_progress)
+        except ConflictError:
+            raise
+        except InputError as error:
+            if self._order.key is None or not self._total:
+                raise
+            raise self._called_off(error) from error
+        return Submission(
+            self._id,
+            self._name,
+            self._card.name,
+            self._total,
+            rejects,
+            was_there=self._was_there,
+            reused=self._reused,
         )
-        return ()
-    return ((image, line.request) for image in images)
+
+    def _write_all(self, source: PromptSource, on_progress: OnProgress | None) -> Rejects:
+        rejects = None
+        with ExitStack() as stack:
+            pieces = stack.enter_context(read_ahead(lambda: self._pieces(source)))
+            transaction = self._transaction(stack)
+            for piece in pieces:
+                self._write(transaction, piece)
+                rejects = piece.rejects
+                if on_progress is not None:
+                    on_progress(self._total, piece.share_read)
+            if rejects is None:
+                raise RuntimeError("the last piece tells what was refused")
+            if not self._total:
+                raise RefusedError(rejects, "no line of it can be drawn")
+            self._finish(transaction, rejects)
+        return rejects
+
+    def _pieces(self, source: PromptSource) -> Iterator[PieceOfJobs]:
+        settler = Settler(self._order.defaults, self._card)
+        log = RejectLog(source.name, self._rejects_path)
+        state = JobState.HELD if self._order.is_held else JobState.PENDING
+        return pieces_of_jobs(source, self._id, settler, log, state, skip=self._was_there)
+
+    def _transaction(self, stack: ExitStack) -> Transaction:
+        """Return what opens a transaction a piece; without a key it is one for all."""
+        if self._order.key is not None:
+            return self._database.write
+        session = stack.enter_context(self._database.write())
+        return lambda: nullcontext(session)
+
+    def _write(self, transaction: Transaction, piece: PieceOfJobs) -> None:
+        if not piece.jobs:
+            return
+        try:
+            with transaction() as session:
+                jobs = self._write_jobs(session, piece.jobs)
+        except IntegrityError:
+            raise self._conflict() from None
+        self._total += len(jobs)
+        self._reused += sum(job.state == JobState.DONE for job in jobs)
+
+    def _write_jobs(self, session: Session, jobs: Sequence[NewJob]) -> Sequence[NewJob]:
+        if not self._total:
+            session.add(self._batch)
+            session.flush()
+        if self._order.reuses:
+            now = self._database.now(session)
+            jobs = with_images_from_before(session, jobs, self._card.name, self._order, now)
+        insert_jobs(session, jobs)
+        # Last, for whoever has the batch's row keeps the dispatcher waiting.
+        self._count(session, len(jobs))
+        for state, count in Counter(job.state for job in jobs).items():
+            note_new(session, self._id, JobState(state), count)
+        return jobs
+
+    def _count(self, session: Session, jobs: int) -> None:
+        """Compare and set, so that of two submissions of one key one ends here."""
+        counted = session.execute(
+            update(Batch)
+            .where(Batch.id == self._id, Batch.total == self._total)
+            .where(Batch.control != BatchControl.CANCELLED)
+            .values(total=self._total + jobs),
+            execution_options={"synchronize_session": False},
+        )
+        if cast("CursorResult[Any]", counted).rowcount != 1:
+            raise self._conflict()
+
+    def _conflict(self) -> ConflictError:
+        return ConflictError(
+            f"batch {self._name} was cancelled, or is being submitted by somebody else",
+            hint="tenstep status --all shows it.",
+        )
+
+    def _finish(self, transaction: Transaction, rejects: Rejects) -> None:
+        refused = {"count": rejects.count, "file": str(rejects.path) if rejects.path else None}
+        with transaction() as session:
+            batch = session.get_one(Batch, self._id)
+            if self._order.sample:
+                chosen = spread(self._order.sample, self._total)
+                release_positions(session, batch, chosen)
+            batch.client = {**batch.client, "rejected": refused}
+            batch.submitted_at = utc_now()
+
+    def _called_off(self, error: InputError) -> InputError:
+        """End a batch whose source turned out to be bad after some of it was written."""
+        with self._database.write() as session:
+            batch = session.get_one(Batch, self._id)
+            cancel_batch(session, batch, self._database.now(session))
+            batch.submitted_at = utc_now()
+            batch.key = None
+        return InputError(
+            f"{error.message}; batch {self._id} is cancelled, with the {self._total:,} jobs that "
+            "were written before",
+            hint=error.hint,
+        )
+
+
+def spread(count: int, total: int) -> list[int]:
+    """Choose positions at equal distances, so that they stand for the whole."""
+    count = min(count, total)
+    return [(2 * index + 1) * total // (2 * count) for index in range(count)]

@@ -8,6 +8,7 @@ from dataclasses import replace
 import structlog
 
 from shared.db.outcomes import PhaseTimes, StoredImage, record_done
+from shared.domain.fingerprint import image_fingerprint
 from shared.domain.jobs import CONTENT_FLAGGED
 from shared.errors import PermanentRenderError
 from shared.storage.base import image_key, sha256_of
@@ -43,7 +44,12 @@ def publish(runtime: Runtime, drawn: Drawn, drawing: Drawing) -> None:
     png = encode_png(drawing.pixels, drawn.settings, drawing.timesteps, runtime.drawn_by)
     encoded = time.perf_counter_ns()
     sha256 = sha256_of(png)
-    image = StoredImage(key=image_key(sha256), sha256=sha256, bytes=len(png))
+    image = StoredImage(
+        key=image_key(sha256),
+        sha256=sha256,
+        bytes=len(png),
+        fingerprint=image_fingerprint(drawn.held.job, runtime.drawn_by.weights_sha256),
+    )
     patiently(lambda: runtime.store.put(image.key, png, "image/png"), patience)
     uploaded = time.perf_counter_ns()
     times = replace(drawn.times, png_encode_ns=encoded - begin, upload_ns=uploaded - encoded)

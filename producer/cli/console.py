@@ -91,6 +91,39 @@ def progress_view(*, quiet: bool = False) -> Iterator[Update]:
 
 
 @contextmanager
+def submission_view(
+    name: str, *, quiet: bool = False
+) -> Iterator[Callable[[int, float | None], None]]:
+    """Show how a submission goes on; hands out what to call with jobs and the share read.
+
+    Args:
+        name: of the source.
+        quiet: show nothing, for ``--json``.
+    """
+    if quiet or not sys.stderr.isatty():
+        yield lambda _jobs, _share: None
+        return
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    begin = time.monotonic()
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[said]}"))
+    with Progress(
+        *columns, TimeRemainingColumn(), console=_console(to_stderr=True), transient=True
+    ) as bar:
+        task = bar.add_task(name, total=None, said="")
+
+        def show(jobs: int, share: float | None) -> None:
+            rate = jobs / max(time.monotonic() - begin, 0.001)
+            said = f"{jobs:,} images, {rate:,.0f} a second"
+            if share:
+                bar.update(task, total=1.0, completed=share, said=said)
+            else:
+                bar.update(task, said=said)
+
+        yield show
+
+
+@contextmanager
 def _live_view() -> Iterator[Update]:
     from rich.live import Live
 
@@ -272,3 +305,8 @@ def _console(*, to_stderr: bool = False) -> Console:
     from rich.console import Console
 
     return Console(stderr=to_stderr, highlight=False, markup=False, emoji=False)
+
+
+def print_rich(what: RenderableType) -> None:
+    """Write something that Rich lays out."""
+    _console().print(what)

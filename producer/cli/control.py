@@ -1,4 +1,4 @@
-"""``tenstep cancel``, ``pause``, ``resume``, ``retry``: what becomes of a batch, or of jobs."""
+"""What becomes of a batch, or of jobs: cancelled, paused, tried again, approved."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ from producer.cli.console import print_json, say
 from shared.domain.jobs import BatchControl
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from datetime import datetime
 
     from sqlalchemy.orm import Session
 
     from shared.db.tables import Batch, Job
+
+HELD_AT_ONCE = 20_000
+"""Jobs that one transaction decides about."""
 
 Jobs = Annotated[
     list[str] | None,
@@ -77,6 +81,49 @@ def retry(batch: options.BatchToChange, *, job: Jobs = None, as_json: options.Js
         print_json({"batch_id": str(batch_id), "retried": count})
     else:
         say(f"batch {batch_id}: {_images(count)} tried again")
+
+
+def approve(batch: options.BatchToChange, *, as_json: options.Json = False) -> None:
+    """Have what is held of a batch drawn."""
+    from shared.db.batches import release_held
+
+    _decide(batch, lambda session, found, _: release_held(session, found, HELD_AT_ONCE), as_json)
+
+
+def reject(batch: options.BatchToChange, *, as_json: options.Json = False) -> None:
+    """Call off what is held of a batch. Images that are drawn stay."""
+    from shared.db.batches import reject_held
+
+    _decide(
+        batch, lambda session, found, now: reject_held(session, found, HELD_AT_ONCE, now), as_json
+    )
+
+
+def _decide(
+    reference: str,
+    decide: Callable[[Session, Batch, datetime], int],
+    as_json: bool,  # noqa: FBT001 - private, and always the last
+) -> None:
+    """Decide about the held jobs of a batch, some at a time: nobody waits long, all can go on."""
+    from producer.cli.database import opened
+    from shared.db.batches import find_batch
+    from shared.settings import load_settings
+
+    count = 0
+    with opened(load_settings()) as database:
+        with database.read() as session:
+            batch_id = find_batch(session, reference).id
+        while True:
+            with database.write() as session:
+                batch = find_batch(session, str(batch_id))
+                decided = decide(session, batch, database.now(session))
+            count += decided
+            if decided < HELD_AT_ONCE:
+                break
+    if as_json:
+        print_json({"batch_id": str(batch_id), "jobs": count})
+    else:
+        say(f"batch {batch_id}: {_images(count)} no longer held")
 
 
 def _each(session: Session, batch: Batch, names: Sequence[str]) -> Iterator[Job]:

@@ -11,7 +11,7 @@ from producer.prompt_format import PromptFormat
 from shared.errors import InputError
 
 if TYPE_CHECKING:
-    from producer.submit import Order
+    from producer.order import Order
 
 MODEL = "What it draws"
 IMAGES = "How it draws"
@@ -25,13 +25,18 @@ BatchToChange = Annotated[
     str, typer.Argument(metavar="BATCH", help="Id of a batch, or the start of it.")
 ]
 PromptFile = Annotated[
-    str,
-    typer.Argument(metavar="FILE", help="Prompts as .txt, .jsonl or .csv; - reads stdin."),
+    str | None,
+    typer.Argument(
+        metavar="FILE",
+        help="Prompts as .txt, .jsonl, .csv, .tsv or .parquet, also .gz and .zst; "
+        "s3://bucket/key; - reads stdin.",
+    ),
 ]
 PromptFileOrPrompt = Annotated[
     str | None,
     typer.Argument(
-        metavar="FILE|-|PROMPT", help="Prompts as .txt, .jsonl or .csv; - reads stdin; or a prompt."
+        metavar="FILE|-|PROMPT",
+        help="Prompts as .txt, .jsonl, .csv, .tsv or .parquet; - reads stdin; or a prompt.",
     ),
 ]
 Format = Annotated[
@@ -137,6 +142,10 @@ def make_order(
     tenant: str,
     deadline_hours: float | None,
     safety_checker: bool,
+    takes_good_lines: bool = True,
+    is_held: bool = False,
+    sample: int = 0,
+    reuses: bool = False,
     **defaults: str | float | None,
 ) -> Order:
     """Turn options into an order; a default that is None is left out.
@@ -146,9 +155,9 @@ def make_order(
     """
     from pydantic import TypeAdapter, ValidationError
 
+    from producer.order import Order
     from producer.rejects import first_reason
     from producer.settle import BatchDefaults
-    from producer.submit import Order
     from shared.domain.prompts import TenantName
 
     try:
@@ -164,6 +173,10 @@ def make_order(
             tenant=tenant,
             wanted_within=None if deadline_hours is None else timedelta(hours=deadline_hours),
             safety_checker=safety_checker,
+            takes_good_lines=takes_good_lines,
+            is_held=is_held,
+            sample=sample,
+            reuses=reuses,
         )
     except ValidationError as error:
         field, reason = first_reason(error)

@@ -28,13 +28,13 @@ from shared.errors import InputError
 if TYPE_CHECKING:
     from producer.cli.console import Update
     from producer.costs import Bill
+    from producer.order import Order, Submission
     from producer.prompt_files import PromptSource
     from producer.prompt_format import PromptFormat
     from producer.rejects import Rejects
     from producer.render import Render, Rendered
     from producer.services import Services
     from producer.status import BatchStatus
-    from producer.submit import Order, Submission
     from shared.settings import Settings
 
 EPILOG = (
@@ -169,13 +169,14 @@ def _prepared(out: Path | None, name: str) -> Path:
 def _submit(
     services: Services, card: Any, source: PromptSource, order: Order, folder: Path
 ) -> Submission:
+    from producer.order import RefusedError
     from producer.render import OUT_KEY
-    from producer.submit import NothingAcceptedError, submit
+    from producer.submit import submit
 
     order.client[OUT_KEY] = str(folder)
     try:
         return submit(services.database, services.settings, card, source, order)
-    except NothingAcceptedError as error:
+    except RefusedError as error:
         print_rejects(error.rejects)
         raise
 

@@ -2,17 +2,114 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
 import typer
 
 from producer.cli import options
-from producer.cli.console import print_json, print_rejects, say
+from producer.cli.console import print_json, print_rejects, say, submission_view
 from producer.cli.errors import BAD_INPUT
 from shared.domain.jobs import DEFAULT_TENANT
+from shared.errors import InputError
+
+if TYPE_CHECKING:
+    from producer.order import Order, Submission
+    from producer.prompt_files import PromptSource
+    from producer.prompt_format import PromptFormat
+    from shared.models.card import ModelCard
+    from shared.settings import Settings
+
+WHAT = "What is submitted"
+EPILOG = (
+    "Example: tenstep submit --template 'a {colour} {animal}' --var colour=red,blue "
+    "--var animal=animals.txt --hold --sample 20"
+)
+
+
+class OnError(StrEnum):
+    """What bad lines do to the good ones."""
+
+    REJECT_FILE = "reject-file"
+    ABORT = "abort"
+
+
+Template = Annotated[
+    str | None,
+    typer.Option(
+        "--template",
+        metavar="TEXT",
+        help="Instead of FILE: a prompt such as 'a {colour} {animal}', multiplied by --var.",
+        rich_help_panel=WHAT,
+    ),
+]
+Variables = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--var",
+        metavar="NAME=FILE|A,B",
+        help="Values of a placeholder: a file with one a line, or a list; repeatable.",
+        rich_help_panel=WHAT,
+    ),
+]
+Zip = Annotated[
+    bool,
+    typer.Option(
+        "--zip",
+        help="Take the values of --var side by side, not each with each.",
+        rich_help_panel=WHAT,
+    ),
+]
+OnErrorOption = Annotated[
+    OnError,
+    typer.Option(
+        "--on-error",
+        help="Bad lines: list them in a file and take the rest, or take nothing.",
+        rich_help_panel=WHAT,
+    ),
+]
+Key = Annotated[
+    str | None,
+    typer.Option(
+        "--key",
+        help="The same key is the same batch; default a hash of content and settings.",
+        rich_help_panel=WHAT,
+    ),
+]
+Hold = Annotated[
+    bool,
+    typer.Option("--hold", help="Draw nothing until tenstep approve.", rich_help_panel=WHAT),
+]
+Sample = Annotated[
+    int,
+    typer.Option(
+        "--sample",
+        min=0,
+        max=10_000,
+        help="With --hold: draw so many of them before, spread over the batch.",
+        rich_help_panel=WHAT,
+    ),
+]
+Reuse = Annotated[
+    bool,
+    typer.Option(
+        "--reuse",
+        help="Take images that were drawn before from the same prompt, seed, settings and model.",
+        rich_help_panel=WHAT,
+    ),
+]
 
 
 def submit(
-    file: options.PromptFile,
+    file: options.PromptFile = None,
     prompt_format: options.Format = None,
+    template: Template = None,
+    var: Variables = None,
+    on_error: OnErrorOption = OnError.REJECT_FILE,
+    key: Key = None,
+    sample: Sample = 0,
     name: options.Name = None,
     priority: options.Priority = 0,
     tenant: options.Tenant = DEFAULT_TENANT,
@@ -29,21 +126,23 @@ def submit(
     guidance_scale: options.GuidanceScale = None,
     guidance_rescale: options.GuidanceRescale = None,
     *,
+    zip_values: Zip = False,
+    hold: Hold = False,
+    reuse: Reuse = False,
     no_safety_checker: options.NoSafetyChecker = False,
     as_json: options.Json = False,
 ) -> None:
     """Put prompts in the queue, for workers that run elsewhere or later.
 
     A line's own fields go before these options, and these before the model's defaults.
-    Lines that cannot be drawn are listed and left out; the exit code is then 2.
+    Lines that cannot be drawn are listed and left out; the exit code is then 2. Submitting
+    the same again is the same batch: what was cut off goes on where it stopped.
     """
-    from producer.cli.database import opened
-    from producer.prompt_files import open_prompts
-    from producer.submit import NothingAcceptedError
-    from producer.submit import submit as submit_batch
     from shared.models.catalog import load_card
     from shared.settings import load_settings
 
+    if sample and not hold:
+        raise InputError("--sample goes with --hold")
     settings = load_settings()
     card = load_card(model or settings.model, settings.resolved_models_dir)
     order = options.make_order(
@@ -62,21 +161,102 @@ def submit(
         tenant=tenant,
         deadline_hours=deadline_hours,
         safety_checker=not no_safety_checker,
+        takes_good_lines=on_error is OnError.REJECT_FILE,
+        is_held=hold,
+        sample=sample,
+        reuses=reuse,
     )
-    try:
-        with (
-            open_prompts(file, prompt_format=prompt_format) as source,
-            opened(settings, may_create=True) as database,
-        ):
-            submission = submit_batch(database, settings, card, source, order)
-    except NothingAcceptedError as error:
-        print_rejects(error.rejects, as_json=as_json)
-        raise
-    if as_json:
-        print_json(submission.to_json())
-    else:
-        print_rejects(submission.rejects)
-        images = "1 image" if submission.total == 1 else f"{submission.total:,} images"
-        say(f"batch {submission.batch_id}: {images} of {submission.model} in the queue")
+    with _source(file, prompt_format, template, var or [], settings, zips=zip_values) as source:
+        submission = _submit(settings, card, source, order, key, as_json=as_json)
+    _show(submission, order, as_json=as_json)
     if submission.rejects.count:
         raise typer.Exit(BAD_INPUT)
+
+
+@contextmanager
+def _source(
+    file: str | None,
+    prompt_format: PromptFormat | None,
+    template: str | None,
+    variables: list[str],
+    settings: Settings,
+    *,
+    zips: bool,
+) -> Iterator[PromptSource]:
+    from producer.prompt_files import open_prompts
+    from producer.prompt_format import TemplateMode
+    from producer.templates import template_prompts
+
+    if (file is None) == (template is None):
+        raise InputError("give a FILE or a --template", hint="tenstep submit --help has examples.")
+    if file is not None:
+        if variables or zips:
+            raise InputError("--var and --zip go with --template")
+        with open_prompts(file, prompt_format=prompt_format, settings=settings) as source:
+            yield source
+    elif template is not None:
+        mode = TemplateMode.ZIP if zips else TemplateMode.PRODUCT
+        yield template_prompts(template, _named(variables), mode=mode, settings=settings)
+
+
+def _named(variables: list[str]) -> dict[str, str]:
+    named: dict[str, str] = {}
+    for variable in variables:
+        name, equals, values = variable.partition("=")
+        if not equals:
+            raise InputError(f"--var {variable}: is not NAME=FILE, nor NAME=a,b,c")
+        if name in named:
+            raise InputError(f"--var {name}: is given twice")
+        named[name] = values
+    return named
+
+
+def _submit(
+    settings: Settings,
+    card: ModelCard,
+    source: PromptSource,
+    order: Order,
+    key: str | None,
+    *,
+    as_json: bool,
+) -> Submission:
+    from dataclasses import replace
+
+    from producer.cli.database import opened
+    from producer.order import RefusedError, content_key
+    from producer.submit import submit as submit_batch
+
+    order = replace(order, key=key or content_key(source, order, card))
+    try:
+        with (
+            opened(settings, may_create=True) as database,
+            submission_view(source.name, quiet=as_json) as show,
+        ):
+            return submit_batch(database, settings, card, source, order, on_progress=show)
+    except RefusedError as error:
+        print_rejects(error.rejects, as_json=as_json)
+        raise
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("interrupted; the same command goes on where it stopped") from None
+
+
+def _show(submission: Submission, order: Order, *, as_json: bool) -> None:
+    if as_json:
+        print_json(submission.to_json())
+        return
+    print_rejects(submission.rejects)
+    images = "1 image" if submission.total == 1 else f"{submission.total:,} images"
+    batch = f"batch {submission.batch_id}: {images} of {submission.model}"
+    if submission.was_there == submission.total:
+        say(f"{batch}, submitted before; another --key submits it again")
+        return
+    if submission.was_there:
+        say(f"{submission.was_there:,} of them were submitted before")
+    say(f"{batch} {'held' if order.is_held else 'in the queue'}")
+    if submission.reused:
+        say(f"{submission.reused:,} of them are done, with images that were drawn before")
+    if order.is_held and order.sample:
+        say(
+            f"{min(order.sample, submission.total):,} of them are drawn first: "
+            f"tenstep pull {submission.batch_id}, then tenstep approve or reject"
+        )

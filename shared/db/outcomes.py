@@ -23,6 +23,8 @@ class StoredImage:
     key: str
     sha256: str
     bytes: int
+    fingerprint: str | None = None
+    """Hash of all that decided it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ def record_done(
         image_key=image.key,
         image_sha256=image.sha256,
         image_bytes=image.bytes,
+        fingerprint=image.fingerprint,
         error_code=None,
         error_message=None,
         finished_at=now,

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from producer.prompt_files import open_prompts
 from producer.settle import BatchDefaults
-from producer.submit import Order, Submission, submit
+from producer.order import Order, Submission
+from producer.submit import submit
 from shared.db.engine import Database
 from shared.models.card import ModelCard
 from shared.settings import Settings

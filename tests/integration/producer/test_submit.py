@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
-import producer.submit
+import producer.new_jobs
+from producer.order import Order, RefusedError
 from producer.prompt_files import PromptSource, open_prompts
 from producer.prompt_lines import AcceptedLine, PromptLine
-from producer.submit import NothingAcceptedError, Order, submit
+from producer.submit import submit
 from shared.db.batches import count_jobs
 from shared.db.engine import Database
 from shared.db.tables import Batch, Job
@@ -64,7 +65,8 @@ def test_a_batch_remembers_its_source_and_its_order(database: Database, tmp_path
     with database.read() as session:
         batch = session.get_one(Batch, submission.batch_id)
     assert (batch.name, batch.priority, batch.model, batch.total) == ("monday", 7, "tiny", 2)
-    assert batch.client == {"source": str(tmp_path / "prompts.txt"), "out": "/pictures"}
+    assert batch.client["source"] == str(tmp_path / "prompts.txt")
+    assert batch.client["out"] == "/pictures"
 
 
 def test_jobs_of_a_new_batch_are_all_pending_and_add_up(database: Database, tmp_path: Path) -> None:
@@ -94,7 +96,7 @@ def test_the_bad_lines_of_a_file_are_all_kept_and_the_good_ones_submitted(
 def test_a_file_of_nothing_but_bad_lines_writes_no_batch(
     sqlite_database: Database, tmp_path: Path
 ) -> None:
-    with pytest.raises(NothingAcceptedError) as refused:
+    with pytest.raises(RefusedError) as refused:
         submit_text(sqlite_database, tmp_path, '{"prompt": 1}\n[]\n', name="p.jsonl")
 
     assert [line.line_number for line in refused.value.rejects.first] == [1, 2]
@@ -117,7 +119,7 @@ def test_a_source_that_fails_half_way_leaves_nothing(database: Database, tmp_pat
 def test_a_batch_of_too_many_images_leaves_nothing(
     sqlite_database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(producer.submit, "MAX_JOBS_A_BATCH", 5)
+    monkeypatch.setattr(producer.new_jobs, "MAX_JOBS_A_BATCH", 5)
 
     with pytest.raises(InputError, match=r"p\.jsonl:2: a batch holds at most 5 images"):
         submit_text(sqlite_database, tmp_path, '[]\n{"prompt": "a", "n": 6}\n', name="p.jsonl")

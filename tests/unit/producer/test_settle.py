@@ -2,42 +2,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producer.settle import BatchDefaults, settle
-from shared.domain.prompts import MAX_SEED, ImageSettings, PromptRequest
+from producer.settle import BatchDefaults, Settled, Settler
+from shared.domain.prompts import MAX_SEED, PromptRequest
 from support.prompts import CARD
 
 
-def settled(
-    line: dict[str, Any], defaults: dict[str, Any] | None = None, first_position: int = 0
-) -> list[ImageSettings]:
-    request = PromptRequest.model_validate({"prompt": "a", **line})
+def settler_and_line(
+    line: dict[str, Any], defaults: dict[str, Any] | None
+) -> tuple[Settler, PromptRequest]:
     batch = BatchDefaults.model_validate(defaults or {})
-    return list(settle(request, batch, CARD, first_position))
+    return Settler(batch, CARD), PromptRequest.model_validate({"prompt": "a", **line})
+
+
+def settled(line: dict[str, Any], defaults: dict[str, Any] | None = None) -> Settled:
+    settler, request = settler_and_line(line, defaults)
+    return settler.settle(request)
+
+
+def seeds_of(
+    line: dict[str, Any], defaults: dict[str, Any] | None = None, first_position: int = 0
+) -> Sequence[int]:
+    settler, request = settler_and_line(line, defaults)
+    return settler.seeds(request, first_position)
+
+
+def negative_prompt_of(line: dict[str, Any], defaults: dict[str, Any] | None = None) -> str:
+    settler, request = settler_and_line(line, defaults)
+    return settler.negative_prompt(request)
 
 
 def test_what_nobody_says_comes_from_the_model() -> None:
-    [image] = settled({})
+    image = settled({})
 
     assert (image.width, image.height) == (64, 48)
     assert (image.steps, image.squeeze) == (16, "10,6")
     assert (image.guidance_scale, image.guidance_rescale) == (4.0, 0.7)
-    assert image.negative_prompt == ""
+    assert negative_prompt_of({}) == ""
 
 
 def test_a_line_goes_before_the_batch_and_the_batch_before_the_model() -> None:
     line = {"width": 8, "guidance_scale": 0, "negative_prompt": ""}
     batch = {"width": 16, "height": 16, "guidance_scale": 9, "negative_prompt": "blur"}
-    [image] = settled(line, batch)
+    image = settled(line, batch)
 
     assert (image.width, image.height) == (8, 16)
     assert image.guidance_scale == 0
-    assert image.negative_prompt == ""
+    assert negative_prompt_of(line, batch) == ""
 
 
 @pytest.mark.parametrize(
@@ -56,7 +73,7 @@ def test_a_line_goes_before_the_batch_and_the_batch_before_the_model() -> None:
 def test_steps_without_a_squeeze_mean_a_plain_grid(
     line: dict[str, Any], batch: dict[str, Any], expected: tuple[int, str | None]
 ) -> None:
-    [image] = settled(line, batch)
+    image = settled(line, batch)
 
     assert (image.steps, image.squeeze) == expected
 
@@ -83,7 +100,7 @@ def test_steps_without_a_squeeze_mean_a_plain_grid(
 def test_another_scheduler_without_a_squeeze_means_a_plain_grid(
     line: dict[str, Any], batch: dict[str, Any], expected: tuple[str, int, str | None]
 ) -> None:
-    [image] = settled(line, batch)
+    image = settled(line, batch)
 
     assert (image.scheduler, image.steps, image.squeeze) == expected
 
@@ -119,24 +136,24 @@ def test_a_squeeze_that_keeps_more_than_the_grid_is_refused() -> None:
 
 
 def test_images_of_one_line_count_on_from_its_seed() -> None:
-    assert [image.seed for image in settled({"seed": MAX_SEED, "n": 3})] == [MAX_SEED, 0, 1]
+    assert seeds_of({"seed": MAX_SEED, "n": 3}) == [MAX_SEED, 0, 1]
 
 
 def test_a_line_without_a_seed_counts_on_from_the_batchs() -> None:
-    seeds = [image.seed for image in settled({}, {"seed": 100, "n": 2}, first_position=5)]
+    seeds = seeds_of({}, {"seed": 100, "n": 2}, first_position=5)
 
     assert seeds == [105, 106]
 
 
 def test_a_line_that_says_one_image_gets_one() -> None:
-    assert len(settled({"n": 1}, {"n": 4})) == 1
+    assert len(seeds_of({"n": 1}, {"n": 4})) == 1
 
 
 @given(seed=st.integers(0, MAX_SEED), position=st.integers(0, 10_000_000), count=st.integers(1, 20))
 def test_every_image_of_a_line_has_a_seed_of_its_own_in_range(
     seed: int, position: int, count: int
 ) -> None:
-    seeds = [image.seed for image in settled({"n": count}, {"seed": seed}, position)]
+    seeds = seeds_of({"n": count}, {"seed": seed}, position)
 
     assert len(set(seeds)) == count
     assert all(0 <= found <= MAX_SEED for found in seeds)

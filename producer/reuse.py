@@ -1,0 +1,70 @@
+"""Images that were drawn before, for jobs that ask for the very same again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from producer.order import Order
+from shared.db.bulk import NewJob
+from shared.db.conditions import IS_DONE
+from shared.db.tables import Batch, Job, Worker
+from shared.domain.fingerprint import image_fingerprint
+from shared.domain.jobs import JobState
+
+
+def with_images_from_before(
+    session: Session, jobs: Sequence[NewJob], model: str, order: Order, now: datetime
+) -> list[NewJob]:
+    """Return new jobs, those as done whose image the same tenant has already.
+
+    What counts is the same prompt, seed and settings, drawn by the weights that the model's
+    last worker had, and looked at by the safety checker if these are to be.
+    """
+    weights = session.scalar(
+        select(Worker.weights_sha256)
+        .where(Worker.model == model, Worker.weights_sha256.is_not(None))
+        .order_by(Worker.started_at.desc())
+        .limit(1)
+    )
+    if weights is None:
+        return list(jobs)
+    prints = [image_fingerprint(job, weights) for job in jobs]
+    drawn = _drawn(session, prints, order)
+    return [
+        _as_done(job, drawn[fingerprint], now) if fingerprint in drawn else job
+        for job, fingerprint in zip(jobs, prints, strict=True)
+    ]
+
+
+def _drawn(session: Session, prints: Sequence[str], order: Order) -> dict[str | None, Any]:
+    rows = session.execute(
+        select(
+            Job.fingerprint,
+            Job.id,
+            Job.reused_from,
+            Job.image_key,
+            Job.image_sha256,
+            Job.image_bytes,
+        )
+        .join(Batch, Batch.id == Job.batch_id)
+        .where(Job.fingerprint.in_(set(prints)), IS_DONE)
+        .where(Batch.tenant == order.tenant, Batch.safety_checker == order.safety_checker)
+    )
+    return {row.fingerprint: row for row in rows}
+
+
+def _as_done(job: NewJob, drawn: Any, now: datetime) -> NewJob:
+    return job._replace(
+        state=JobState.DONE.value,
+        fingerprint=drawn.fingerprint,
+        reused_from=(drawn.reused_from or drawn.id).hex,
+        image_key=drawn.image_key,
+        image_sha256=drawn.image_sha256,
+        image_bytes=drawn.image_bytes,
+        finished_at=now,
+    )

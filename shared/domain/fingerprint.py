@@ -1,0 +1,31 @@
+"""When two jobs ask for the very same image."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+SETTINGS = (
+    "prompt",
+    "negative_prompt",
+    "seed",
+    "width",
+    "height",
+    "scheduler",
+    "steps",
+    "squeeze",
+    "guidance_scale",
+    "guidance_rescale",
+)
+"""All that decides an image, but the weights."""
+
+
+def image_fingerprint(job: object, weights_sha256: str) -> str:
+    """Hash all that decides a job's image: SHA-256, in hex.
+
+    Args:
+        job: has an attribute for each of the settings.
+        weights_sha256: tells the weights that draw it.
+    """
+    decisive = [weights_sha256, *(getattr(job, name) for name in SETTINGS)]
+    return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()
