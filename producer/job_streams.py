@@ -37,6 +37,8 @@ SHOWN = (
     Job.image_key,
 )
 
+AnySelect = Select[*tuple[Any, ...]]
+
 
 class JobStream:
     """The jobs of a batch, or those in a state that has an index; nothing is sorted."""
@@ -77,7 +79,7 @@ class JobStream:
             first = select(merged).order_by(merged.c.position).limit(limit)
             return self._session.execute(first).all()
 
-    def _parts(self, after: int, which: Sequence[ColumnElement[bool]]) -> list[Select[Any]]:
+    def _parts(self, after: int, which: Sequence[ColumnElement[bool]]) -> list[AnySelect]:
         later = select(*SHOWN).where(*which, Job.position > after).order_by(Job.position)
         match self._state:
             case JobState.FAILED:
@@ -121,7 +123,7 @@ def _error_codes(session: Session, batch_id: UUID) -> Sequence[str]:
     return codes
 
 
-def _failed_with(code: str, after: int, which: Sequence[ColumnElement[bool]]) -> Select[Any]:
+def _failed_with(code: str, after: int, which: Sequence[ColumnElement[bool]]) -> AnySelect:
     """Select failed jobs by a range and an order that only their own index has.
 
     Were the code an equality, the index of positions would do: it may have ten million jobs
@@ -135,12 +137,12 @@ def _failed_with(code: str, after: int, which: Sequence[ColumnElement[bool]]) ->
     )
 
 
-def _leased(after: int, which: Sequence[ColumnElement[bool]]) -> Select[Any]:
+def _leased(after: int, which: Sequence[ColumnElement[bool]]) -> AnySelect:
     """Select from all that the fleet holds, which is never much; this has to be sorted."""
     # Plain, the conditions would make an index of whole batches look good.
-    opaque = case((and_(*which), true()), else_=false())
+    opaque = case((and_(*which, Job.position > after), true()), else_=false())
     return (
         select(*SHOWN)
-        .where(IS_LEASED, Job.lease_expires_at.is_not(None), opaque, Job.position > after)
+        .where(IS_LEASED, Job.lease_expires_at.is_not(None), opaque)
         .order_by(Job.position)
     )

@@ -231,7 +231,7 @@ def _with_costs(session: Session, rows: Sequence[Row[Any]]) -> Sequence[ListedJo
         .group_by(Attempt.job_id)
     )
     booked = {job_id: int(cost or 0) for job_id, cost in costs}
-    return [
+    return tuple(
         ListedJob(
             id=row.id,
             position=row.position,
@@ -244,4 +244,4 @@ def _with_costs(session: Session, rows: Sequence[Row[Any]]) -> Sequence[ListedJo
             cost_nanodollars=booked.get(row.id, 0),
         )
         for row in rows
-    ]
+    )

@@ -1,0 +1,84 @@
+"""Why a job is in nobody's hands, in a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import case, false, select, true
+from sqlalchemy.orm import Session
+
+from producer.idle import why_idle
+from shared.db.conditions import IS_LEASED, IS_SENT
+from shared.db.fleet import live_workers
+from shared.db.tables import Batch, Job, Worker
+from shared.domain.jobs import BatchControl, JobState
+from shared.settings import Settings
+
+
+def why_waiting(
+    session: Session, batch: Batch, job: Job, settings: Settings, now: datetime
+) -> str | None:
+    """Explain; None when a worker has the job, or it has come to its end."""
+    match job.state:
+        case JobState.HELD:
+            return (
+                f"It is held, waiting for approval: tenstep approve {batch.id} has it drawn, "
+                f"tenstep reject {batch.id} calls it off."
+            )
+        case JobState.LEASED:
+            return _why_leased(job, now)
+        case JobState.PENDING:
+            return _why_pending(session, batch, job, settings, now)
+        case _:
+            return None
+
+
+def _why_pending(
+    session: Session, batch: Batch, job: Job, settings: Settings, now: datetime
+) -> str | None:
+    if batch.control == BatchControl.PAUSED:
+        return f"Its batch is paused: tenstep resume {batch.id} goes on."
+    if job.not_before is not None and job.not_before > now:
+        return f"It failed and is tried again {_until(job.not_before, now)}."
+    workers = _workers_with_its_model(session, batch, settings, now)
+    if workers and job.chunk_id is not None:
+        return f"It is in the queue {job.queue}{_since(job.dispatched_at, now)}; no worker took it."
+    if workers and _others_go_first(session, batch):
+        return "Other jobs of its batch go first."
+    alone = {**dict.fromkeys(JobState, 0), JobState.PENDING: 1}
+    return why_idle(session, batch, alone, workers, now)
+
+
+def _why_leased(job: Job, now: datetime) -> str | None:
+    if job.lease_expires_at is None or job.lease_expires_at > now:
+        return None
+    silent = _since(job.lease_expires_at, now)
+    return f"Its worker has not renewed its lease, which is over{silent}; it goes to another one."
+
+
+def _workers_with_its_model(
+    session: Session, batch: Batch, settings: Settings, now: datetime
+) -> Sequence[Worker]:
+    alive = live_workers(session, now, timedelta(seconds=settings.lease_seconds))
+    return [worker for worker in alive if worker.model == batch.model and not worker.draining]
+
+
+def _others_go_first(session: Session, batch: Batch) -> bool:
+    """Tell whether jobs of its batch are in a queue or in somebody's hands."""
+    # Plain, the condition would have SQLite read the batch rather than the few under way.
+    of_batch = case((Job.batch_id == batch.id, true()), else_=false())
+    return any(
+        session.scalar(select(Job.id).where(under_way, of_batch).limit(1)) is not None
+        for under_way in (IS_LEASED, IS_SENT)
+    )
+
+
+def _until(moment: datetime, now: datetime) -> str:
+    return f"at {moment:%H:%M:%S} UTC, in {(moment - now).total_seconds():,.0f} s"
+
+
+def _since(moment: datetime | None, now: datetime) -> str:
+    if moment is None:
+        return ""
+    return f" since {moment:%H:%M:%S} UTC, for {(now - moment).total_seconds():,.0f} s"
