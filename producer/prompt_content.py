@@ -73,8 +73,20 @@ class Content:
 def _unpacked(content: Content) -> BinaryIO:
     import pyarrow as pa
 
-    stream: BinaryIO = pa.CompressedInputStream(content.file, str(content.compression))
+    stream: BinaryIO = pa.CompressedInputStream(_Lent(content.file), str(content.compression))
     return stream
+
+
+class _Lent:
+    """A file that Arrow reads, and cannot close."""
+
+    closed = False
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.read = file.read
+
+    def close(self) -> None:
+        """Leave it open."""
 
 
 @contextmanager

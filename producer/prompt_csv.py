@@ -18,7 +18,14 @@ from producer.rejects import RejectedLine, rejected
 from shared.errors import InputError
 
 DELIMITER_NAMES = {",": "commas", "\t": "tabs"}
-BARE_RETURN = "new-line character seen in unquoted field"
+UNFINISHED = "unexpected end of data"
+PLAIN_WORDS = {
+    UNFINISHED: "a quote is never closed",
+    "expected after": "text follows a closing quote",
+    "new-line character": "a carriage return is inside it",
+    "field limit": f"a cell is longer than {csv.field_size_limit():,} characters",
+}
+"""The phrases of Python's reader in the words of our errors."""
 
 Row = tuple[int, str, list[str]]
 """Number of its first line, its lines, its cells."""
@@ -105,24 +112,24 @@ def _parse_row(row: Row, header: Sequence[str]) -> PromptLine | None:
 
 
 def _rows(groups: Iterator[LineGroup], delimiter: str) -> Iterator[list[Row | RejectedLine]]:
-    """Cut lines into rows; a row that a group does not finish waits for the next one."""
-    waiting: list[str] = []
+    """Cut lines into rows; a row that a group does not finish waits for more."""
+    lines: list[str] = []
+    enough = 0
     next_number = 1
     for group in groups:
         next_number = group.first_number + len(group.lines)
         if group.is_too_long:
-            yield [
-                *_cut(waiting, group.first_number - len(waiting), delimiter),
-                reject_of_long_line(group),
-            ]
-            waiting = []
+            rows = _cut(lines, group.first_number - len(lines), delimiter)
+            yield [*rows, reject_of_long_line(group)]
+            lines, enough = [], 0
             continue
-        lines = [*waiting, *(f"{as_text(line)}\n" for line in group.lines)]
-        first_number = group.first_number - len(waiting)
-        waiting = []
-        yield _cut(lines, first_number, delimiter, waiting)
-    if waiting:
-        yield _cut(waiting, next_number - len(waiting), delimiter)
+        lines += [f"{as_text(line)}\n" for line in group.lines]
+        if len(lines) >= enough:
+            waiting: list[str] = []
+            yield _cut(lines, next_number - len(lines), delimiter, waiting)
+            # A row that is read again with every group would take the square of its lines.
+            lines, enough = waiting, 2 * len(waiting)
+    yield _cut(lines, next_number - len(lines), delimiter)
 
 
 def _cut(
@@ -159,17 +166,11 @@ def _cut(
 
 
 def _is_unfinished(error: csv.Error) -> bool:
-    return str(error) == "unexpected end of data"
+    return str(error) == UNFINISHED
 
 
 def _reject(number: int, line: str, error: csv.Error) -> RejectedLine:
-    reason = unreadable_because(line) or f"is not CSV: {_in_plain_words(error)}"
-    return rejected(number, line.strip(), reason)
-
-
-def _in_plain_words(error: csv.Error) -> str:
-    if _is_unfinished(error):
-        return "a quote is never closed"
-    if str(error).startswith(BARE_RETURN):
-        return "a carriage return inside the line"
-    return str(error)
+    said = str(error)
+    plain = next((words for begin, words in PLAIN_WORDS.items() if begin in said), said)
+    reason = unreadable_because(line) or f"cannot be split into cells: {plain}"
+    return rejected(number, line, reason)

@@ -43,7 +43,7 @@ class AcceptedLine(NamedTuple):
         """Return the line as text, or what it says as JSON."""
         if self.raw is None:
             return self.request.model_dump_json(exclude_unset=True)
-        return (as_text(self.raw) if isinstance(self.raw, bytes) else self.raw).strip()
+        return as_text(self.raw) if isinstance(self.raw, bytes) else self.raw
 
 
 PromptLine = AcceptedLine | RejectedLine

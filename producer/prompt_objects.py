@@ -40,7 +40,7 @@ def fetch_object(url: str, settings: Settings, file: BinaryIO) -> None:
         raise _explained(url, error.response.get("Error", {}).get("Code", "unknown")) from error
     except (BotoCoreError, Boto3Error, ValueError) as error:
         raise ServiceUnavailableError(
-            f"{url}: the object storage does not answer: {error}", hint=CHECK_SETTINGS
+            f"{url}: cannot be fetched: {error}", hint=CHECK_SETTINGS
         ) from error
     finally:
         client.close()

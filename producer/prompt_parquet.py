@@ -109,7 +109,7 @@ def _values(column: pa.Array) -> Sequence[Any]:
             return _values(column.dictionary_decode())
         if _is_plain(kind):
             return list(column.to_pylist())
-        if not pa.types.is_nested(kind):
+        if _is_flat(kind):
             return list(column.cast(pa.string()).to_pylist())
     except (pa.ArrowException, *PYTHON_ERRORS):
         pass  # one of them is bad: look at each
@@ -129,14 +129,28 @@ def _is_plain(kind: pa.DataType) -> bool:
     return any(test(kind) for test in tests)
 
 
+def _is_flat(kind: pa.DataType) -> bool:
+    """Tell whether Arrow writes its values as text that a person understands."""
+    return bool(
+        _is_bytes(kind)
+        or pa.types.is_decimal(kind)
+        or (pa.types.is_temporal(kind) and not pa.types.is_duration(kind))
+    )
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    tests = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary)
+    return any(test(kind) for test in tests)
+
+
 def _value(scalar: pa.Scalar) -> Any:
     try:
         if not scalar.is_valid:
             return None
-        if pa.types.is_nested(scalar.type) or _is_plain(scalar.type):
-            return to_jsonable_python(scalar.as_py())
-        return scalar.cast(pa.string()).as_py()
-    except UnicodeDecodeError:
-        return _Unreadable("is not UTF-8")
-    except (pa.ArrowException, *PYTHON_ERRORS):
+        if _is_flat(scalar.type):
+            return scalar.cast(pa.string()).as_py()
+        return to_jsonable_python(scalar.as_py())
+    except (pa.ArrowException, *PYTHON_ERRORS) as error:
+        if _is_bytes(scalar.type) or isinstance(error, UnicodeDecodeError):
+            return _Unreadable("is not UTF-8")
         return _Unreadable(f"a value of type {scalar.type} cannot become text")

@@ -42,7 +42,11 @@ def rejected(
     line_number: int, raw: str | Mapping[str, object], reason: str, field: str | None = None
 ) -> RejectedLine:
     """Make a reject; what is not text becomes escapes, and fields become JSON."""
-    text = raw if isinstance(raw, str) else json.dumps(raw, ensure_ascii=False, default=str)
+    text = (
+        raw.rstrip("\r\n")
+        if isinstance(raw, str)
+        else json.dumps(raw, ensure_ascii=False, default=str)
+    )
     shown = text[:MAX_RAW_CHARACTERS].encode("utf-8", "backslashreplace").decode("utf-8")
     return RejectedLine(line_number, field, reason, shown)
 

@@ -50,7 +50,7 @@ def template_prompts(
     """
     _check_names(template, variables)
     values = {name: _values(name, source, settings) for name, source in variables.items()}
-    if mode is TemplateMode.ZIP:
+    if mode == TemplateMode.ZIP:
         _check_lengths(values)
         expected = min(map(len, values.values()))
     else:
@@ -165,7 +165,7 @@ def _prompts(
     template: str, values: Mapping[str, Sequence[str]], mode: TemplateMode
 ) -> Iterator[Sequence[PromptLine]]:
     lists = values.values()
-    combined = product(*lists) if mode is TemplateMode.PRODUCT else zip(*lists, strict=True)
+    combined = product(*lists) if mode == TemplateMode.PRODUCT else zip(*lists, strict=True)
     numbered = enumerate(combined, 1)
     while group := list(islice(numbered, PROMPTS_A_GROUP)):
         yield [
