@@ -12,10 +12,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, cast
+from functools import cache
+from typing import cast
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, CursorResult, Select, insert, select, update
+from sqlalchemy import ColumnElement, Select, Table, Update, bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
 from shared.db.conditions import IS_LEASED
@@ -26,6 +27,8 @@ from shared.domain.identifiers import new_id
 from shared.domain.jobs import AttemptOutcome, BatchControl, JobState, LedgerKind, origins
 from shared.domain.money import NANOSECONDS
 
+JOBS = cast("Table", Job.__table__)
+
 
 @dataclass(frozen=True, slots=True)
 class Lease:
@@ -34,6 +37,8 @@ class Lease:
     job: Job
     attempt_id: UUID
     fencing_token: int
+    worker_id: UUID
+    device_kind: str
 
 
 def locked(*conditions: ColumnElement[bool], skip: bool = False) -> Select[UUID]:
@@ -81,7 +86,13 @@ def claim_chunk(
         execution_options={"synchronize_session": False, "populate_existing": True},
     ).all()
     leases = [
-        Lease(job=job, attempt_id=new_id(), fencing_token=job.fencing_token)
+        Lease(
+            job=job,
+            attempt_id=new_id(),
+            fencing_token=job.fencing_token,
+            worker_id=worker_id,
+            device_kind=worker.device_kind,
+        )
         for job in sorted(jobs, key=lambda job: job.position)
     ]
     if leases:
@@ -155,17 +166,26 @@ def move_leased_job(session: Session, held: Lease, target: JobState, **values: o
     Returns:
         False when it does not: somebody else has the job, or it was called off.
     """
-    moved = session.execute(
-        update(Job)
-        .where(Job.id == held.job.id, Job.fencing_token == held.fencing_token)
-        .where(Job.state == JobState.LEASED)
-        .values(state=target, lease_expires_at=None, worker_id=None, **values),
-        execution_options={"synchronize_session": False},
+    changes = {"state": target.value, "lease_expires_at": None, "worker_id": None, **values}
+    moved = session.connection().execute(
+        _move_out_of_lease(tuple(changes)),
+        {"of_job": held.job.id, "with_token": held.fencing_token, **changes},
     )
-    is_ours = cast("CursorResult[Any]", moved).rowcount == 1
+    is_ours = moved.rowcount == 1
     if is_ours:
         note_move(session, held.job.batch_id, JobState.LEASED, target)
     return is_ours
+
+
+@cache
+def _move_out_of_lease(columns: tuple[str, ...]) -> Update:
+    """Make the statement once: that takes longer than to run it, and it runs for every image."""
+    return (
+        update(JOBS)
+        .where(JOBS.c.id == bindparam("of_job"), JOBS.c.fencing_token == bindparam("with_token"))
+        .where(JOBS.c.state == JobState.LEASED.value)
+        .values({name: bindparam(name) for name in columns})
+    )
 
 
 def return_jobs(session: Session, leases: Sequence[Lease], now: datetime) -> None:
@@ -175,7 +195,7 @@ def return_jobs(session: Session, leases: Sequence[Lease], now: datetime) -> Non
     """
     for held in sorted(leases, key=lambda held: held.job.position):
         if move_leased_job(
-            session, held, JobState.PENDING, attempts=Job.attempts - 1, **UNDISPATCHED
+            session, held, JobState.PENDING, attempts=held.job.attempts - 1, **UNDISPATCHED
         ):
             close_attempt(session, held.attempt_id, AttemptOutcome.RETURNED, now)
 

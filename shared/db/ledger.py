@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import cache
+from typing import cast
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import Executable, Table, bindparam, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -16,6 +18,14 @@ from shared.domain.jobs import LedgerKind
 from shared.domain.money import device_cost
 from shared.errors import ConfigurationError
 
+# Statements that every image needs are made once: making one takes longer than to run it.
+PRICE = (
+    select(Price.nanodollars_per_hour)
+    .where(Price.device_kind == bindparam("kind"), Price.effective_from <= bindparam("at"))
+    .order_by(Price.effective_from.desc())
+    .limit(1)
+)
+
 
 def price_in_force(session: Session, device_kind: str, at: datetime) -> int:
     """Return nano-dollars an hour of a kind of device at a time.
@@ -23,15 +33,10 @@ def price_in_force(session: Session, device_kind: str, at: datetime) -> int:
     Raises:
         ConfigurationError: nobody has set a price for that kind.
     """
-    price = session.scalar(
-        select(Price.nanodollars_per_hour)
-        .where(Price.device_kind == device_kind, Price.effective_from <= at)
-        .order_by(Price.effective_from.desc())
-        .limit(1)
-    )
+    price = session.connection().scalar(PRICE, {"kind": device_kind, "at": at})
     if price is None:
         raise ConfigurationError(f"no price is set for device kind {device_kind!r}")
-    return price
+    return int(price)
 
 
 def charge_attempt(session: Session, attempt: Attempt, kind: LedgerKind, now: datetime) -> None:
@@ -81,13 +86,15 @@ def charge_model_load(
 
 def _append(session: Session, *, batch_id: UUID, amount_nanodollars: int, **values: object) -> None:
     entry = {"batch_id": batch_id, "amount_nanodollars": amount_nanodollars, **values}
-    appended = _insert_once(session).values(id=new_id(), **entry).returning(LedgerEntry.id)
-    if session.execute(appended).first() is not None:
+    connection = session.connection()
+    appended = connection.execute(_insert_once(connection.dialect.name), {"id": new_id(), **entry})
+    if appended.first() is not None:
         note_cost(session, batch_id, amount_nanodollars)
 
 
-def _insert_once(session: Session) -> postgresql.Insert | sqlite.Insert:
-    dialect = session.get_bind().dialect.name
-    if dialect == "postgresql":
-        return postgresql.insert(LedgerEntry).on_conflict_do_nothing(index_elements=["event_id"])
-    return sqlite.insert(LedgerEntry).on_conflict_do_nothing(index_elements=["event_id"])
+@cache
+def _insert_once(dialect: str) -> Executable:
+    ledger = cast("Table", LedgerEntry.__table__)
+    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    once = insert(ledger).on_conflict_do_nothing(index_elements=["event_id"])
+    return once.returning(ledger.c.id)

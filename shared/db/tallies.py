@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import Insert, Select, delete, func, insert, select, union_all
+from sqlalchemy import Insert, Select, Table, delete, func, insert, select, union_all
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -25,6 +25,7 @@ FIGURES = (*(state.value for state in JobState), NANODOLLARS)
 TO_COME = "tallies"
 """Where a session keeps what its transaction will append."""
 FOLDED_AT_ONCE = 5_000
+APPEND = insert(cast("Table", Tally.__table__))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ def append_tallies(session: Session) -> None:
         if any(figures.values())
     ]
     if rows:
-        session.execute(insert(Tally), rows)
+        session.connection().execute(APPEND, rows)
 
 
 def read_tally(session: Session, batch_id: UUID) -> BatchTally:
