@@ -95,7 +95,7 @@ def _short_name(key: str | None) -> str:
 
 def print_job(job: JobHistory) -> None:
     """Write all that is known of a job."""
-    say(f"job {job.position} of batch {job.batch_id} ({job.batch_name}): {job.state.value}")
+    say(f"job {job.position}: {job.state.value}")
     _print_facts(_facts(job))
     if job.image:
         _print_image(job.image)
@@ -109,6 +109,7 @@ def print_job(job: JobHistory) -> None:
 
 def _facts(job: JobHistory) -> Iterator[tuple[str, str]]:
     yield "id", str(job.id)
+    yield "batch", f"{job.batch_id} ({job.batch_name})"
     if job.custom_id is not None:
         yield "custom_id", job.custom_id
     yield "prompt", job.prompt

@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from producer.cli import control, cost, fleet, gc, migrate, pull, render, status, submit
+from producer.cli import control, cost, fleet, gc, jobs, migrate, pull, render, status, submit
 from producer.cli.console import say
 from producer.cli.errors import BROKEN_PIPE, report
 
@@ -49,14 +49,18 @@ def _options(
 
 EPILOGS: dict[Callable[..., None], str] = {
     render.render: render.EPILOG,
-    submit.submit: "Example: tenstep submit prompts.jsonl --n 4 --priority 10",
+    submit.submit: submit.EPILOG,
     status.status: "Example: tenstep status --all",
     status.watch: "Example: tenstep watch 0197f3a2",
-    pull.pull: "Example: tenstep pull 0197f3a2 --out pictures",
+    jobs.jobs: jobs.JOBS_EPILOG,
+    jobs.show: jobs.SHOW_EPILOG,
+    pull.pull: pull.EPILOG,
     cost.cost: "Example: tenstep cost --jobs --json",
     control.cancel: "Example: tenstep cancel 0197f3a2",
     control.pause: "Example: tenstep pause 0197f3a2",
     control.resume: "Example: tenstep resume 0197f3a2",
+    control.approve: "Example: tenstep approve 0197f3a2",
+    control.reject: "Example: tenstep reject 0197f3a2",
     control.retry: "Example: tenstep retry 0197f3a2 --job 17 --job my-own-id",
     fleet.worker: fleet.WORKER_EPILOG,
     fleet.dispatch: fleet.DISPATCH_EPILOG,
