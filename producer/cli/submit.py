@@ -257,6 +257,6 @@ def _show(submission: Submission, order: Order, *, as_json: bool) -> None:
         say(f"{submission.reused:,} of them are done, with images that were drawn before")
     if order.is_held and order.sample:
         say(
-            f"{min(order.sample, submission.total):,} of them are drawn first: "
+            f"a sample of {min(order.sample, submission.total):,} is drawn first; look at it with "
             f"tenstep pull {submission.batch_id}, then tenstep approve or reject"
         )
