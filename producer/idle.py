@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from shared.db.batches import is_finished
-from shared.db.conditions import IS_LEASED, IS_SENT, IS_UNSENT
+from shared.db.conditions import IS_LEASED, IS_SENT, IS_UNSENT, of_batch
 from shared.db.tables import Batch, Job, Worker
 from shared.domain.jobs import BatchControl, JobState
 
@@ -56,11 +56,10 @@ def why_idle(
 
 
 def _why_pending(session: Session, batch: Batch, now: datetime) -> str | None:
-    of_batch = Job.batch_id == batch.id
-    sent = select(Job.id).where(of_batch, IS_SENT)
+    sent = select(Job.id).where(of_batch(batch.id), IS_SENT)
     if session.scalar(sent.limit(1)) is not None:
         return "Its jobs are in the queue; a worker has not taken one yet."
-    unsent = select(Job.not_before).where(of_batch, IS_UNSENT)
+    unsent = select(Job.not_before).where(Job.batch_id == batch.id, IS_UNSENT)
     is_new = session.execute(unsent.where(Job.not_before.is_(None)).limit(1)).first() is not None
     first_again = session.scalar(unsent.order_by(Job.not_before, Job.position).limit(1))
     if not is_new and first_again is not None and first_again > now:

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from producer.amounts import usd
 from producer.idle import why_idle
 from shared.db.batches import find_batch, is_finished
-from shared.db.conditions import IS_DONE, IS_FAILED, IS_LEASED
+from shared.db.conditions import IS_DONE, IS_FAILED, IS_LEASED, of_batch
 from shared.db.engine import Database
 from shared.db.fleet import live_workers
 from shared.db.tables import Attempt, Batch, Job, Worker
@@ -263,7 +263,7 @@ def _per_second(count: int, begin: datetime, end: datetime | None) -> tuple[floa
 
 def _devices_at_work(session: Session, batch_id: UUID) -> Mapping[str, int]:
     """Count the workers that have a job of the batch in hand, by what they draw on."""
-    at_work = select(Job.worker_id).where(IS_LEASED, Job.batch_id == batch_id).distinct()
+    at_work = select(Job.worker_id).where(IS_LEASED, of_batch(batch_id)).distinct()
     rows = session.execute(
         select(Worker.device_name, func.count())
         .where(Worker.id.in_(at_work))

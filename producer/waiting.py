@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import case, false, select, true
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from producer.idle import why_idle
-from shared.db.conditions import IS_LEASED, IS_SENT
+from shared.db.conditions import IS_LEASED, IS_SENT, of_batch
 from shared.db.fleet import live_workers
 from shared.db.tables import Batch, Job, Worker
 from shared.domain.jobs import BatchControl, JobState
@@ -66,10 +66,8 @@ def _workers_with_its_model(
 
 def _others_go_first(session: Session, batch: Batch) -> bool:
     """Tell whether jobs of its batch are in a queue or in somebody's hands."""
-    # Plain, the condition would have SQLite read the batch rather than the few under way.
-    of_batch = case((Job.batch_id == batch.id, true()), else_=false())
     return any(
-        session.scalar(select(Job.id).where(under_way, of_batch).limit(1)) is not None
+        session.scalar(select(Job.id).where(under_way, of_batch(batch.id)).limit(1)) is not None
         for under_way in (IS_LEASED, IS_SENT)
     )
 

@@ -6,7 +6,9 @@ condition serves a query whose value it is told only later, and reads the whole 
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, and_, literal
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, and_, case, false, literal, true
 
 from shared.db.tables import Job
 from shared.domain.jobs import JobState
@@ -28,3 +30,11 @@ IS_FAILED = _is(JobState.FAILED)
 """Will not be tried again unless asked."""
 IS_HELD = _is(JobState.HELD)
 """Waits for a decision."""
+
+
+def of_batch(batch_id: UUID) -> ColumnElement[bool]:
+    """Return whether a job is of a batch, for jobs that another condition's index finds.
+
+    Plainly compared, SQLite would read the whole batch rather than the few that are under way.
+    """
+    return case((Job.batch_id == batch_id, true()), else_=false())

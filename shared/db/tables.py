@@ -123,6 +123,7 @@ LEASED = "state = 'leased'"
 DONE = "state = 'done'"
 FAILED = "state = 'failed'"
 HELD = "state = 'held'"
+HAS_CUSTOM_ID = "custom_id IS NOT NULL"
 REUSABLE = "fingerprint IS NOT NULL"
 
 
@@ -145,6 +146,7 @@ class Job(Base):
         _partial_index("ix_job_done", "batch_id", "finished_at", "position", condition=DONE),
         _partial_index("ix_job_failed", "batch_id", "error_code", "position", condition=FAILED),
         _partial_index("ix_job_held", "batch_id", "position", condition=HELD),
+        _partial_index("ix_job_custom_id", "batch_id", "custom_id", condition=HAS_CUSTOM_ID),
         _partial_index("ix_job_fingerprint", "fingerprint", condition=REUSABLE),
     )
 

@@ -51,11 +51,18 @@ def upgrade() -> None:
     _index('ix_job_done', 'job', ['batch_id', 'finished_at', 'position'], "state = 'done'")
     _index('ix_job_failed', 'job', ['batch_id', 'error_code', 'position'], "state = 'failed'")
     _index('ix_job_held', 'job', ['batch_id', 'position'], "state = 'held'")
+    _index('ix_job_custom_id', 'job', ['batch_id', 'custom_id'], 'custom_id IS NOT NULL')
     _index('ix_job_fingerprint', 'job', ['fingerprint'], 'fingerprint IS NOT NULL')
 
 
 def downgrade() -> None:
-    for name in ('ix_job_fingerprint', 'ix_job_held', 'ix_job_failed', 'ix_job_done'):
+    for name in (
+        'ix_job_fingerprint',
+        'ix_job_custom_id',
+        'ix_job_held',
+        'ix_job_failed',
+        'ix_job_done',
+    ):
         op.drop_index(name, table_name='job')
     op.create_index('ix_job_finished', 'job', ['batch_id', 'finished_at'])
     op.create_index('ix_job_batch_state', 'job', ['batch_id', 'state'])
