@@ -12,7 +12,19 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from producer.cli import control, cost, fleet, gc, jobs, migrate, pull, render, status, submit
+from producer.cli import (
+    control,
+    cost,
+    fleet,
+    gallery,
+    gc,
+    jobs,
+    migrate,
+    pull,
+    render,
+    status,
+    submit,
+)
 from producer.cli.console import say
 from producer.cli.errors import BROKEN_PIPE, report
 
@@ -55,6 +67,7 @@ EPILOGS: dict[Callable[..., None], str] = {
     jobs.jobs: jobs.JOBS_EPILOG,
     jobs.show: jobs.SHOW_EPILOG,
     pull.pull: pull.EPILOG,
+    gallery.gallery: gallery.EPILOG,
     cost.cost: "Example: tenstep cost --jobs --json",
     control.cancel: "Example: tenstep cancel 0197f3a2",
     control.pause: "Example: tenstep pause 0197f3a2",

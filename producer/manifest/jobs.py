@@ -18,7 +18,7 @@ from shared.db.engine import Database
 from shared.db.tables import Attempt, Batch, Job
 from shared.domain.jobs import CONTENT_FLAGGED, AttemptOutcome
 
-ROWS_A_PAGE = 5_000
+ROWS_A_PAGE = 2_000
 RECORDS_REMEMBERED = 1_024
 
 
@@ -97,18 +97,21 @@ class Place(NamedTuple):
     """The tar file that holds it."""
 
 
+# Plain columns, not mapped ones: rows of them come twice as fast.
+_job, _attempt = Job.__table__.c, Attempt.__table__.c
 JOB_COLUMNS = (
-    *(Job.position, Job.custom_id, Job.source_line, Job.prompt, Job.negative_prompt, Job.seed),
-    *(Job.width, Job.height, Job.scheduler, Job.steps, Job.squeeze),
-    *(Job.guidance_scale, Job.guidance_rescale, cast(Job.details, Text)),
-    *(Job.state, Job.attempts, Job.image_key, Job.image_sha256, Job.image_bytes),
-    *(Job.error_code, Job.error_message, Job.finished_at, Job.reused_from),
+    *(_job.position, _job.custom_id, _job.source_line, _job.prompt, _job.negative_prompt),
+    *(_job.seed, _job.width, _job.height, _job.scheduler, _job.steps, _job.squeeze),
+    *(_job.guidance_scale, _job.guidance_rescale, cast(_job.details, Text)),
+    *(_job.state, _job.attempts, _job.image_key, _job.image_sha256, _job.image_bytes),
+    *(_job.error_code, _job.error_message, _job.finished_at, _job.reused_from),
 )
 ATTEMPT_COLUMNS = (
-    *(Attempt.number, Attempt.outcome, Attempt.device_kind, Attempt.device_name),
-    *(Attempt.finished_at, Attempt.queue_wait_ns, Attempt.text_encode_ns, Attempt.denoise_ns),
-    *(Attempt.decode_ns, Attempt.safety_check_ns, Attempt.png_encode_ns, Attempt.upload_ns),
-    *(Attempt.device_ns, Attempt.cost_nanodollars, cast(Attempt.record, Text)),
+    *(_attempt.number, _attempt.outcome, _attempt.device_kind, _attempt.device_name),
+    *(_attempt.finished_at, _attempt.queue_wait_ns, _attempt.text_encode_ns),
+    *(_attempt.denoise_ns, _attempt.decode_ns, _attempt.safety_check_ns),
+    *(_attempt.png_encode_ns, _attempt.upload_ns, _attempt.device_ns),
+    *(_attempt.cost_nanodollars, cast(_attempt.record, Text)),
 )
 JOB_WIDTH = len(JOB_COLUMNS)
 
@@ -121,7 +124,7 @@ def job_pages(database: Database, batch_id: UUID) -> Iterator[Sequence[JobFacts]
     with database.read() as session:
         total = session.get_one(Batch, batch_id).total
     for start in range(0, total, ROWS_A_PAGE):
-        page = and_(Job.position >= start, Job.position < start + ROWS_A_PAGE)
+        page = and_(_job.position >= start, _job.position < start + ROWS_A_PAGE)
         with database.read() as session:
             facts = read_jobs(session, batch_id, page)
         yield facts
@@ -132,9 +135,10 @@ def read_jobs(session: Session, batch_id: UUID, which: ColumnElement[bool]) -> S
     model = session.get_one(Batch, batch_id).model
     rows = session.execute(
         select(*JOB_COLUMNS, *ATTEMPT_COLUMNS)
-        .outerjoin(Attempt, Attempt.job_id == Job.id)
-        .where(Job.batch_id == batch_id, which)
-        .order_by(Job.position)
+        .select_from(Job.__table__)
+        .outerjoin(Attempt.__table__, _attempt.job_id == _job.id)
+        .where(_job.batch_id == batch_id, which)
+        .order_by(_job.position)
     )
     facts = [_facts(model, group) for _, group in groupby(rows, key=itemgetter(0))]
     return _with_reused(session, facts)
@@ -159,8 +163,8 @@ def _with_reused(session: Session, facts: Sequence[JobFacts]) -> Sequence[JobFac
     if not drawn_for:
         return facts
     rows = session.execute(
-        select(Attempt.job_id, *ATTEMPT_COLUMNS).where(
-            Attempt.job_id.in_(drawn_for), Attempt.outcome == AttemptOutcome.DONE
+        select(_attempt.job_id, *ATTEMPT_COLUMNS).where(
+            _attempt.job_id.in_(drawn_for), _attempt.outcome == AttemptOutcome.DONE
         )
     )
     attempts = {job_id: AttemptRow._make(row) for job_id, *row in rows}

@@ -17,8 +17,6 @@ from producer.manifest.jobs import (
 )
 from shared.domain.money import NANOSECONDS
 
-PHASES = ("queue_wait", "text_encode", "denoise", "decode", "safety_check", "png_encode", "upload")
-
 _encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
@@ -30,7 +28,7 @@ def manifest_line(facts: JobFacts, place: Place | None) -> str:
         place: where its image was pulled to, if it was.
     """
     job = facts.job
-    record = record_of(facts.attempt)
+    drawn_by = record_of(facts.attempt)
     known = {
         **_asked(job),
         "model": facts.model,
@@ -45,14 +43,17 @@ def manifest_line(facts: JobFacts, place: Place | None) -> str:
         # All attempts at this image, so that the manifest adds up to the bill.
         "cost_nanodollars": facts.cost_nanodollars,
         "cost_usd": usd(facts.cost_nanodollars),
-        "prompt_lost": record.get("prompt_lost") or None,
-        "negative_prompt_lost": record.get("negative_prompt_lost") or None,
+        "prompt_lost": drawn_by.get("prompt_lost") or None,
+        "negative_prompt_lost": drawn_by.get("negative_prompt_lost") or None,
         "safety_checker": facts.safety_checker,
         "error": _error(job),
+        "attempt": _attempt(facts.attempt) if facts.attempt else None,
     }
-    attempt = _attempt(facts.attempt) if facts.attempt else "null"
     # What is JSON already is not read and written again: there may be millions of lines.
-    return f'{_encode(known)[:-1]}, "metadata": {_on_a_line(job.metadata)}, "attempt": {attempt}}}'
+    if facts.attempt is None:
+        return f'{_encode(known)[:-1]}, "metadata": {_on_a_line(job.metadata)}}}'
+    record = "null" if facts.attempt.record is None else _written_again(facts.attempt.record)
+    return f'{_encode(known)[:-2]}, "record": {record}}}, "metadata": {_on_a_line(job.metadata)}}}'
 
 
 def _asked(job: JobRow) -> dict[str, Any]:
@@ -73,21 +74,27 @@ def _asked(job: JobRow) -> dict[str, Any]:
     }
 
 
-def _attempt(attempt: AttemptRow) -> str:
+def _attempt(attempt: AttemptRow) -> dict[str, Any]:
     """Describe the attempt that gave the image."""
     cost = attempt.cost_nanodollars or 0
-    known = {
+    return {
         "number": attempt.number,
         "device_kind": attempt.device_kind,
         "device_name": attempt.device_name,
         "finished_at": attempt.finished_at.isoformat() if attempt.finished_at else None,
-        "seconds": {phase: _seconds(getattr(attempt, f"{phase}_ns")) for phase in PHASES},
+        "seconds": {
+            "queue_wait": _seconds(attempt.queue_wait_ns),
+            "text_encode": _seconds(attempt.text_encode_ns),
+            "denoise": _seconds(attempt.denoise_ns),
+            "decode": _seconds(attempt.decode_ns),
+            "safety_check": _seconds(attempt.safety_check_ns),
+            "png_encode": _seconds(attempt.png_encode_ns),
+            "upload": _seconds(attempt.upload_ns),
+        },
         "device_seconds": _seconds(attempt.device_ns),
         "cost_nanodollars": cost,
         "cost_usd": usd(cost),
     }
-    record = "null" if attempt.record is None else _written_again(attempt.record)
-    return f'{_encode(known)[:-1]}, "record": {record}}}'
 
 
 @lru_cache(RECORDS_REMEMBERED)

@@ -12,7 +12,7 @@ from pyarrow import parquet
 
 from producer.manifest.jobs import JobFacts, JobRow, Place, record_of
 
-ROWS_A_GROUP = 25_000
+ROWS_A_GROUP = 20_000
 
 Row = tuple[JobFacts, Place | None]
 Write = Callable[[Sequence[Row]], None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from uuid import UUID
 
 from producer.manifest import JobFacts, Place
@@ -16,7 +17,7 @@ from producer.pull.positions import PositionMap, PositionSet
 from shared.db.batches import count_jobs
 from shared.db.engine import Database
 from shared.domain.jobs import JobState
-from shared.storage.base import ObjectNotFoundError, ObjectStore, sha256_of
+from shared.storage.base import ObjectStore, sha256_of
 
 PNG = "image/png"
 
@@ -120,13 +121,13 @@ class ImageCopy:
             self.bytes_written += copied.new_bytes
 
 
-def held_by_content(destination: ObjectStore) -> Holds:
-    """Look into a file that may be an image's: for a store that is quickly read."""
+def held_by_content(folder: Path) -> Holds:
+    """Look into the file that may be the image."""
 
     def holds(_position: int, name: str, sha256: str | None, _size: int | None) -> bool:
         try:
-            return sha256_of(destination.get(name)) == sha256
-        except ObjectNotFoundError:
+            return sha256_of((folder / name).read_bytes()) == sha256
+        except OSError:
             return False
 
     return holds

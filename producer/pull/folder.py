@@ -44,7 +44,7 @@ class Puller:
             store,
             batch_id,
             self._destination,
-            held_by_content(self._destination),
+            held_by_content(folder),
             self._options.parallel,
         )
 
