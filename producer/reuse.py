@@ -10,17 +10,16 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from producer.order import Order
-from shared.db.bulk import NewJob
+from shared.db.bulk import NewJob, ReusedJob
 from shared.db.conditions import IS_DONE
 from shared.db.tables import Batch, Job, Worker
 from shared.domain.fingerprint import image_fingerprint
-from shared.domain.jobs import JobState
 
 
-def with_images_from_before(
+def images_from_before(
     session: Session, jobs: Sequence[NewJob], model: str, order: Order, now: datetime
-) -> list[NewJob]:
-    """Return new jobs, those as done whose image the same tenant has already.
+) -> dict[int, ReusedJob]:
+    """Return the images that the same tenant has already, by the positions of these new jobs.
 
     What counts is the same prompt, seed and settings, drawn by the weights that the model's
     last worker had, and looked at by the safety checker if these are to be.
@@ -32,16 +31,17 @@ def with_images_from_before(
         .limit(1)
     )
     if weights is None:
-        return list(jobs)
-    prints = [image_fingerprint(job, weights) for job in jobs]
-    drawn = _drawn(session, prints, order)
-    return [
-        _as_done(job, drawn[fingerprint], now) if fingerprint in drawn else job
-        for job, fingerprint in zip(jobs, prints, strict=True)
-    ]
+        return {}
+    prints = {job.position: image_fingerprint(job, weights) for job in jobs}
+    drawn = _drawn(session, set(prints.values()), order)
+    return {
+        position: _reused(drawn[fingerprint], now)
+        for position, fingerprint in prints.items()
+        if fingerprint in drawn
+    }
 
 
-def _drawn(session: Session, prints: Sequence[str], order: Order) -> dict[str | None, Any]:
+def _drawn(session: Session, prints: set[str], order: Order) -> dict[str | None, Any]:
     rows = session.execute(
         select(
             Job.fingerprint,
@@ -52,15 +52,14 @@ def _drawn(session: Session, prints: Sequence[str], order: Order) -> dict[str | 
             Job.image_bytes,
         )
         .join(Batch, Batch.id == Job.batch_id)
-        .where(Job.fingerprint.in_(set(prints)), IS_DONE)
+        .where(Job.fingerprint.in_(prints), IS_DONE)
         .where(Batch.tenant == order.tenant, Batch.safety_checker == order.safety_checker)
     )
     return {row.fingerprint: row for row in rows}
 
 
-def _as_done(job: NewJob, drawn: Any, now: datetime) -> NewJob:
-    return job._replace(
-        state=JobState.DONE.value,
+def _reused(drawn: Any, now: datetime) -> ReusedJob:
+    return ReusedJob(
         fingerprint=drawn.fingerprint,
         reused_from=(drawn.reused_from or drawn.id).hex,
         image_key=drawn.image_key,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
@@ -18,11 +17,11 @@ from producer.order import Order, RefusedError, Submission
 from producer.prompt_files import PromptSource
 from producer.read_ahead import read_ahead
 from producer.rejects import RejectLog, Rejects, first_reason
-from producer.reuse import with_images_from_before
+from producer.reuse import images_from_before
 from producer.settle import Settler
 from shared.clock import utc_now
 from shared.db.batches import cancel_batch, release_positions
-from shared.db.bulk import NewJob, insert_jobs
+from shared.db.bulk import NewJob, ReusedJob, Row, insert_jobs, insert_reused_jobs
 from shared.db.engine import Database
 from shared.db.tables import Batch
 from shared.db.tallies import note_new
@@ -38,6 +37,9 @@ MAX_NAME_CHARACTERS = 256
 OnProgress = Callable[[int, float | None], None]
 """Is told how many jobs are written, and the share of the source that was read, if known."""
 Transaction = Callable[[], AbstractContextManager[Session]]
+
+
+Reused = Sequence[tuple[NewJob, ReusedJob]]
 
 
 class ConflictError(InputError):
@@ -156,6 +158,7 @@ class _Submitter:
         self._id, self._name = batch.id, batch.name
         self._was_there = self._total = batch.total
         self._reused = 0
+        self._state = JobState.HELD if order.is_held else JobState.PENDING
         self._rejects_path = _rejects_path(settings, batch.id)
 
     def submit(self, source: PromptSource, on_progress: OnProgress | None) -> Submission:
@@ -198,8 +201,7 @@ class _Submitter:
     def _pieces(self, source: PromptSource) -> Iterator[PieceOfJobs]:
         settler = Settler(self._order.defaults, self._card)
         log = RejectLog(source.name, self._rejects_path)
-        state = JobState.HELD if self._order.is_held else JobState.PENDING
-        return pieces_of_jobs(source, self._id, settler, log, state, skip=self._was_there)
+        return pieces_of_jobs(source, self._id, settler, log, self._state, skip=self._was_there)
 
     def _transaction(self, stack: ExitStack) -> Transaction:
         """Return what opens a transaction a piece; without a key it is one for all."""
@@ -213,25 +215,36 @@ class _Submitter:
             return
         try:
             with transaction() as session:
-                jobs = self._write_jobs(session, piece.jobs)
+                reused = self._write_jobs(session, piece.jobs)
         except IntegrityError:
             raise self._conflict() from None
-        self._total += len(jobs)
-        self._reused += sum(job.state == JobState.DONE for job in jobs)
+        self._total += len(piece.jobs)
+        self._reused += reused
 
-    def _write_jobs(self, session: Session, jobs: Sequence[NewJob]) -> Sequence[NewJob]:
+    def _write_jobs(self, session: Session, jobs: Sequence[Row]) -> int:
+        """Write some jobs; returns how many of them have an image from before."""
         if not self._total:
             session.add(self._batch)
             session.flush()
-        if self._order.reuses:
-            now = self._database.now(session)
-            jobs = with_images_from_before(session, jobs, self._card.name, self._order, now)
-        insert_jobs(session, jobs)
+        new, done = (self._sorted if self._order.reuses else _all_new)(session, jobs)
+        insert_jobs(session, new)
+        insert_reused_jobs(session, done)
         # Last, for whoever has the batch's row keeps the dispatcher waiting.
         self._count(session, len(jobs))
-        for state, count in Counter(job.state for job in jobs).items():
-            note_new(session, self._id, JobState(state), count)
-        return jobs
+        note_new(session, self._id, self._state, len(new))
+        note_new(session, self._id, JobState.DONE, len(done))
+        return len(done)
+
+    def _sorted(self, session: Session, jobs: Sequence[Row]) -> tuple[Sequence[Row], Reused]:
+        """Tell jobs that are to be drawn from those whose image the tenant has already."""
+        named = [NewJob._make(job) for job in jobs]
+        now = self._database.now(session)
+        there = images_from_before(session, named, self._card.name, self._order, now)
+        return [job for job in named if job.position not in there], [
+            (job._replace(state=JobState.DONE.value), there[job.position])
+            for job in named
+            if job.position in there
+        ]
 
     def _count(self, session: Session, jobs: int) -> None:
         """Compare and set, so that of two submissions of one key one ends here."""
@@ -273,6 +286,10 @@ class _Submitter:
             "were written before",
             hint=error.hint,
         )
+
+
+def _all_new(_session: Session, jobs: Sequence[Row]) -> tuple[Sequence[Row], Reused]:
+    return jobs, ()
 
 
 def spread(count: int, total: int) -> list[int]:

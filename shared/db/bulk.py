@@ -36,45 +36,67 @@ class NewJob(NamedTuple):
     state: str
     attempts: int = 0
     fencing_token: int = 0
-    fingerprint: str | None = None
-    reused_from: str | None = None
-    image_key: str | None = None
-    image_sha256: str | None = None
-    image_bytes: int | None = None
-    finished_at: datetime | None = None
 
 
-COLUMNS = ", ".join(NewJob._fields)
-COPY = f"COPY job ({COLUMNS}) FROM STDIN"
-INSERT = f"INSERT INTO job ({COLUMNS}) VALUES ({', '.join('?' for _ in NewJob._fields)})"  # noqa: S608 - of our own names
+class ReusedJob(NamedTuple):
+    """What a job has besides, when its image is there already."""
+
+    fingerprint: str
+    reused_from: str
+    image_key: str
+    image_sha256: str
+    image_bytes: int
+    finished_at: datetime
 
 
-def insert_jobs(session: Session, jobs: Sequence[NewJob]) -> None:
-    """Write jobs of one batch.
+Row = tuple[Any, ...]
+
+
+def insert_jobs(session: Session, jobs: Sequence[Row]) -> None:
+    """Write jobs of one batch; each has the fields of `NewJob`.
 
     Raises:
         sqlalchemy.exc.IntegrityError: one of these positions is taken.
     """
+    _insert(session, NewJob._fields, jobs)
+
+
+def insert_reused_jobs(session: Session, jobs: Sequence[tuple[NewJob, ReusedJob]]) -> None:
+    """Write jobs that are done, with the images that they have from before.
+
+    Raises:
+        sqlalchemy.exc.IntegrityError: one of these positions is taken.
+    """
+    rows: list[Row] = [(*job, *reused) for job, reused in jobs]
+    if session.get_bind().dialect.name == "sqlite":
+        rows = [(*row[:-1], _as_sqlite_keeps(row[-1])) for row in rows]
+    _insert(session, NewJob._fields + ReusedJob._fields, rows)
+
+
+def _insert(session: Session, columns: Sequence[str], rows: Sequence[Row]) -> None:
+    if not rows:
+        return
+    listed = ", ".join(columns)
     if session.get_bind().dialect.name == "postgresql":
-        _copy(session, jobs)
+        _copy(session, f"COPY job ({listed}) FROM STDIN", rows)
     else:
-        rows = [job if job.finished_at is None else _as_sqlite_keeps(job) for job in jobs]
-        session.connection().exec_driver_sql(INSERT, rows)
+        places = ", ".join("?" for _ in columns)
+        insert = f"INSERT INTO job ({listed}) VALUES ({places})"  # noqa: S608 - of our own names
+        session.connection().exec_driver_sql(insert, list(rows))
 
 
-def _copy(session: Session, jobs: Sequence[NewJob]) -> None:
+def _copy(session: Session, statement: str, rows: Sequence[Row]) -> None:
     driver: Any = session.connection().connection.driver_connection
     try:
-        with driver.cursor() as cursor, cursor.copy(COPY) as copy:
-            for job in jobs:
-                copy.write_row(job)
+        with driver.cursor() as cursor, cursor.copy(statement) as copy:
+            for row in rows:
+                copy.write_row(row)
     except psycopg.Error as error:
         # Not SQLAlchemy's own call, but whoever calls knows its errors alone.
         wrapped: Any = DBAPIError.instance
-        raise wrapped(COPY, None, error, psycopg.Error, hide_parameters=True) from error
+        raise wrapped(statement, None, error, psycopg.Error, hide_parameters=True) from error
 
 
-def _as_sqlite_keeps(job: NewJob) -> tuple[Any, ...]:
-    """Write the time as SQLAlchemy would for SQLite, which has no zones."""
-    finished_at = job.finished_at and job.finished_at.astimezone(UTC)
-    return *job[:-1], finished_at and finished_at.strftime("%Y-%m-%d %H:%M:%S.%f")
+def _as_sqlite_keeps(moment: datetime) -> str:
+    """Write a time as SQLAlchemy would for SQLite, which has no zones."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
