@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from sqlalchemy import select
@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from shared.db.batches import is_finished
 from shared.db.conditions import IS_LEASED, IS_SENT, IS_UNSENT, of_batch
-from shared.db.tables import Batch, Job, Worker
+from shared.db.tables import Batch, Job
 from shared.domain.jobs import BatchControl, JobState
 
 DISPATCHER_SILENCE = timedelta(seconds=5)
@@ -24,7 +24,7 @@ def why_idle(
     session: Session,
     batch: Batch,
     counts: Mapping[JobState, int],
-    workers: Sequence[Worker],
+    workers: int,
     now: datetime,
 ) -> str | None:
     """Explain; None when somebody has a job of the batch, or all of them have ended.
@@ -33,7 +33,7 @@ def why_idle(
         session: where to look.
         batch: the batch.
         counts: its jobs by state.
-        workers: those alive that have its model.
+        workers: how many are alive that have its model.
         now: the time.
     """
     if counts[JobState.LEASED]:

@@ -17,7 +17,7 @@ from producer.idle import why_idle
 from shared.db.batches import find_batch, is_finished
 from shared.db.conditions import IS_DONE, IS_FAILED, IS_LEASED, of_batch
 from shared.db.engine import Database
-from shared.db.fleet import live_workers
+from shared.db.fleet import count_ready_workers
 from shared.db.tables import Attempt, Batch, Job, Worker
 from shared.db.tallies import NOTHING, BatchTally, read_tallies, read_tally
 from shared.domain.jobs import BatchControl, JobState
@@ -187,11 +187,7 @@ def batch_status(session: Session, batch: Batch, settings: Settings, now: dateti
     summary = _summary(batch, read_tally(session, batch.id))
     counts = summary.counts
     silence = timedelta(seconds=settings.lease_seconds)
-    workers = [
-        worker
-        for worker in live_workers(session, now, silence)
-        if worker.model == batch.model and not worker.draining
-    ]
+    workers = count_ready_workers(session, now, silence, batch.model)
     rate, measured_on = _rate(session, summary, now)
     tells_eta = batch.control == BatchControl.ACTIVE and summary.is_submitted
     to_go = counts[JobState.PENDING] + counts[JobState.LEASED]
@@ -201,7 +197,7 @@ def batch_status(session: Session, batch: Batch, settings: Settings, now: dateti
         eta_seconds=_eta(to_go, rate, measured_on) if tells_eta else None,
         cost_nanodollars=summary.tally.nanodollars,
         failures=_failures(session, batch.id) if counts[JobState.FAILED] else (),
-        workers_alive=len(workers),
+        workers_alive=workers,
         devices=_devices_at_work(session, batch.id),
         why_idle=why_idle(session, batch, counts, workers, now),
     )
@@ -230,29 +226,31 @@ def _summary(batch: Batch, tally: BatchTally) -> BatchSummary:
 
 def _rate(session: Session, summary: BatchSummary, now: datetime) -> tuple[float | None, int]:
     """Return images a second, and how many of them it was measured on."""
-    of_batch = Attempt.batch_id == summary.id
-    begin = session.scalar(select(func.min(Attempt.claimed_at)).where(of_batch))
+    latest = _latest_finishes(summary.id, now - RATE_WINDOW)
+    count, first, last = session.execute(latest).one()
+    if not summary.is_finished and count == MOST_FOR_RATE:
+        return _per_second(count, first, now)
+    begin = session.scalar(
+        select(func.min(Attempt.claimed_at)).where(Attempt.batch_id == summary.id)
+    )
     if begin is None:
         return None, 0
     if summary.is_finished:
-        end = session.scalar(_finishes(summary.id).limit(1))
-        return _per_second(summary.counts[JobState.DONE], begin, end)
-    begin = max(begin, now - RATE_WINDOW)
-    latest = session.scalars(
-        _finishes(summary.id).where(Job.finished_at > begin).limit(MOST_FOR_RATE)
-    ).all()
-    if len(latest) == MOST_FOR_RATE and latest[-1] is not None:
-        begin = latest[-1]
-    return _per_second(len(latest), begin, now)
+        last = last or session.execute(_latest_finishes(summary.id, begin)).one()[2]
+        return _per_second(summary.counts[JobState.DONE], begin, last)
+    return _per_second(count, max(begin, now - RATE_WINDOW), now)
 
 
-def _finishes(batch_id: UUID) -> Select[datetime | None]:
-    """Select when images were finished, the latest first; in the order of an index."""
-    return (
+def _latest_finishes(batch_id: UUID, since: datetime) -> Select[Any, Any, Any]:
+    """Select how many images were finished, up to 1,000, and when the first and last of them."""
+    latest = (
         select(Job.finished_at)
-        .where(Job.batch_id == batch_id, IS_DONE)
+        .where(Job.batch_id == batch_id, IS_DONE, Job.finished_at > since)
         .order_by(Job.finished_at.desc(), Job.position.desc())
+        .limit(MOST_FOR_RATE)
+        .subquery()
     )
+    return select(func.count(), func.min(latest.c.finished_at), func.max(latest.c.finished_at))
 
 
 def _per_second(count: int, begin: datetime, end: datetime | None) -> tuple[float | None, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import select
@@ -10,8 +9,8 @@ from sqlalchemy.orm import Session
 
 from producer.idle import why_idle
 from shared.db.conditions import IS_LEASED, IS_SENT, of_batch
-from shared.db.fleet import live_workers
-from shared.db.tables import Batch, Job, Worker
+from shared.db.fleet import count_ready_workers
+from shared.db.tables import Batch, Job
 from shared.domain.jobs import BatchControl, JobState
 from shared.settings import Settings
 
@@ -41,7 +40,8 @@ def _why_pending(
         return f"Its batch is paused: tenstep resume {batch.id} goes on."
     if job.not_before is not None and job.not_before > now:
         return f"It failed and is tried again {_until(job.not_before, now)}."
-    workers = _workers_with_its_model(session, batch, settings, now)
+    silence = timedelta(seconds=settings.lease_seconds)
+    workers = count_ready_workers(session, now, silence, batch.model)
     if workers and job.chunk_id is not None:
         return f"It is in the queue {job.queue}{_since(job.dispatched_at, now)}; no worker took it."
     if workers and _others_go_first(session, batch):
@@ -55,13 +55,6 @@ def _why_leased(job: Job, now: datetime) -> str | None:
         return None
     silent = _since(job.lease_expires_at, now)
     return f"Its worker has not renewed its lease, which is over{silent}; it goes to another one."
-
-
-def _workers_with_its_model(
-    session: Session, batch: Batch, settings: Settings, now: datetime
-) -> Sequence[Worker]:
-    alive = live_workers(session, now, timedelta(seconds=settings.lease_seconds))
-    return [worker for worker in alive if worker.model == batch.model and not worker.draining]
 
 
 def _others_go_first(session: Session, batch: Batch) -> bool:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import ColumnElement, and_, func, or_, select, update
 from sqlalchemy.orm import Session
 
+from shared.db.conditions import IS_LEASED
 from shared.db.tables import Job, Worker
-from shared.domain.jobs import JobState
 
 
 def live_workers(session: Session, now: datetime, silence: timedelta) -> Sequence[Worker]:
@@ -19,16 +19,24 @@ def live_workers(session: Session, now: datetime, silence: timedelta) -> Sequenc
     That a process lives is not enough: within ``silence`` it has given a sign of life, and
     has polled its queue or holds a job, which keeps it from polling.
     """
-    holds_a_job = (
-        select(Job.id).where(Job.worker_id == Worker.id, Job.state == JobState.LEASED).exists()
-    )
+    alive = select(Worker).where(_is_alive(now, silence)).order_by(Worker.id)
+    return session.scalars(alive).all()
+
+
+def count_ready_workers(session: Session, now: datetime, silence: timedelta, model: str) -> int:
+    """Count the live workers with a model that take jobs."""
+    ready = and_(Worker.model == model, Worker.draining.is_(False), _is_alive(now, silence))
+    return session.scalar(select(func.count()).select_from(Worker).where(ready)) or 0
+
+
+def _is_alive(now: datetime, silence: timedelta) -> ColumnElement[bool]:
+    holds_a_job = select(Job.id).where(Job.worker_id == Worker.id, IS_LEASED).exists()
     polls = or_(Worker.polled_at.is_(None), Worker.polled_at >= now - silence)
-    return session.scalars(
-        select(Worker)
-        .where(Worker.stopped_at.is_(None), Worker.heartbeat_at >= now - silence)
-        .where(or_(polls, holds_a_job))
-        .order_by(Worker.id)
-    ).all()
+    return and_(
+        Worker.stopped_at.is_(None),
+        Worker.heartbeat_at >= now - silence,
+        or_(polls, holds_a_job),
+    )
 
 
 def record_poll(session: Session, worker_id: UUID, now: datetime) -> None:
