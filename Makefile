@@ -29,9 +29,13 @@ format: $(VENV)/installed-dev  ## Rewrite the code in the project's style
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/installed-dev  ## Measure time and memory of a render on this machine
+bench: $(VENV)/installed-dev  ## Measure this machine: renders, submissions, status, results (20 min)
 	$(BIN)/python infra/benchmarks/render.py
 	$(BIN)/python infra/benchmarks/pipeline.py
+	PYTHONPATH=infra:tests $(BIN)/python infra/benchmarks/submit.py
+	PYTHONPATH=infra:tests $(BIN)/python infra/benchmarks/status.py
+	PYTHONPATH=infra:tests $(BIN)/python infra/benchmarks/manifest.py
+	PYTHONPATH=infra:tests $(BIN)/python infra/benchmarks/pull.py
 
 chaos: $(VENV)/installed-dev  ## Kill, freeze and empty everything under load, and check the books
 	PYTHONPATH=infra:tests $(BIN)/python -m chaos.run

@@ -27,6 +27,7 @@ from rich.table import Table
 from sqlalchemy import func, select
 
 from chaos.plain_celery import app, draw
+from shared.clock import utc_now
 from shared.db.engine import Database
 from shared.db.tables import Attempt, Worker
 from support.commands import TENSTEP, running, wait_until
@@ -82,7 +83,7 @@ def first_image_seconds(environment: dict[str, str], prompts: Path) -> tuple[flo
     url = environment["TENSTEP_REDIS_URL"]
     with running(environment, "up", cwd=prompts.parent), opened(environment) as database:
         wait_until(lambda: count(database, Worker) > 0)
-        begin = time.time()
+        begin = utc_now()
         process = subprocess.Popen(
             [TENSTEP, "submit", str(prompts), "--key", "first image"],
             env=environment,
@@ -99,7 +100,7 @@ def first_image_seconds(environment: dict[str, str], prompts: Path) -> tuple[flo
                 time.sleep(SAMPLE_SECONDS)
         if claimed is None:
             raise SystemExit("nothing was begun")
-        return claimed.timestamp() - begin, most
+        return (claimed - begin).total_seconds(), most
 
 
 def count(database: Database, table: type[Worker | Attempt]) -> int:
