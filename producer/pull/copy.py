@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from uuid import UUID
 
@@ -20,6 +21,7 @@ from shared.domain.jobs import JobState
 from shared.storage.base import ObjectStore, sha256_of
 
 PNG = "image/png"
+GROUP = 8
 
 Holds = Callable[[int, str, str | None, int | None], bool]
 """Tells of position, file name, SHA-256 and size whether the image is there already."""
@@ -93,13 +95,17 @@ class ImageCopy:
 
     def _copy(self, images: Iterable[FinishedImage]) -> Iterator[None]:
         new = (image for image in images if image.position not in self.pulled)
-        with closing(map_ahead(self._copy_one, new, self._parallel)) as copies:
-            for image, copied in copies:
-                self._note(image, copied)
-                yield
+        with closing(map_ahead(self._copy_some, in_groups(new), self._parallel)) as copies:
+            for group, copied in copies:
+                for image, came in zip(group, copied, strict=True):
+                    self._note(image, came)
+                    yield
+
+    def _copy_some(self, images: Sequence[FinishedImage]) -> Sequence[_Copied]:
+        """Copy images that are not there; runs in a thread of its own."""
+        return [self._copy_one(image) for image in images]
 
     def _copy_one(self, image: FinishedImage) -> _Copied:
-        """Copy one image, unless it is there; runs in a thread of its own."""
         name = image_name(image.position, image.prompt)
         if self._holds(image.position, name, image.sha256, image.bytes):
             return _Copied()
@@ -119,6 +125,13 @@ class ImageCopy:
         if copied.new_bytes is not None:
             self.written += 1
             self.bytes_written += copied.new_bytes
+
+
+def in_groups(images: Iterable[FinishedImage]) -> Iterator[Sequence[FinishedImage]]:
+    """Yield images by the handful: handing one to a thread takes as long as to copy a small one."""
+    remaining = iter(images)
+    while group := list(islice(remaining, GROUP)):
+        yield group
 
 
 def held_by_content(folder: Path) -> Holds:

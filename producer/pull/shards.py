@@ -103,7 +103,7 @@ class ShardWriter:
         number = self.index.next_number
         name = shard_name(number)
         with self._destination.writer(name, TAR) as file:
-            with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
+            with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
                 positions = self._fill(tar, images, name)
             self.index.announce(number, file.tell(), positions)
         self.index.add(number, positions)

@@ -48,7 +48,8 @@ class FolderStore:
         """Open a file beside the target, which is synced and renamed at the end."""
         target = self._path(key)
         with self._translated("write", key):
-            target.parent.mkdir(parents=True, exist_ok=True)
+            if not target.parent.is_dir():
+                target.parent.mkdir(parents=True, exist_ok=True)
             with atomic_file(target, durable=self._durable) as file:
                 yield file
 
