@@ -6,6 +6,8 @@ import json
 from functools import lru_cache
 from typing import Any
 
+from pydantic_core import to_json
+
 from producer.amounts import usd
 from producer.manifest.jobs import (
     RECORDS_REMEMBERED,
@@ -17,11 +19,9 @@ from producer.manifest.jobs import (
 )
 from shared.domain.money import NANOSECONDS
 
-_encode = json.JSONEncoder(ensure_ascii=False).encode
 
-
-def manifest_line(facts: JobFacts, place: Place | None) -> str:
-    """Write all that is known of a job as JSON, without a line break.
+def manifest_line(facts: JobFacts, place: Place | None) -> bytes:
+    """Write all that is known of a job as JSON in UTF-8, without a line break.
 
     Args:
         facts: the job.
@@ -50,10 +50,11 @@ def manifest_line(facts: JobFacts, place: Place | None) -> str:
         "attempt": _attempt(facts.attempt) if facts.attempt else None,
     }
     # What is JSON already is not read and written again: there may be millions of lines.
+    metadata = _on_a_line(job.metadata)
     if facts.attempt is None:
-        return f'{_encode(known)[:-1]}, "metadata": {_on_a_line(job.metadata)}}}'
-    record = "null" if facts.attempt.record is None else _written_again(facts.attempt.record)
-    return f'{_encode(known)[:-2]}, "record": {record}}}, "metadata": {_on_a_line(job.metadata)}}}'
+        return b'%b,"metadata":%b}' % (to_json(known)[:-1], metadata)
+    record = _written_again(facts.attempt.record or "null")
+    return b'%b,"record":%b},"metadata":%b}' % (to_json(known)[:-2], record, metadata)
 
 
 def _asked(job: JobRow) -> dict[str, Any]:
@@ -98,12 +99,12 @@ def _attempt(attempt: AttemptRow) -> dict[str, Any]:
 
 
 @lru_cache(RECORDS_REMEMBERED)
-def _written_again(record: str) -> str:
-    return _encode(json.loads(record))
+def _written_again(document: str) -> bytes:
+    return to_json(json.loads(document))
 
 
-def _on_a_line(metadata: str) -> str:
-    return _encode(json.loads(metadata)) if "\n" in metadata else metadata
+def _on_a_line(metadata: str) -> bytes:
+    return to_json(json.loads(metadata)) if "\n" in metadata else metadata.encode()
 
 
 def _seconds(nanoseconds: int | None) -> float | None:

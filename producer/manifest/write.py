@@ -96,7 +96,7 @@ def _jsonl(destination: ObjectStore, _: UUID) -> Iterator[Callable[[Rows], None]
 
         def write(rows: Rows) -> None:
             lines = [manifest_line(facts, place) for facts, place in rows]
-            file.write("\n".join([*lines, ""]).encode())
+            file.write(b"\n".join([*lines, b""]))
 
         yield write
 

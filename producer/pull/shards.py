@@ -124,7 +124,7 @@ def _add_sample(tar: tarfile.TarFile, facts: JobFacts, data: bytes, shard: str) 
     """Add an image, its line of the manifest and its prompt, one after the other."""
     key = sample_key(facts.job.position)
     line = manifest_line(facts, Place(f"{key}.png", shard))
-    members = {"png": data, "json": line.encode(), "txt": facts.job.prompt.encode()}
+    members = {"png": data, "json": line, "txt": facts.job.prompt.encode()}
     finished_at = facts.job.finished_at
     for extension, content in members.items():
         member = tarfile.TarInfo(f"{key}.{extension}")
