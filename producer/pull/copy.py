@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
@@ -75,9 +75,10 @@ class ImageCopy:
         """
         with self._database.read() as session:
             total = count_jobs(session, self._batch_id)[JobState.DONE]
-        for _ in self._copy(self._finished.all()):
-            done = len(self.pulled)
-            report(Progress("images", done, max(done, total), self.bytes_written))
+        with closing(self._copy(self._finished.all())) as copied:
+            for _ in copied:
+                done = len(self.pulled)
+                report(Progress("images", done, max(done, total), self.bytes_written))
 
     def place_of(self, facts: JobFacts) -> Place | None:
         """Tell where an image was copied to; None if it was not."""
@@ -93,7 +94,7 @@ class ImageCopy:
         is_there = self._holds(job.position, name, job.image_sha256, job.image_bytes)
         return Place(name) if is_there else None
 
-    def _copy(self, images: Iterable[FinishedImage]) -> Iterator[None]:
+    def _copy(self, images: Iterable[FinishedImage]) -> Generator[None]:
         new = (image for image in images if image.position not in self.pulled)
         with closing(map_ahead(self._copy_some, in_groups(new), self._parallel)) as copies:
             for group, copied in copies:
