@@ -2,73 +2,26 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Any, ClassVar
+from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
-    JSON,
-    BigInteger,
     CheckConstraint,
-    DateTime,
-    Dialect,
     ForeignKey,
     Index,
-    MetaData,
     String,
     Text,
-    TypeDecorator,
     UniqueConstraint,
-    Uuid,
     text,
     true,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column
 
+from shared.db.base import Base, partial_index
 from shared.domain.identifiers import new_id
 from shared.domain.jobs import DEFAULT_TENANT, AttemptOutcome, BatchControl, JobState
 from shared.domain.sampling import SchedulerName
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """An aware time, kept in UTC. SQLite has no zones: naive values there are UTC."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Refuse naive times, store UTC."""
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError("a stored time needs a zone")
-        return value.astimezone(UTC)
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Give back an aware time."""
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-class Base(DeclarativeBase):
-    """Names every constraint, so that migrations can name them too."""
-
-    metadata = MetaData(
-        naming_convention={
-            "ix": "ix_%(column_0_label)s",
-            "uq": "uq_%(table_name)s_%(column_0_name)s",
-            "ck": "ck_%(table_name)s_%(constraint_name)s",
-            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
-            "pk": "pk_%(table_name)s",
-        }
-    )
-    type_annotation_map: ClassVar = {
-        datetime: UtcDateTime(),
-        UUID: Uuid(),
-        dict[str, Any]: JSON(),
-        int: BigInteger(),
-    }
 
 
 def _one_of(column: str, values: type[JobState | AttemptOutcome | BatchControl]) -> CheckConstraint:
@@ -127,11 +80,6 @@ HAS_CUSTOM_ID = "custom_id IS NOT NULL"
 REUSABLE = "fingerprint IS NOT NULL"
 
 
-def _partial_index(name: str, *columns: str, condition: str) -> Index:
-    where = text(condition)
-    return Index(name, *columns, sqlite_where=where, postgresql_where=where)
-
-
 class Job(Base):
     """One image to render."""
 
@@ -139,15 +87,15 @@ class Job(Base):
     __table_args__ = (
         _one_of("state", JobState),
         UniqueConstraint("batch_id", "position"),
-        _partial_index("ix_job_unsent", "batch_id", "not_before", "position", condition=UNSENT),
-        _partial_index("ix_job_sent", "queue", "chunk_id", condition=SENT),
-        _partial_index("ix_job_chunk", "chunk_id", condition=IN_CHUNK),
-        _partial_index("ix_job_lease", "lease_expires_at", condition=LEASED),
-        _partial_index("ix_job_done", "batch_id", "finished_at", "position", condition=DONE),
-        _partial_index("ix_job_failed", "batch_id", "error_code", "position", condition=FAILED),
-        _partial_index("ix_job_held", "batch_id", "position", condition=HELD),
-        _partial_index("ix_job_custom_id", "batch_id", "custom_id", condition=HAS_CUSTOM_ID),
-        _partial_index("ix_job_fingerprint", "fingerprint", condition=REUSABLE),
+        partial_index("ix_job_unsent", "batch_id", "not_before", "position", condition=UNSENT),
+        partial_index("ix_job_sent", "queue", "chunk_id", condition=SENT),
+        partial_index("ix_job_chunk", "chunk_id", condition=IN_CHUNK),
+        partial_index("ix_job_lease", "lease_expires_at", condition=LEASED),
+        partial_index("ix_job_done", "batch_id", "finished_at", "position", condition=DONE),
+        partial_index("ix_job_failed", "batch_id", "error_code", "position", condition=FAILED),
+        partial_index("ix_job_held", "batch_id", "position", condition=HELD),
+        partial_index("ix_job_custom_id", "batch_id", "custom_id", condition=HAS_CUSTOM_ID),
+        partial_index("ix_job_fingerprint", "fingerprint", condition=REUSABLE),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)

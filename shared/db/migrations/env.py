@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 from alembic import context
 
-from shared.db.tables import Base, UtcDateTime
+import shared.db.tables  # noqa: F401 - declares them all
+from shared.db.base import Base, UtcDateTime
 
 
 def _render_item(kind: str, item: Any, _autogenerate: Any) -> str | Literal[False]:

@@ -12,9 +12,10 @@ from sqlalchemy import inspect, text
 from sqlalchemy.exc import IntegrityError, StatementError
 from sqlalchemy.schema import CheckConstraint
 
+from shared.db.base import Base
 from shared.db.engine import Database
 from shared.db.migrate import downgrade, migrate
-from shared.db.tables import Base, Batch, Job
+from shared.db.tables import Batch, Job
 from shared.errors import ConfigurationError, ServiceUnavailableError
 from support.factories import START, add_batch, jobs_of
 from support.servers import free_port
