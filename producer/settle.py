@@ -49,6 +49,10 @@ class LineChoice(NamedTuple):
     guidance_rescale: float | None
 
 
+CHOICES = frozenset(LineChoice._fields)
+NO_CHOICE = LineChoice(None, None, None, None, None, None, None)
+
+
 class Settled(NamedTuple):
     """Size and sampler of an image, with nothing left open."""
 
@@ -76,6 +80,8 @@ class Settler:
         Raises:
             ValueError: the outcome does not fit together.
         """
+        if CHOICES.isdisjoint(request.model_fields_set):
+            return self._settled(NO_CHOICE)
         return self._settled(
             LineChoice(
                 request.width,
