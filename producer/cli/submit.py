@@ -250,9 +250,9 @@ def _show(submission: Submission, order: Order, *, as_json: bool) -> None:
     if submission.was_there == submission.total:
         say(f"{batch}, submitted before; another --key submits it again")
         return
-    if submission.was_there:
-        say(f"{submission.was_there:,} of them were submitted before")
     say(f"{batch} {'held' if order.is_held else 'in the queue'}")
+    if submission.was_there:
+        say(f"{submission.was_there:,} of them were there already: it went on where it stopped")
     if submission.reused:
         say(f"{submission.reused:,} of them are done, with images that were drawn before")
     if order.is_held and order.sample:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import inspect, text
+from sqlalchemy import MetaData, inspect, text
 from sqlalchemy.exc import IntegrityError, StatementError
 from sqlalchemy.schema import CheckConstraint
 
@@ -16,6 +16,9 @@ from shared.db.base import Base
 from shared.db.engine import Database
 from shared.db.migrate import downgrade, migrate
 from shared.db.tables import Batch, Job
+from shared.db.tallies import read_tally
+from shared.domain.identifiers import new_id
+from shared.domain.jobs import JobState
 from shared.errors import ConfigurationError, ServiceUnavailableError
 from support.factories import START, add_batch, jobs_of
 from support.servers import free_port
@@ -184,3 +187,68 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(ServiceUnavailableError, match="cannot make the folder"):
         Database(f"sqlite:///{tmp_path}/file/data/tenstep.sqlite3")
+
+
+def test_batches_from_before_there_were_tallies_are_counted_once(database_url: str) -> None:
+    database = Database(database_url)
+    migrate(database, revision="0005")
+    batch_id, now = new_id(), START
+    with database.engine.begin() as connection:
+        metadata = MetaData()
+        metadata.reflect(connection)
+        tables = metadata.tables
+        key = (lambda found: found) if database_url.startswith("postgres") else (lambda f: f.hex)
+        connection.execute(
+            tables["batch"].insert(),
+            {
+                "id": key(batch_id),
+                "name": "old",
+                "tenant": "default",
+                "model": "tiny",
+                "priority": 0,
+                "control": "active",
+                "total": 3,
+                "client": {},
+                "created_at": now,
+            },
+        )
+        for position, state in enumerate(["done", "done", "failed"]):
+            connection.execute(
+                tables["job"].insert(),
+                {
+                    "id": key(new_id()),
+                    "batch_id": key(batch_id),
+                    "position": position,
+                    "prompt": "a",
+                    "negative_prompt": "",
+                    **dict.fromkeys(("seed", "width", "height", "steps"), 8),
+                    **dict.fromkeys(("guidance_scale", "guidance_rescale"), 1.0),
+                    "details": {},
+                    "state": state,
+                    "attempts": 1,
+                    "fencing_token": 1,
+                },
+            )
+            connection.execute(
+                tables["ledger"].insert(),
+                {
+                    "id": key(new_id()),
+                    "event_id": f"attempt:{position}",
+                    "kind": "render",
+                    "batch_id": key(batch_id),
+                    "device_kind": "cpu",
+                    "device_ns": 1,
+                    "nanodollars_per_hour": 1,
+                    "amount_nanodollars": 5,
+                    "created_at": now,
+                },
+            )
+
+    migrate(database)
+
+    with database.read() as session:
+        tally = read_tally(session, batch_id)
+        assert session.get_one(Batch, batch_id).submitted_at == now
+    assert (tally.counts[JobState.DONE], tally.counts[JobState.FAILED]) == (2, 1)
+    assert (tally.total, tally.nanodollars) == (3, 15)
+    database.close()
