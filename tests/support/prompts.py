@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from producer.order import Order, Submission
 from producer.prompt_files import open_prompts
 from producer.settle import BatchDefaults
-from producer.order import Order, Submission
 from producer.submit import submit
 from shared.db.engine import Database
 from shared.models.card import ModelCard

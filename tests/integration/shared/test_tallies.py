@@ -66,9 +66,14 @@ def test_counts_add_up_whoever_writes_and_whoever_folds(database: Database) -> N
 def test_a_transaction_that_fails_counts_nothing(database: Database) -> None:
     with database.write() as session:
         batch_id = add_batch(session, jobs=2).id
-    with pytest.raises(NoResultFound), database.write() as session:
-        note_move(session, batch_id, JobState.PENDING, JobState.DONE)
-        session.get_one(Job, new_id())
+
+    def fail() -> None:
+        with database.write() as session:
+            note_move(session, batch_id, JobState.PENDING, JobState.DONE)
+            session.get_one(Job, new_id())
+
+    with pytest.raises(NoResultFound):
+        fail()
 
     with database.read() as session:
         assert read_tally(session, batch_id).counts[JobState.PENDING] == 2
