@@ -12,7 +12,18 @@ from dataclasses import dataclass
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import Insert, Select, Table, delete, func, insert, select, union_all
+from sqlalchemy import (
+    BindParameter,
+    Insert,
+    Select,
+    Table,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    union_all,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -89,9 +100,7 @@ def read_tally(session: Session, batch_id: UUID) -> BatchTally:
 
 def read_tallies(session: Session, batch_ids: Collection[UUID]) -> dict[UUID, BatchTally]:
     """Return the counts of batches; in one statement, so that they are of one moment."""
-    parts = union_all(_figures(BatchCount, batch_ids), _figures(Tally, batch_ids)).subquery()
-    sums = [func.sum(parts.c[name]) for name in FIGURES]
-    rows = session.execute(select(parts.c.batch_id, *sums).group_by(parts.c.batch_id))
+    rows = session.connection().execute(READ, {"batch_ids": list(batch_ids)})
     return {
         batch_id: BatchTally(
             {state: int(figure) for state, figure in zip(JobState, figures, strict=False)},
@@ -101,12 +110,24 @@ def read_tallies(session: Session, batch_ids: Collection[UUID]) -> dict[UUID, Ba
     }
 
 
-def _figures(table: type[BatchCount | Tally], batch_ids: Collection[UUID]) -> Select[Any]:
-    return select(table.batch_id, *_columns(table)).where(table.batch_id.in_(batch_ids))
+def _reading() -> Select[Any]:
+    asked: BindParameter[Any] = bindparam("batch_ids", expanding=True)
+    parts = union_all(
+        *(
+            select(table.batch_id, *_columns(table)).where(table.batch_id.in_(asked))
+            for table in (BatchCount, Tally)
+        )
+    ).subquery()
+    sums = [func.sum(parts.c[name]) for name in FIGURES]
+    return select(parts.c.batch_id, *sums).group_by(parts.c.batch_id)
 
 
 def _columns(table: type[JobCounts]) -> list[Any]:
     return [getattr(table, name) for name in FIGURES]
+
+
+READ = _reading()
+"""Made once: that takes longer than to run it."""
 
 
 def count_unfolded(session: Session, most: int) -> int:
