@@ -36,6 +36,7 @@ bench: $(VENV)/installed-dev  ## Measure this machine: renders, submissions, sta
 	PYTHONPATH=infra:tests $(BIN)/python infra/benchmarks/status.py
 	PYTHONPATH=infra:tests $(BIN)/python infra/benchmarks/manifest.py
 	PYTHONPATH=infra:tests $(BIN)/python infra/benchmarks/pull.py
+	PYTHONPATH=infra:tests $(BIN)/python infra/benchmarks/pull.py --images 1500 --bytes 400000
 
 chaos: $(VENV)/installed-dev  ## Kill, freeze and empty everything under load, and check the books
 	PYTHONPATH=infra:tests $(BIN)/python -m chaos.run

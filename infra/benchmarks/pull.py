@@ -31,7 +31,7 @@ from shared.domain.identifiers import new_id
 from shared.settings import Settings
 from shared.storage.base import ObjectStore, image_key, sha256_of
 from shared.storage.folder import FolderStore
-from shared.storage.s3 import S3Store, s3_client
+from shared.storage.s3 import open_bucket, s3_client
 from support.seaweedfs import S3Bucket, S3Server, run_seaweedfs
 
 TENSTEP = Path(sys.executable).with_name("tenstep")
@@ -115,7 +115,7 @@ def measure(images: int, size: int, folder: Path, server: S3Server) -> dict[str,
     client = server.client()
     client.create_bucket(Bucket=BUCKET)
     local = FolderStore(folder / "data" / "objects", durable=False)
-    stored = fill_stores([local, S3Store(BUCKET, "", s3_client(settings))], images, size)
+    stored = fill_stores([local, open_bucket(BUCKET, "", settings)], images, size)
     database = Database(f"sqlite:///{folder}/data/tenstep.sqlite3")
     migrate(database)
     batch_id = fill(database, images, stored.__getitem__)

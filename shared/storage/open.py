@@ -36,6 +36,6 @@ def open_store_at(url: str, settings: Settings) -> ObjectStore:
     if not parts.netloc:
         raise ConfigurationError(f"{url} names no bucket: s3://bucket/prefix")
     # The AWS SDK takes most of a second to import; a local folder need not wait for it.
-    from shared.storage.s3 import S3Store, s3_client
+    from shared.storage.s3 import open_bucket
 
-    return S3Store(parts.netloc, parts.path, s3_client(settings))
+    return open_bucket(parts.netloc, parts.path, settings)

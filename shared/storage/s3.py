@@ -14,6 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from shared.errors import ServiceUnavailableError
 from shared.settings import Settings
 from shared.storage.base import ObjectNotFoundError, StoredObject, checked_key
+from shared.storage.s3_reads import QuickRead, quick_read
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -28,8 +29,9 @@ CONNECTIONS = 64
 class S3Store:
     """Objects below ``s3://bucket/prefix``."""
 
-    def __init__(self, bucket: str, prefix: str, client: S3Client) -> None:
+    def __init__(self, bucket: str, prefix: str, client: S3Client, read: QuickRead) -> None:
         self._bucket = bucket
+        self._read = read
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self._client = client
 
@@ -63,9 +65,13 @@ class S3Store:
                 )
 
     def get(self, key: str) -> bytes:
-        """Read an object."""
+        """Read an object quickly, or else by the SDK, which tries again and tells what is wrong."""
+        where = self._key(key)
+        data = self._read(where)
+        if data is not None:
+            return data
         with self._translated("read", key):
-            answer = self._client.get_object(Bucket=self._bucket, Key=self._key(key))
+            answer = self._client.get_object(Bucket=self._bucket, Key=where)
             return answer["Body"].read()
 
     def delete(self, key: str) -> None:
@@ -104,6 +110,17 @@ class S3Store:
                 f"the store {self.display_url} does not answer: {error}",
                 hint="Check the URL and TENSTEP_S3_ENDPOINT_URL.",
             ) from error
+
+
+def open_bucket(bucket: str, prefix: str, settings: Settings) -> S3Store:
+    """Make a store of a bucket; does not connect yet."""
+    read = quick_read(
+        bucket,
+        settings,
+        connect_seconds=CONNECT_TIMEOUT_SECONDS,
+        read_seconds=READ_TIMEOUT_SECONDS,
+    )
+    return S3Store(bucket, prefix, s3_client(settings), read)
 
 
 def s3_client(settings: Settings) -> S3Client:

@@ -17,6 +17,7 @@ from shared.settings import Settings
 from shared.storage.base import ObjectNotFoundError, ObjectStore, image_key, sha256_of
 from shared.storage.folder import FolderStore
 from shared.storage.open import open_store, open_store_at
+from shared.storage.s3_reads import quick_read
 from support.seaweedfs import S3Bucket
 from support.servers import free_port
 
@@ -286,6 +287,28 @@ def test_a_store_is_opened_anywhere_with_the_same_keys(s3: S3Bucket) -> None:
     head = client.head_object(Bucket=s3.name, Key="elsewhere/one.tar")
     client.close()
     assert head["ContentType"] == "application/x-tar"
+
+
+@pytest.mark.parametrize("key", ["images/one.png", "a b/ä#%+ö?.png"])
+def test_the_quick_way_reads_what_is_there_and_leaves_the_rest_to_the_sdk(
+    s3: S3Bucket, key: str
+) -> None:
+    open_store(s3_settings(s3)).put(key, b"data", PNG)
+    limits = {"connect_seconds": 5.0, "read_seconds": 5.0}
+    whole = f"some/prefix/{key}"
+
+    assert quick_read(s3.name, s3_settings(s3), **limits)(whole) == b"data"
+    assert quick_read(s3.name, s3_settings(s3), **limits)("some/prefix/none") is None
+    wrong = s3_settings(s3, s3_secret_access_key="wrong")
+    assert quick_read(s3.name, wrong, **limits)(whole) is None
+
+
+def test_without_any_credentials_there_is_no_quick_way(
+    s3: S3Bucket,
+) -> None:
+    nobody = s3_settings(s3, s3_access_key_id=None, s3_secret_access_key=None)
+
+    assert quick_read(s3.name, nobody, connect_seconds=5, read_seconds=5)("one") is None
 
 
 def test_an_endpoint_that_does_not_answer_is_unavailable(s3: S3Bucket) -> None:
