@@ -91,39 +91,6 @@ def progress_view(*, quiet: bool = False) -> Iterator[Update]:
 
 
 @contextmanager
-def submission_view(
-    name: str, *, quiet: bool = False
-) -> Iterator[Callable[[int, float | None], None]]:
-    """Show how a submission goes on; hands out what to call with jobs and the share read.
-
-    Args:
-        name: of the source.
-        quiet: show nothing, for ``--json``.
-    """
-    if quiet or not sys.stderr.isatty():
-        yield lambda _jobs, _share: None
-        return
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    begin = time.monotonic()
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[said]}"))
-    with Progress(
-        *columns, TimeRemainingColumn(), console=_console(to_stderr=True), transient=True
-    ) as bar:
-        task = bar.add_task(name, total=None, said="")
-
-        def show(jobs: int, share: float | None) -> None:
-            rate = jobs / max(time.monotonic() - begin, 0.001)
-            said = f"{jobs:,} images, {rate:,.0f} a second"
-            if share:
-                bar.update(task, total=1.0, completed=share, said=said)
-            else:
-                bar.update(task, said=said)
-
-        yield show
-
-
-@contextmanager
 def _live_view() -> Iterator[Update]:
     from rich.live import Live
 
@@ -178,7 +145,16 @@ def _counted(status: BatchStatus) -> str:
 
 
 def progress_line(status: BatchStatus) -> str:
-    """Say rate, time left and cost in a line, and why nothing happens if nothing does."""
+    """Say rate, time left, cost, who is at work, and why nothing happens if nothing does."""
+    parts = [_figures(status)]
+    if at_work := sum(status.devices.values()):
+        parts.append("1 device at work" if at_work == 1 else f"{at_work:,} devices at work")
+    if status.why_idle:
+        parts.append(status.why_idle)
+    return ", ".join(parts)
+
+
+def _figures(status: BatchStatus) -> str:
     parts = []
     if status.images_per_second is not None:
         parts.append(f"{status.images_per_second:.3g} images/s")
@@ -186,8 +162,6 @@ def progress_line(status: BatchStatus) -> str:
         soonest, latest = status.eta_seconds
         parts.append(f"{_span(soonest)} to {_span(latest)} left")
     parts.append(f"{format_dollars(status.cost_nanodollars, decimals=BRIEF_DECIMALS)} so far")
-    if status.why_idle:
-        parts.append(status.why_idle)
     return ", ".join(parts)
 
 
@@ -208,7 +182,7 @@ def print_status(status: BatchStatus) -> None:
         "jobs": _nonzero(summary.counts, summary.total, is_all=summary.is_submitted),
         "workers": f"{status.workers_alive} alive with this model",
         "at work": ", ".join(f"{count} x {name}" for name, count in status.devices.items()),
-        "progress": progress_line(status).removesuffix(f", {status.why_idle}"),
+        "progress": _figures(status),
     }
     for name, value in facts.items():
         if value:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from producer.cli import options
-from producer.cli.console import print_json, print_rejects, say, submission_view
+from producer.cli.console import print_json, print_rejects, say
 from producer.cli.errors import BAD_INPUT
+from producer.cli.submission_view import submission_view
 from shared.domain.jobs import DEFAULT_TENANT
 from shared.errors import InputError
 

@@ -43,7 +43,7 @@ def explained(database: Database, act: Callable[[], object]) -> Sequence[Explain
         context: Any,
         many: bool,  # noqa: FBT001 - SQLAlchemy's own signature
     ) -> None:
-        seen.append((statement, parameters))
+        seen.append((statement, parameters[0] if many else parameters))
 
     event.listen(database.engine, "before_cursor_execute", remember)
     act()
@@ -54,7 +54,7 @@ def explained(database: Database, act: Callable[[], object]) -> Sequence[Explain
         for statement, parameters in seen:
             if statement.startswith("SET LOCAL"):
                 connection.exec_driver_sql(statement)
-            elif "FROM job" in statement:
+            elif "job" in statement and statement.startswith(("SELECT", "WITH", "UPDATE")):
                 rows = connection.exec_driver_sql(f"{how} {statement}", parameters)
                 plans.append(Explained(statement, "\n".join(str(row) for row in rows)))
     return plans
