@@ -284,6 +284,8 @@ def _failures(session: Session, batch_id: UUID) -> Sequence[FailureGroup]:
     some = (
         select(Job.error_code, Job.position)
         .where(Job.batch_id == batch_id, IS_FAILED)
+        # The order of their index, so that it is what they are read from.
+        .order_by(Job.error_code, Job.position)
         .limit(MOST_FAILURES_READ)
         .subquery()
     )

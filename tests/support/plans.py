@@ -18,6 +18,9 @@ READS_JOBS = re.compile(
 )
 
 
+ON_JOBS = re.compile(r"^UPDATE job\b|\b(?:FROM|JOIN) job\b")
+
+
 @dataclass(frozen=True, slots=True)
 class Explained:
     """A statement, and the plan of it."""
@@ -54,7 +57,7 @@ def explained(database: Database, act: Callable[[], object]) -> Sequence[Explain
         for statement, parameters in seen:
             if statement.startswith("SET LOCAL"):
                 connection.exec_driver_sql(statement)
-            elif "job" in statement and statement.startswith(("SELECT", "WITH", "UPDATE")):
+            elif ON_JOBS.search(statement):
                 rows = connection.exec_driver_sql(f"{how} {statement}", parameters)
                 plans.append(Explained(statement, "\n".join(str(row) for row in rows)))
     return plans
