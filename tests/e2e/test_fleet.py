@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from shared.db.batches import count_jobs, find_batch
-from shared.db.engine import Database
+from support.books import opened_books
 from support.commands import (
     processes_of,
     running,
@@ -27,12 +27,8 @@ def submit(environment: dict[str, str], folder: Path, count: int) -> str:
 
 
 def counts(environment: dict[str, str]) -> dict[str, int]:
-    """Look into the database: a command for every look would take a core for itself."""
-    sqlite = Path(environment["TENSTEP_DATA_DIR"]) / "tenstep.sqlite3"
-    database = Database(environment.get("TENSTEP_DATABASE_URL", f"sqlite:///{sqlite}"))
-    with database.read() as session:
+    with opened_books(environment) as database, database.read() as session:
         found = count_jobs(session, find_batch(session, None).id)
-    database.close()
     return {str(state): count for state, count in found.items()}
 
 
