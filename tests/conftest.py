@@ -36,7 +36,7 @@ hypothesis_settings.register_profile(
 )
 hypothesis_settings.load_profile("tenstep")
 
-# A shell ignores Ctrl-C for what it runs in the background, and commands that are tested inherit it.
+# What a shell runs in the background ignores Ctrl-C, and so would commands that are tested.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
