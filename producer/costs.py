@@ -11,7 +11,8 @@ from sqlalchemy import Select, Subquery, func, select
 from sqlalchemy.orm import Session
 
 from producer.amounts import usd
-from shared.db.tables import Batch, Job, LedgerEntry, Price
+from shared.db.cost_tables import LedgerEntry, Price
+from shared.db.tables import Batch, Job
 from shared.domain.jobs import JobState, LedgerKind
 from shared.domain.money import NANOSECONDS
 
@@ -150,7 +151,12 @@ def make_bill(session: Session, batch: Batch) -> Bill:
         kind: BillLine(LedgerKind(kind), count, int(device_ns), int(amount))
         for kind, count, device_ns, amount in rows
     }
-    lines = [booked.get(kind, BillLine(kind, 0, 0, 0)) for kind in LedgerKind]
+    always = (LedgerKind.RENDER, LedgerKind.FAILED_ATTEMPT, LedgerKind.MODEL_LOAD)
+    lines = [
+        booked.get(kind, BillLine(kind, 0, 0, 0))
+        for kind in LedgerKind
+        if kind in booked or kind in always
+    ]
     return Bill(batch.id, lines, _image_costs(session, batch.id), _prices(session, batch.id))
 
 
@@ -205,13 +211,14 @@ def _image_costs(session: Session, batch_id: UUID) -> ImageCosts | None:
 def _prices(session: Session, batch_id: UUID) -> Sequence[AppliedPrice]:
     rows = session.execute(
         select(LedgerEntry.device_kind, LedgerEntry.nanodollars_per_hour)
-        .where(LedgerEntry.batch_id == batch_id)
+        .where(LedgerEntry.batch_id == batch_id, LedgerEntry.device_kind.is_not(None))
         .distinct()
         .order_by(LedgerEntry.device_kind, LedgerEntry.nanodollars_per_hour)
     ).all()
     return [
         AppliedPrice(kind, rate, is_example=bool(session.scalar(_example_price(kind, rate))))
         for kind, rate in rows
+        if kind is not None
     ]
 
 

@@ -96,6 +96,11 @@ class Settings(BaseSettings):
         description="For operators: lets batches be submitted without the safety checker.",
     )
     device: str = Field(default="cpu", max_length=64, description="What a worker is pinned to.")
+    device_sku: str = Field(
+        default="",
+        max_length=64,
+        description="What was bought, such as g5.xlarge, as the price book has it.",
+    )
     cpu_threads: int = Field(default=0, ge=0, le=1024, description="0: workers share the cores.")
 
     simulated_image_seconds: float = Field(

@@ -14,6 +14,7 @@ from shared.db.fleet import is_draining
 from shared.db.leases import Lease, claim_chunk, return_jobs, still_held
 from shared.db.ledger import charge_model_load
 from shared.db.outcomes import record_failure
+from shared.db.settlement import settle_now_and_then
 from shared.db.tables import Batch, Worker
 from shared.messaging.contracts import RenderChunk
 from worker.passes import Drawn, draw_pass, pass_size
@@ -48,8 +49,11 @@ def render_chunk(runtime: Runtime, message: RenderChunk) -> None:
 def _claim(runtime: Runtime, message: RenderChunk) -> list[Lease]:
     with runtime.database.write() as session:
         now = runtime.database.now(session)
-        if is_draining(session, runtime.worker_id):
+        worker = session.get_one(Worker, runtime.worker_id)
+        if worker.draining:
             return []
+        # It has nothing in hand, so whatever is not booked by now is idle time.
+        settle_now_and_then(session, worker, now)
         leases = claim_chunk(session, message.chunk_id, runtime.worker_id, now, runtime.lease)
         if leases:
             worker = session.get_one(Worker, runtime.worker_id)

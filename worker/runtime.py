@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from uuid import UUID
 
@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from shared.db.engine import Database
 from shared.db.fleet import mark_stopped
 from shared.db.leases import release_worker, renew_leases
-from shared.db.ledger import price_in_force
+from shared.db.prices import price_in_force
 from shared.db.tables import Worker
 from shared.domain.prompts import ImageSettings
 from shared.messaging.contracts import queue_name
@@ -80,7 +80,8 @@ def start_runtime(settings: Settings, worker_id: UUID) -> Runtime:
     database = Database(settings.resolved_database_url, idle_seconds=settings.lease_seconds)
     database.check()
     with database.read() as session:
-        price_in_force(session, device.kind, database.now(session))
+        online_at = database.now(session)
+        price_in_force(session, device.kind, settings.device_sku, online_at)
     load = _loader(settings, device)
     begin = time.perf_counter_ns()
     pipeline = load(card, device)
@@ -97,7 +98,7 @@ def start_runtime(settings: Settings, worker_id: UUID) -> Runtime:
         images_per_pass=_images_per_pass(settings, device),
         fits={},
     )
-    _register(runtime, device, card)
+    _register(runtime, device, card, online_at)
     threading.Thread(target=_beat, args=(runtime,), name="heartbeat", daemon=True).start()
     return runtime
 
@@ -162,7 +163,7 @@ def _warm_up(pipeline: Draws, card: ModelCard) -> None:
     )
 
 
-def _register(runtime: Runtime, device: Device, card: ModelCard) -> None:
+def _register(runtime: Runtime, device: Device, card: ModelCard, online_at: datetime) -> None:
     with runtime.database.write() as session:
         now = runtime.database.now(session)
         session.add(
@@ -172,12 +173,14 @@ def _register(runtime: Runtime, device: Device, card: ModelCard) -> None:
                 pid=os.getpid(),
                 device=str(device),
                 device_kind=device.kind,
+                device_sku=runtime.settings.device_sku,
                 device_name=runtime.drawn_by.device_name,
                 backend=runtime.drawn_by.backend,
                 model=card.name,
                 queue=queue_name(device.kind, card.name),
                 version=VERSION,
                 weights_sha256=runtime.drawn_by.weights_sha256,
+                online_at=online_at,
                 started_at=now,
                 heartbeat_at=now,
                 polled_at=now,

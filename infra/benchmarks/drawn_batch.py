@@ -9,9 +9,10 @@ from uuid import UUID
 
 from sqlalchemy import insert, text
 
+from shared.db.cost_tables import LedgerEntry
 from shared.db.engine import Database
 from shared.db.outcomes import StoredImage
-from shared.db.tables import Attempt, Batch, Job, LedgerEntry
+from shared.db.tables import Attempt, Batch, Job
 from shared.db.tallies import note_new
 from shared.domain.identifiers import new_id
 from shared.domain.jobs import AttemptOutcome, JobState, LedgerKind
@@ -130,6 +131,7 @@ def _rows(
             "device_ns": 1_000_000_000,
             "nanodollars_per_hour": 76_500_000,
             "amount_nanodollars": COST,
+            "priced_at": finished_at - timedelta(seconds=1),
             "created_at": finished_at,
         }
         yield job, attempt, entry

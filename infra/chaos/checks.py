@@ -15,7 +15,8 @@ from sqlalchemy.orm import Session
 
 from chaos.stacks import Stack
 from shared.db.batches import count_jobs
-from shared.db.tables import Attempt, Batch, Job, LedgerEntry
+from shared.db.cost_tables import LedgerEntry
+from shared.db.tables import Attempt, Batch, Job
 from shared.domain.jobs import AttemptOutcome, JobState, LedgerKind
 from shared.storage.base import IMAGES, ObjectNotFoundError, sha256_of
 

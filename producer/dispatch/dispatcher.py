@@ -17,6 +17,7 @@ from producer.dispatch.lead import Lead
 from shared.db.engine import Database
 from shared.db.fleet import live_workers
 from shared.db.leases import expire_leases, has_expired_leases
+from shared.db.settlement import settle_worker, unsettled_workers
 from shared.db.tables import Job
 from shared.db.tallies import count_unfolded, fold_tallies
 from shared.domain.identifiers import new_id
@@ -64,6 +65,8 @@ class Look:
     has_tallies: bool
     """Whether it is worth while to fold what was appended to the counts of batches."""
     abandoned: Sequence[str]
+    unsettled: Sequence[UUID]
+    """Workers whose idle time is not in the books."""
 
     def batches_for(self, queue: Queue) -> list[OpenBatch]:
         """Return those whose jobs a queue's workers can do; none while it is full."""
@@ -78,6 +81,7 @@ class Look:
             self.has_expired_leases
             or self.has_tallies
             or self.abandoned
+            or self.unsettled
             or any(queue.unclaimed or self.batches_for(queue) for queue in self.queues)
         )
 
@@ -165,6 +169,7 @@ class Dispatcher:
             has_expired_leases=has_expired_leases(session, now),
             has_tallies=count_unfolded(session, TALLIES_LEFT) == TALLIES_LEFT,
             abandoned=self._abandoned(session, models, now),
+            unsettled=unsettled_workers(session, now, silence),
         )
 
     def _room(self, session: Session, queue: str, workers: int) -> int:
@@ -185,6 +190,9 @@ class Dispatcher:
         if look.has_tallies:
             with self._database.write() as session:
                 fold_tallies(session)
+        for worker_id in look.unsettled:
+            with self._database.write() as session:
+                settle_worker(session, worker_id)
         if look.has_expired_leases or look.abandoned:
             self._take_back(look, now)
             with self._database.read() as session:

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, and_, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from shared.db.conditions import IS_LEASED
+from shared.db.settlement import settle_worker
 from shared.db.tables import Job, Worker
 
 
@@ -55,9 +56,10 @@ def is_draining(session: Session, worker_id: UUID) -> bool:
 
 
 def mark_stopped(session: Session, worker_id: UUID, now: datetime) -> None:
-    """Record a worker's orderly end."""
+    """Record a worker's orderly end, and complete its books."""
     session.execute(
         update(Worker)
         .where(Worker.id == worker_id, Worker.stopped_at.is_(None))
         .values(stopped_at=now)
     )
+    settle_worker(session, worker_id)

@@ -19,13 +19,15 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Select, Table, Update, bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
+from shared.db.attempt_costs import AttemptToCharge, charge_loaded
 from shared.db.conditions import IS_LEASED
-from shared.db.ledger import charge_attempt
+from shared.db.prices import price_in_force
+from shared.db.settlement import settle_worker
 from shared.db.tables import Attempt, Batch, Job, Worker
 from shared.db.tallies import note_move
 from shared.domain.identifiers import new_id
 from shared.domain.jobs import AttemptOutcome, BatchControl, JobState, LedgerKind, origins
-from shared.domain.money import NANOSECONDS
+from shared.domain.money import nanoseconds
 
 JOBS = cast("Table", Job.__table__)
 
@@ -35,10 +37,8 @@ class Lease:
     """One job in a worker's hands."""
 
     job: Job
-    attempt_id: UUID
     fencing_token: int
-    worker_id: UUID
-    device_kind: str
+    attempt: AttemptToCharge
 
 
 def locked(*conditions: ColumnElement[bool], skip: bool = False) -> Select[UUID]:
@@ -63,9 +63,12 @@ def claim_chunk(
     """Lease what is still pending of a chunk, in order; counts the attempts.
 
     Returns nothing when the message is a duplicate, or its batch is paused or called off.
+
+    Raises:
+        MissingPriceError: the worker's device has no price.
     """
     worker = session.get_one(Worker, worker_id)
-    worker.last_claim_at = now
+    worker.last_claim_at = worker.heartbeat_at = now
     # One value a job: as a join, Postgres might go from all active batches to their jobs.
     control = select(Batch.control).where(Batch.id == Job.batch_id).scalar_subquery()
     can_be_leased = Job.state.in_(origins(JobState.LEASED))
@@ -85,20 +88,28 @@ def claim_chunk(
         .returning(Job),
         execution_options={"synchronize_session": False, "populate_existing": True},
     ).all()
+    if not jobs:
+        return []
+    rate = price_in_force(session, worker.device_kind, worker.device_sku, now)
     leases = [
         Lease(
             job=job,
-            attempt_id=new_id(),
             fencing_token=job.fencing_token,
-            worker_id=worker_id,
-            device_kind=worker.device_kind,
+            attempt=AttemptToCharge(
+                id=new_id(),
+                batch_id=job.batch_id,
+                job_id=job.id,
+                worker_id=worker_id,
+                device_kind=worker.device_kind,
+                claimed_at=now,
+                nanodollars_per_hour=rate,
+            ),
         )
         for job in sorted(jobs, key=lambda job: job.position)
     ]
-    if leases:
-        batch_id = leases[0].job.batch_id
-        note_move(session, batch_id, JobState.PENDING, JobState.LEASED, len(leases))
-        session.execute(insert(Attempt), [_first_record(held, worker, now) for held in leases])
+    batch_id = leases[0].job.batch_id
+    note_move(session, batch_id, JobState.PENDING, JobState.LEASED, len(leases))
+    session.execute(insert(Attempt), [_first_record(held, worker, now) for held in leases])
     session.expunge_all()
     return leases
 
@@ -106,7 +117,7 @@ def claim_chunk(
 def _first_record(held: Lease, worker: Worker, now: datetime) -> dict[str, object]:
     waited = now - (held.job.dispatched_at or now)
     return {
-        "id": held.attempt_id,
+        "id": held.attempt.id,
         "job_id": held.job.id,
         "batch_id": held.job.batch_id,
         "number": held.fencing_token,
@@ -117,7 +128,8 @@ def _first_record(held: Lease, worker: Worker, now: datetime) -> dict[str, objec
         "device_name": worker.device_name,
         "outcome": AttemptOutcome.RUNNING,
         "claimed_at": now,
-        "queue_wait_ns": max(0, round(waited.total_seconds() * NANOSECONDS)),
+        "nanodollars_per_hour": held.attempt.nanodollars_per_hour,
+        "queue_wait_ns": max(0, nanoseconds(waited)),
     }
 
 
@@ -197,7 +209,7 @@ def return_jobs(session: Session, leases: Sequence[Lease], now: datetime) -> Non
         if move_leased_job(
             session, held, JobState.PENDING, attempts=held.job.attempts - 1, **UNDISPATCHED
         ):
-            close_attempt(session, held.attempt_id, AttemptOutcome.RETURNED, now)
+            close_attempt(session, held.attempt.id, AttemptOutcome.RETURNED, now)
 
 
 UNDISPATCHED: dict[str, None] = {"chunk_id": None, "queue": None, "dispatched_at": None}
@@ -242,6 +254,7 @@ def release_worker(session: Session, worker_id: UUID, now: datetime, max_attempt
         .where(Worker.id == worker_id, Worker.stopped_at.is_(None))
         .values(stopped_at=now)
     )
+    settle_worker(session, worker_id)
     return len(lost)
 
 
@@ -264,8 +277,8 @@ def _lose(session: Session, jobs: Sequence[Job], now: datetime, max_attempts: in
         attempt.finished_at = now
         attempt.error_code = "worker_lost"
         attempt.error_message = "its worker stopped renewing the lease"
-        attempt.device_ns = _time_until_last_sign_of_life(session, attempt) if was_begun else 0
-        charge_attempt(session, attempt, LedgerKind.FAILED_ATTEMPT, now)
+        device_ns = _time_until_last_sign_of_life(session, attempt) if was_begun else 0
+        charge_loaded(session, attempt, LedgerKind.FAILED_ATTEMPT, device_ns, now)
         _retry_or_fail(job, attempt, now, max_attempts, counts=was_begun)
         note_move(session, job.batch_id, JobState.LEASED, JobState(job.state))
 
@@ -280,8 +293,8 @@ def _time_until_last_sign_of_life(session: Session, attempt: Attempt) -> int:
         .limit(1)
     )
     begin = max(filter(None, (attempt.claimed_at, last_finish)))
-    seconds = (worker.heartbeat_at - begin).total_seconds()
-    return max(0, round(seconds * NANOSECONDS))
+    worker.heartbeat_at = max(worker.heartbeat_at, begin)
+    return nanoseconds(worker.heartbeat_at - begin)
 
 
 def _retry_or_fail(

@@ -2,99 +2,135 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from typing import cast
 from uuid import UUID
 
-from sqlalchemy import Executable, Table, bindparam, select
+from sqlalchemy import Insert, Table, Update, bindparam
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from shared.db.tables import Attempt, LedgerEntry, Price, Worker
+from shared.db.cost_sums import CostKey
+from shared.db.cost_tables import LedgerEntry
+from shared.db.prices import price_in_force
+from shared.db.tables import Worker
 from shared.db.tallies import note_cost
-from shared.domain.identifiers import new_id
+from shared.domain.identifiers import NOBODY, new_id
 from shared.domain.jobs import LedgerKind
 from shared.domain.money import device_cost
-from shared.errors import ConfigurationError
 
-# Statements that every image needs are made once: making one takes longer than to run it.
-PRICE = (
-    select(Price.nanodollars_per_hour)
-    .where(Price.device_kind == bindparam("kind"), Price.effective_from <= bindparam("at"))
-    .order_by(Price.effective_from.desc())
-    .limit(1)
-)
+LEDGER = cast("Table", LedgerEntry.__table__)
+PREFIX = "entry_"
+"""Of the names of an entry's values, where a statement has others of the same name."""
 
 
-def price_in_force(session: Session, device_kind: str, at: datetime) -> int:
-    """Return nano-dollars an hour of a kind of device at a time.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One line of the books, to be."""
 
-    Raises:
-        ConfigurationError: nobody has set a price for that kind.
-    """
-    price = session.connection().scalar(PRICE, {"kind": device_kind, "at": at})
-    if price is None:
-        raise ConfigurationError(f"no price is set for device kind {device_kind!r}")
-    return int(price)
+    event_id: str
+    """What happened; the same event is booked once."""
+    kind: LedgerKind
+    amount_nanodollars: int
+    priced_at: datetime
+    """The moment whose price was applied."""
+    booked_at: datetime
+    happened_at: datetime | None = None
+    """Whose day it counts for; default when it is booked."""
+    batch_id: UUID | None = None
+    job_id: UUID | None = None
+    attempt_id: UUID | None = None
+    worker_id: UUID | None = None
+    device_kind: str | None = None
+    device_ns: int = 0
+    nanodollars_per_hour: int = 0
+    quantity: int | None = None
+
+    @property
+    def sum_of(self) -> CostKey:
+        """The sum that it is a part of."""
+        day = (self.happened_at or self.booked_at).astimezone(UTC).date()
+        return CostKey(self.batch_id or NOBODY, self.worker_id, self.kind.value, day)
 
 
-def charge_attempt(session: Session, attempt: Attempt, kind: LedgerKind, now: datetime) -> None:
-    """Book an attempt's device time at the price in force, once."""
-    if attempt.cost_nanodollars is not None:
-        return
-    device_ns = attempt.device_ns or 0
-    rate = price_in_force(session, attempt.device_kind, now)
-    attempt.nanodollars_per_hour = rate
-    attempt.cost_nanodollars = device_cost(device_ns, rate)
-    _append(
-        session,
-        event_id=f"attempt:{attempt.id}",
-        kind=kind,
-        batch_id=attempt.batch_id,
-        job_id=attempt.job_id,
-        attempt_id=attempt.id,
-        worker_id=attempt.worker_id,
-        device_kind=attempt.device_kind,
-        device_ns=device_ns,
-        nanodollars_per_hour=rate,
-        amount_nanodollars=attempt.cost_nanodollars,
-        created_at=now,
-    )
+@dataclass(frozen=True, slots=True)
+class Alongside:
+    """A statement that is due whenever an entry is: on Postgres in the same round trip."""
+
+    update: Update
+    values: Mapping[str, object]
+
+
+def append(session: Session, entry: Entry, along: Alongside | None = None) -> bool:
+    """Append an entry, unless its event is booked already; returns whether it was not."""
+    connection = session.connection()
+    is_postgres = connection.dialect.name == "postgresql"
+    if along is not None and not is_postgres:
+        connection.execute(along.update, dict(along.values))
+    update = along.update if along is not None and is_postgres else None
+    insert = _insert_once(connection.dialect.name, update)
+    row = {
+        "id": new_id(),
+        "event_id": entry.event_id,
+        "kind": entry.kind.value,
+        "batch_id": entry.batch_id,
+        "job_id": entry.job_id,
+        "attempt_id": entry.attempt_id,
+        "worker_id": entry.worker_id,
+        "device_kind": entry.device_kind,
+        "device_ns": entry.device_ns,
+        "nanodollars_per_hour": entry.nanodollars_per_hour,
+        "quantity": entry.quantity,
+        "amount_nanodollars": entry.amount_nanodollars,
+        "priced_at": entry.priced_at,
+        "created_at": entry.booked_at,
+    }
+    parameters = {f"{PREFIX}{name}": value for name, value in row.items()}
+    if along is not None and is_postgres:
+        parameters |= along.values
+    is_new = connection.execute(insert, parameters).first() is not None
+    if is_new:
+        note_cost(session, entry.sum_of, entry.device_ns, entry.amount_nanodollars)
+    return is_new
+
+
+@cache
+def _insert_once(dialect: str, update: Update | None) -> Insert:
+    """Make the statement once: that takes longer than to run it, and it runs for every image."""
+    is_postgres = dialect == "postgresql"
+    insert = (postgresql if is_postgres else sqlite).insert(LEDGER)
+    insert = insert.values({column: bindparam(f"{PREFIX}{column.name}") for column in LEDGER.c})
+    once = insert.on_conflict_do_nothing(index_elements=["event_id"])
+    if update is not None:
+        once = once.add_cte(update.cte("along"))
+    return cast("Insert", once.returning(LEDGER.c.id))
 
 
 def charge_model_load(
     session: Session, worker: Worker, batch_id: UUID, device_ns: int, now: datetime
 ) -> None:
-    """Book a worker's loading of its model, once, to the first batch that it served."""
-    rate = price_in_force(session, worker.device_kind, now)
-    _append(
+    """Book a worker's loading of its model, once, to the first batch that it served.
+
+    Raises:
+        MissingPriceError: its device had no price when it loaded.
+    """
+    kind, at = worker.device_kind, worker.online_at
+    rate = price_in_force(session, kind, worker.device_sku, at)
+    append(
         session,
-        event_id=f"model_load:{worker.id}",
-        kind=LedgerKind.MODEL_LOAD,
-        batch_id=batch_id,
-        job_id=None,
-        attempt_id=None,
-        worker_id=worker.id,
-        device_kind=worker.device_kind,
-        device_ns=device_ns,
-        nanodollars_per_hour=rate,
-        amount_nanodollars=device_cost(device_ns, rate),
-        created_at=now,
+        Entry(
+            event_id=f"model_load:{worker.id}",
+            kind=LedgerKind.MODEL_LOAD,
+            batch_id=batch_id,
+            worker_id=worker.id,
+            device_kind=kind,
+            device_ns=device_ns,
+            nanodollars_per_hour=rate,
+            amount_nanodollars=device_cost(device_ns, rate),
+            priced_at=at,
+            booked_at=now,
+        ),
     )
-
-
-def _append(session: Session, *, batch_id: UUID, amount_nanodollars: int, **values: object) -> None:
-    entry = {"batch_id": batch_id, "amount_nanodollars": amount_nanodollars, **values}
-    connection = session.connection()
-    appended = connection.execute(_insert_once(connection.dialect.name), {"id": new_id(), **entry})
-    if appended.first() is not None:
-        note_cost(session, batch_id, amount_nanodollars)
-
-
-@cache
-def _insert_once(dialect: str) -> Executable:
-    ledger = cast("Table", LedgerEntry.__table__)
-    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    once = insert(ledger).on_conflict_do_nothing(index_elements=["event_id"])
-    return once.returning(ledger.c.id)

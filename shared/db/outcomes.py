@@ -9,9 +9,11 @@ from typing import Any, cast
 from sqlalchemy import Table, bindparam, update
 from sqlalchemy.orm import Session
 
+from shared.db.attempt_costs import charge, charge_loaded
 from shared.db.leases import UNDISPATCHED, Lease, move_leased_job
-from shared.db.ledger import charge_attempt
+from shared.db.ledger import Alongside
 from shared.db.tables import Attempt
+from shared.db.tallies import note_image
 from shared.domain.jobs import AttemptOutcome, JobState, LedgerKind
 
 MAX_ERROR_CHARACTERS = 2_000
@@ -54,13 +56,7 @@ END_IN_AN_IMAGE = (
         {"outcome": AttemptOutcome.DONE.value}
         | {
             name: bindparam(name)
-            for name in (
-                "finished_at",
-                "record",
-                "nanodollars_per_hour",
-                "cost_nanodollars",
-                *MEASURED,
-            )
+            for name in ("finished_at", "record", "cost_nanodollars", *MEASURED)
         }
     )
 )
@@ -93,31 +89,21 @@ def record_done(
         finished_at=now,
     )
     if not is_ours:
-        late = _measured_attempt(session, held, times, now)
+        late = _attempt_to_end(session, held, times, now)
         late.record = record
-        charge_attempt(session, late, LedgerKind.FAILED_ATTEMPT, now)
+        charge_loaded(session, late, LedgerKind.FAILED_ATTEMPT, times.device_ns, now)
         return False
     # Whoever holds the lease ends the attempt, so that nothing of it has to be looked up.
-    attempt = Attempt(
-        id=held.attempt_id,
-        job_id=held.job.id,
-        batch_id=held.job.batch_id,
-        worker_id=held.worker_id,
-        device_kind=held.device_kind,
-        device_ns=times.device_ns,
-    )
-    charge_attempt(session, attempt, LedgerKind.RENDER, now)
-    session.connection().execute(
-        END_IN_AN_IMAGE,
-        {
-            "of_attempt": held.attempt_id,
-            "finished_at": now,
-            "record": record,
-            "nanodollars_per_hour": attempt.nanodollars_per_hour,
-            "cost_nanodollars": attempt.cost_nanodollars,
-            **_measured(times),
-        },
-    )
+    note_image(session, held.job.batch_id, image.bytes)
+    values = {
+        "of_attempt": held.attempt.id,
+        "finished_at": now,
+        "record": record,
+        "cost_nanodollars": held.attempt.cost(times.device_ns),
+        **_measured(times),
+    }
+    along = Alongside(END_IN_AN_IMAGE, values)
+    charge(session, held.attempt, LedgerKind.RENDER, times.device_ns, now, along)
     return True
 
 
@@ -150,22 +136,22 @@ def record_failure(
         is_ours = move_leased_job(
             session, held, JobState.PENDING, not_before=retry_at, **UNDISPATCHED
         )
-    attempt = _measured_attempt(session, held, times, now)
+    attempt = _attempt_to_end(session, held, times, now)
     if is_ours:
         attempt.outcome = AttemptOutcome.FAILED
         attempt.error_code = code
         attempt.error_message = message
-    charge_attempt(session, attempt, LedgerKind.FAILED_ATTEMPT, now)
+    charge_loaded(session, attempt, LedgerKind.FAILED_ATTEMPT, times.device_ns, now)
     return is_ours
 
 
-def _measured_attempt(session: Session, held: Lease, times: PhaseTimes, now: datetime) -> Attempt:
-    attempt = session.get_one(Attempt, held.attempt_id)
+def _attempt_to_end(session: Session, held: Lease, times: PhaseTimes, now: datetime) -> Attempt:
+    attempt = session.get_one(Attempt, held.attempt.id, with_for_update=True)
     if attempt.outcome == AttemptOutcome.RUNNING:
         attempt.finished_at = now
-    if attempt.cost_nanodollars is None:
-        for name, value in _measured(times).items():
-            setattr(attempt, name, value)
+    if attempt.outcome != AttemptOutcome.DONE:
+        for field in fields(PhaseTimes):
+            setattr(attempt, field.name, getattr(times, field.name))
     return attempt
 
 

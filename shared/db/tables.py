@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +19,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column
 
 from shared.db.base import Base, partial_index
+from shared.db.cost_tables import ANY_SKU, NO_TEXT
 from shared.domain.identifiers import new_id
 from shared.domain.jobs import DEFAULT_TENANT, AttemptOutcome, BatchControl, JobState
 from shared.domain.sampling import SchedulerName
@@ -64,6 +65,12 @@ class Batch(Base):
     """When its last job was written; None while there are more to come."""
     client: Mapped[dict[str, Any]] = mapped_column(default=dict)
     """What the submitting program wants to remember; the queue does not read it."""
+    tags: Mapped[dict[str, Any] | None]
+    """What its costs can be grouped by, such as {"campaign": "spring"}."""
+    max_nanodollars: Mapped[int | None]
+    """What it may cost; then its other jobs are held."""
+    quote: Mapped[dict[str, Any] | None]
+    """What it was expected to cost when it was submitted."""
     created_at: Mapped[datetime]
     deadline_at: Mapped[datetime | None]
     """When its owner wants it done: of batches of equal priority the earliest goes first."""
@@ -132,6 +139,8 @@ class Job(Base):
     image_key: Mapped[str | None] = mapped_column(String(512))
     image_sha256: Mapped[str | None] = mapped_column(String(64))
     image_bytes: Mapped[int | None]
+    held_for: Mapped[str | None] = mapped_column(String(16))
+    """What a held job waits for; None is an approval."""
     error_code: Mapped[str | None] = mapped_column(String(64))
     error_message: Mapped[str | None] = mapped_column(Text)
     finished_at: Mapped[datetime | None]
@@ -147,16 +156,33 @@ class JobCounts:
     cancelled: Mapped[int] = mapped_column(default=0)
     held: Mapped[int] = mapped_column(default=0)
     nanodollars: Mapped[int] = mapped_column(default=0)
+    image_bytes: Mapped[int] = mapped_column(default=0, server_default="0")
+    """Of the images that were stored for it."""
 
 
 class Tally(JobCounts, Base):
-    """By how much one transaction changed a batch's counts. Appended, then folded."""
+    """By how much one transaction changed a batch's counts. Appended, then folded.
+
+    Of what it booked, a row has the sum of one kind, worker and day; the first row of a batch
+    also has the moves of its jobs.
+    """
 
     __tablename__ = "tally"
-    __table_args__ = (Index("ix_tally_batch", "batch_id"),)
+    __table_args__ = (
+        Index("ix_tally_batch", "batch_id"),
+        partial_index("ix_tally_worker", "worker_id", condition="kind IS NOT NULL"),
+    )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
     batch_id: Mapped[UUID]
+    worker_id: Mapped[UUID | None]
+    kind: Mapped[str | None] = mapped_column(String(32))
+    """None where nothing was booked."""
+    day: Mapped[date | None]
+    entries: Mapped[int] = mapped_column(default=0, server_default="0")
+    device_ns: Mapped[int] = mapped_column(default=0, server_default="0")
+    least_nanodollars: Mapped[int | None]
+    most_nanodollars: Mapped[int | None]
 
 
 class BatchCount(JobCounts, Base):
@@ -202,6 +228,7 @@ class Attempt(Base):
     device_ns: Mapped[int | None]
     """Device time in all: text encoder, denoiser, decoder and safety checker."""
     nanodollars_per_hour: Mapped[int | None]
+    """The price in force when it was claimed."""
     cost_nanodollars: Mapped[int | None]
     record: Mapped[dict[str, Any] | None]
     """What drew it: model, weights, backend, precision, timesteps, version."""
@@ -220,6 +247,8 @@ class Worker(Base):
     pid: Mapped[int]
     device: Mapped[str] = mapped_column(String(64))
     device_kind: Mapped[str] = mapped_column(String(64))
+    device_sku: Mapped[str] = mapped_column(String(64), default=ANY_SKU, server_default=NO_TEXT)
+    """What was bought, as the price book has it."""
     device_name: Mapped[str] = mapped_column(String(256))
     backend: Mapped[str] = mapped_column(String(64))
     model: Mapped[str] = mapped_column(String(256))
@@ -227,7 +256,10 @@ class Worker(Base):
     version: Mapped[str] = mapped_column(String(64))
     weights_sha256: Mapped[str | None] = mapped_column(String(64))
     """Hash of the weights that it draws with."""
+    online_at: Mapped[datetime]
+    """When its process began to hold the device: from then on it costs."""
     started_at: Mapped[datetime]
+    """When it was ready."""
     heartbeat_at: Mapped[datetime]
     last_claim_at: Mapped[datetime | None]
     polled_at: Mapped[datetime | None]
@@ -237,40 +269,8 @@ class Worker(Base):
     load_ns: Mapped[int]
     """How long its model took to load and warm up."""
     stopped_at: Mapped[datetime | None]
-
-
-class Price(Base):
-    """What an hour of a kind of device costs from a day on."""
-
-    __tablename__ = "price"
-    __table_args__ = (UniqueConstraint("device_kind", "effective_from"),)
-
-    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
-    device_kind: Mapped[str] = mapped_column(String(64))
-    nanodollars_per_hour: Mapped[int]
-    effective_from: Mapped[datetime]
-    source: Mapped[str] = mapped_column(Text)
-    is_example: Mapped[bool] = mapped_column(default=False)
-
-
-class LedgerEntry(Base):
-    """One line of the books. Never changed; one an event."""
-
-    __tablename__ = "ledger"
-    __table_args__ = (UniqueConstraint("event_id"), Index("ix_ledger_batch", "batch_id"))
-
-    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
-    event_id: Mapped[str] = mapped_column(String(128))
-    kind: Mapped[str] = mapped_column(String(32))
-    batch_id: Mapped[UUID | None]
-    job_id: Mapped[UUID | None]
-    attempt_id: Mapped[UUID | None]
-    worker_id: Mapped[UUID | None]
-    device_kind: Mapped[str] = mapped_column(String(64))
-    device_ns: Mapped[int]
-    nanodollars_per_hour: Mapped[int]
-    amount_nanodollars: Mapped[int]
-    created_at: Mapped[datetime]
+    settled_until: Mapped[datetime | None]
+    """Up to when all of its time is in the books, the idle time too."""
 
 
 class Leadership(Base):

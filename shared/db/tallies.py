@@ -1,14 +1,15 @@
-"""How many jobs of a batch are in each state, known without counting them.
+"""How many jobs of a batch are in each state, and what it cost, known without counting.
 
-Every transaction that moves jobs appends one row of differences, and the dispatcher folds
-these rows into one a batch. So no row is fought over by many workers, and a batch's counts
-are the sum of a few rows: exact at every moment, however large the batch.
+Every transaction that moves jobs or books something appends one row of differences, and the
+dispatcher folds these rows into one a batch, and one for each kind of cost, worker and day.
+So no row is fought over by many workers, and a batch's counts and costs are the sum of a few
+rows: exact at every moment, however large the batch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 from uuid import UUID
 
@@ -27,16 +28,20 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from shared.db.cost_sums import Booked, CostKey, add_to_sums
 from shared.db.tables import BatchCount, JobCounts, Tally
-from shared.domain.identifiers import new_id
+from shared.domain.identifiers import NOBODY, new_id
 from shared.domain.jobs import JobState
 
 NANODOLLARS = "nanodollars"
-FIGURES = (*(state.value for state in JobState), NANODOLLARS)
+IMAGE_BYTES = "image_bytes"
+MOVES = tuple(state.value for state in JobState)
+FIGURES = (*MOVES, NANODOLLARS, IMAGE_BYTES)
 TO_COME = "tallies"
 """Where a session keeps what its transaction will append."""
 FOLDED_AT_ONCE = 5_000
 APPEND = insert(cast("Table", Tally.__table__))
+NOTHING_MOVED = dict.fromkeys((*MOVES, IMAGE_BYTES), 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,8 @@ class BatchTally:
     """Every state is a key; they add up to the jobs that were submitted."""
     nanodollars: int
     """All that is booked for the batch."""
+    image_bytes: int = 0
+    """Of the images that were stored for it."""
 
     @property
     def total(self) -> int:
@@ -55,6 +62,14 @@ class BatchTally:
 
 
 NOTHING = BatchTally(dict.fromkeys(JobState, 0), 0)
+
+
+@dataclass(slots=True)
+class _ToCome:
+    """What a transaction will append."""
+
+    moves: dict[UUID, dict[str, int]] = field(default_factory=dict)
+    costs: dict[CostKey, Booked] = field(default_factory=dict)
 
 
 def note_new(session: Session, batch_id: UUID, state: JobState, jobs: int) -> None:
@@ -70,27 +85,58 @@ def note_move(
     _note(session, batch_id, target.value, jobs)
 
 
-def note_cost(session: Session, batch_id: UUID, nanodollars: int) -> None:
-    """Note that something was booked for a batch."""
-    _note(session, batch_id, NANODOLLARS, nanodollars)
+def note_image(session: Session, batch_id: UUID, size: int) -> None:
+    """Note that an image of so many bytes was stored for a batch."""
+    _note(session, batch_id, IMAGE_BYTES, size)
+
+
+def note_cost(session: Session, key: CostKey, device_ns: int, nanodollars: int) -> None:
+    """Note that an entry was booked."""
+    costs = _to_come(session).costs
+    entry = Booked(1, device_ns, nanodollars, nanodollars, nanodollars)
+    costs[key] = entry if (known := costs.get(key)) is None else known + entry
 
 
 def _note(session: Session, batch_id: UUID, figure: str, difference: int) -> None:
-    to_come: dict[UUID, dict[str, int]] = session.info.setdefault(TO_COME, {})
-    figures = to_come.setdefault(batch_id, dict.fromkeys(FIGURES, 0))
+    figures = _to_come(session).moves.setdefault(batch_id, dict(NOTHING_MOVED))
     figures[figure] += difference
 
 
+def _to_come(session: Session) -> _ToCome:
+    noted: _ToCome = session.info.setdefault(TO_COME, _ToCome())
+    return noted
+
+
 def append_tallies(session: Session) -> None:
-    """Write down what the transaction noted, a row a batch; called before it commits."""
-    to_come: dict[UUID, dict[str, int]] = session.info.pop(TO_COME, {})
+    """Write down what the transaction noted; called before it commits."""
+    noted: _ToCome | None = session.info.pop(TO_COME, None)
+    if noted is None:
+        return
+    moves = {batch_id: moved for batch_id, moved in noted.moves.items() if any(moved.values())}
     rows = [
-        {"id": new_id(), "batch_id": batch_id, **figures}
-        for batch_id, figures in to_come.items()
-        if any(figures.values())
+        _row(key.batch_id, moves.pop(key.batch_id, NOTHING_MOVED), key, booked)
+        for key, booked in noted.costs.items()
     ]
+    rows += [_row(batch_id, moved, None, NOT_BOOKED) for batch_id, moved in moves.items()]
     if rows:
         session.connection().execute(APPEND, rows)
+
+
+NOT_BOOKED = Booked(0, 0, 0, None, None)
+
+
+def _row(
+    batch_id: UUID, moved: Mapping[str, int], key: CostKey | None, booked: Booked
+) -> dict[str, object]:
+    return {
+        "id": new_id(),
+        "batch_id": batch_id,
+        "worker_id": key and key.worker_id,
+        "kind": key and key.kind,
+        "day": key and key.day,
+        **moved,
+        **booked._asdict(),
+    }
 
 
 def read_tally(session: Session, batch_id: UUID) -> BatchTally:
@@ -104,6 +150,7 @@ def read_tallies(session: Session, batch_ids: Collection[UUID]) -> dict[UUID, Ba
     return {
         batch_id: BatchTally(
             {state: int(figure) for state, figure in zip(JobState, figures, strict=False)},
+            int(figures[-2]),
             int(figures[-1]),
         )
         for batch_id, *figures in rows
@@ -143,18 +190,29 @@ def fold_tallies(session: Session) -> int:
     """
     some = select(Tally.id).limit(FOLDED_AT_ONCE).with_for_update(skip_locked=True)
     rows = session.execute(
-        delete(Tally).where(Tally.id.in_(some)).returning(Tally.batch_id, *_columns(Tally)),
+        delete(Tally).where(Tally.id.in_(some)).returning(Tally),
         execution_options={"synchronize_session": False},
-    ).all()
-    sums: dict[UUID, list[int]] = {}
-    for batch_id, *figures in rows:
-        known = sums.setdefault(batch_id, [0] * len(FIGURES))
-        sums[batch_id] = [a + b for a, b in zip(known, figures, strict=True)]
+    ).scalars()
+    moves: dict[UUID, list[int]] = {}
+    costs: dict[CostKey, Booked] = {}
+    folded = 0
+    for row in rows:
+        folded += 1
+        if row.batch_id != NOBODY:
+            known = moves.setdefault(row.batch_id, [0] * len(FIGURES))
+            moves[row.batch_id] = [
+                so_far + getattr(row, name) for so_far, name in zip(known, FIGURES, strict=True)
+            ]
+        if row.kind is not None and row.day is not None:
+            key = CostKey(row.batch_id, row.worker_id, row.kind, row.day)
+            booked = Booked(*(getattr(row, name) for name in Booked._fields))
+            costs[key] = booked if (sums := costs.get(key)) is None else sums + booked
     # In one order, so that no two wait for each other.
-    for batch_id in sorted(sums):
-        sum_of = dict(zip(FIGURES, sums[batch_id], strict=True))
+    for batch_id in sorted(moves):
+        sum_of = dict(zip(FIGURES, moves[batch_id], strict=True))
         session.execute(_add(session, {"batch_id": batch_id, **sum_of}))
-    return len(rows)
+    add_to_sums(session, costs)
+    return folded
 
 
 def _add(session: Session, values: dict[str, Any]) -> Insert:

@@ -74,6 +74,12 @@ class BatchControl(StrEnum):
     CANCELLED = "cancelled"
 
 
+class HeldFor(StrEnum):
+    """What a held job waits for, where that is not an approval."""
+
+    BUDGET = "budget"
+
+
 class LedgerKind(StrEnum):
     """What an entry in the books pays for."""
 
@@ -81,5 +87,19 @@ class LedgerKind(StrEnum):
     """Device time of an attempt that gave the job its image."""
     FAILED_ATTEMPT = "failed_attempt"
     """Device time of an attempt that gave nothing."""
+    DUPLICATE = "duplicate"
+    """More of the device time of an attempt that was given up too early: its image came late."""
     MODEL_LOAD = "model_load"
     """Device time of loading and warming up a model."""
+    IDLE = "idle"
+    """All the other time that a device was held: starting, waiting, and what rounding leaves."""
+    STORAGE = "storage"
+    """A day of keeping images."""
+    REQUESTS = "requests"
+    """Writing images to the store."""
+    CORRECTION = "correction"
+    """The difference that a price makes which was set after the fact."""
+
+
+WASTE = frozenset({LedgerKind.FAILED_ATTEMPT, LedgerKind.DUPLICATE, LedgerKind.IDLE})
+"""Kinds that no image came of."""

@@ -9,8 +9,9 @@ from uuid import UUID
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
+from shared.db.cost_tables import ANY_SKU, LedgerEntry, Price
 from shared.db.outcomes import PhaseTimes, StoredImage
-from shared.db.tables import Attempt, Batch, Job, LedgerEntry, Price, Worker
+from shared.db.tables import Attempt, Batch, Job, Worker
 from shared.db.tallies import note_new
 from shared.domain.identifiers import new_id
 from shared.domain.jobs import JobState
@@ -37,10 +38,12 @@ def add_price(
     device_kind: str = DEVICE_KIND,
     nanodollars_per_hour: int = NANODOLLARS_PER_HOUR,
     effective_from: datetime = START - timedelta(days=1),
+    sku: str = ANY_SKU,
 ) -> Price:
     """Set what an hour of a device costs."""
     price = Price(
         device_kind=device_kind,
+        sku=sku,
         nanodollars_per_hour=nanodollars_per_hour,
         effective_from=effective_from,
         source="a test",
@@ -51,20 +54,26 @@ def add_price(
 
 
 def add_worker(
-    session: Session, *, device_kind: str = DEVICE_KIND, started_at: datetime = START
+    session: Session,
+    *,
+    device_kind: str = DEVICE_KIND,
+    started_at: datetime = START,
+    sku: str = ANY_SKU,
 ) -> Worker:
-    """Add a worker that has just started."""
+    """Add a worker that has just started; loading took it no time."""
     worker = Worker(
         host="host",
         pid=4242,
         device=device_kind,
         device_kind=device_kind,
+        device_sku=sku,
         device_name="a device",
         backend="torch",
         model="tiny",
         queue=f"{device_kind}.tiny",
         version="0",
         load_ns=0,
+        online_at=started_at,
         started_at=started_at,
         heartbeat_at=started_at,
     )

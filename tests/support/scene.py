@@ -100,8 +100,7 @@ class Scene:
     def assert_books_agree(self) -> None:
         with self.database.read() as session:
             costs = {a.id: a.cost_nanodollars for a in attempts_of(session, self.batch_id)}
-            booked = {
-                entry.attempt_id: entry.amount_nanodollars
-                for entry in ledger_of(session, self.batch_id)
-            }
+            booked: Counter[UUID | None] = Counter()
+            for entry in ledger_of(session, self.batch_id):
+                booked[entry.attempt_id] += entry.amount_nanodollars
         assert booked == {attempt: cost for attempt, cost in costs.items() if cost is not None}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import (
     AbstractContextManager,
     ExitStack,
@@ -36,6 +36,7 @@ from shared.db.batches import (
     retry_job,
     set_control,
 )
+from shared.db.cost_tables import LedgerEntry
 from shared.db.engine import Database
 from shared.db.leases import (
     Lease,
@@ -223,7 +224,14 @@ class QueueMachine(RuleBasedStateMachine):
         assert all(a.number == a.fencing_token for a in attempts)
         assert all(bool(job.lease_expires_at) == (job.id in leased) for job in jobs)
         costs = {a.id: a.cost_nanodollars for a in attempts if a.cost_nanodollars is not None}
-        assert {e.attempt_id: e.amount_nanodollars for e in ledger} == costs
+        assert booked_by_attempt(ledger) == costs
+
+
+def booked_by_attempt(ledger: Sequence[LedgerEntry]) -> dict[UUID | None, int]:
+    booked: Counter[UUID | None] = Counter()
+    for entry in ledger:
+        booked[entry.attempt_id] += entry.amount_nanodollars
+    return dict(booked)
 
 
 def run(opened: Callable[[], AbstractContextManager[Database]], stories: int) -> None:

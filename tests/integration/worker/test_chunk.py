@@ -184,7 +184,7 @@ def test_a_worker_without_a_price_for_its_device_does_not_start(
 ) -> None:
     from sqlalchemy import delete
 
-    from shared.db.tables import Price
+    from shared.db.cost_tables import Price
 
     with sqlite_database.write() as session:
         session.execute(delete(Price))

@@ -1,0 +1,170 @@
+"""What was booked, summed by batch, worker, kind and day: every report is made of these."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import date
+from typing import Any, NamedTuple, Self, cast
+from uuid import UUID
+
+from sqlalchemy import (
+    ColumnElement,
+    Insert,
+    Select,
+    case,
+    func,
+    select,
+    union_all,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from shared.db.cost_tables import CostSum
+from shared.db.tables import Tally
+from shared.domain.identifiers import NOBODY
+from shared.domain.jobs import LedgerKind
+
+
+class CostKey(NamedTuple):
+    """What entries of one sum have in common."""
+
+    batch_id: UUID
+    """`NOBODY` for what no batch is to blame for."""
+    worker_id: UUID | None
+    """None where no device is involved."""
+    kind: str
+    day: date
+    """In UTC."""
+
+
+class Booked(NamedTuple):
+    """Some entries of the books together."""
+
+    entries: int
+    device_ns: int
+    nanodollars: int
+    least_nanodollars: int | None
+    """Of a single entry; None of none."""
+    most_nanodollars: int | None
+
+    def __add__(self, other: Self) -> Self:  # type: ignore[override]
+        """Put some more entries to these."""
+        both = (self, other)
+        least = [p.least_nanodollars for p in both if p.least_nanodollars is not None]
+        most = [p.most_nanodollars for p in both if p.most_nanodollars is not None]
+        return self._replace(
+            entries=self.entries + other.entries,
+            device_ns=self.device_ns + other.device_ns,
+            nanodollars=self.nanodollars + other.nanodollars,
+            least_nanodollars=min(least, default=None),
+            most_nanodollars=max(most, default=None),
+        )
+
+
+class CostRow(NamedTuple):
+    """A sum, with what it is the sum of."""
+
+    batch_id: UUID | None
+    worker_id: UUID | None
+    kind: LedgerKind
+    day: date
+    booked: Booked
+
+
+def read_costs(
+    session: Session,
+    *,
+    batch_ids: Collection[UUID] | None = None,
+    worker_ids: Collection[UUID] | None = None,
+    since: date | None = None,
+    until: date | None = None,
+) -> Sequence[CostRow]:
+    """Return sums of the books; in one statement, so that they are of one moment.
+
+    Args:
+        session: reads.
+        batch_ids: only these; entries of no batch are left out then.
+        worker_ids: only these.
+        since: the first day, in UTC.
+        until: the last day.
+    """
+    parts = union_all(
+        *(_rows_of(table, batch_ids, worker_ids, since, until) for table in (CostSum, Tally))
+    ).subquery()
+    key = (parts.c.batch_id, parts.c.worker_id, parts.c.kind, parts.c.day)
+    sums = session.execute(
+        select(
+            *key,
+            *(func.sum(parts.c[name]) for name in ("entries", "device_ns", "nanodollars")),
+            func.min(parts.c.least_nanodollars),
+            func.max(parts.c.most_nanodollars),
+        )
+        .group_by(*key)
+        .order_by(parts.c.day, parts.c.batch_id, parts.c.worker_id, parts.c.kind)
+    )
+    return [_cost_row(*row) for row in sums]
+
+
+def _cost_row(
+    batch_id: UUID, worker_id: UUID, kind: str, day: date, *figures: int | None
+) -> CostRow:
+    entries, device_ns, nanodollars, least, most = figures
+    # Postgres adds integers up to decimals.
+    booked = Booked(int(entries or 0), int(device_ns or 0), int(nanodollars or 0), least, most)
+    return CostRow(
+        None if batch_id == NOBODY else batch_id,
+        None if worker_id == NOBODY else worker_id,
+        LedgerKind(kind),
+        day,
+        booked,
+    )
+
+
+def _rows_of(
+    table: type[CostSum | Tally],
+    batch_ids: Collection[UUID] | None,
+    worker_ids: Collection[UUID] | None,
+    since: date | None,
+    until: date | None,
+) -> Select[Any]:
+    conditions: list[ColumnElement[bool]] = []
+    if table is Tally:
+        conditions.append(Tally.kind.is_not(None))
+    if batch_ids is not None:
+        conditions.append(table.batch_id.in_(batch_ids))
+    if worker_ids is not None:
+        conditions.append(table.worker_id.in_(worker_ids))
+    if since is not None:
+        conditions.append(table.day >= since)
+    if until is not None:
+        conditions.append(table.day <= until)
+    columns = (table.kind, table.day, *(getattr(table, name) for name in Booked._fields))
+    worker_id = func.coalesce(table.worker_id, NOBODY).label("worker_id")
+    return select(table.batch_id, worker_id, *columns).where(*conditions)
+
+
+def add_to_sums(session: Session, costs: Mapping[CostKey, Booked]) -> None:
+    """Add what was booked to the sums, in one order, so that no two wait for each other."""
+    rows = [
+        {**key._asdict(), "worker_id": key.worker_id or NOBODY, **booked._asdict()}
+        for key, booked in costs.items()
+    ]
+    rows.sort(key=lambda row: (row["batch_id"], row["worker_id"], row["kind"], row["day"]))
+    for row in rows:
+        session.execute(_add(session, row))
+
+
+def _add(session: Session, row: dict[str, Any]) -> Insert:
+    is_postgres = session.get_bind().dialect.name == "postgresql"
+    adding = (postgresql if is_postgres else sqlite).insert(CostSum).values(**row)
+    new = adding.excluded
+    sums: dict[str, ColumnElement[int]] = {
+        name: getattr(CostSum, name) + new[name] for name in ("entries", "device_ns", "nanodollars")
+    }
+    least, most = CostSum.least_nanodollars, CostSum.most_nanodollars
+    sums["least_nanodollars"] = case(
+        (new.least_nanodollars < least, new.least_nanodollars), else_=least
+    )
+    sums["most_nanodollars"] = case((new.most_nanodollars > most, new.most_nanodollars), else_=most)
+    key = ["batch_id", "worker_id", "kind", "day"]
+    return cast("Insert", adding.on_conflict_do_update(index_elements=key, set_=sums))

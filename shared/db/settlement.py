@@ -1,0 +1,115 @@
+"""A device costs while it is held, not while it draws: the rest of its time goes to the books.
+
+What is booked of a worker up to a moment is then, to the nano-dollar, the time that it held
+its device at the prices that were in force: rounding too ends up in its idle time.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
+
+from shared.db.conditions import IS_LEASED
+from shared.db.cost_sums import read_costs
+from shared.db.ledger import Entry, append
+from shared.db.prices import price_in_force, price_steps
+from shared.db.tables import Job, Worker
+from shared.db.tallies import append_tallies
+from shared.domain.jobs import LedgerKind
+from shared.domain.money import nanoseconds, online_cost
+
+SETTLED_EVERY = timedelta(minutes=10)
+"""How much of a working device's idle time may be missing in the books."""
+
+
+def settle_worker(session: Session, worker_id: UUID) -> bool:
+    """Book a worker's idle time up to its last sign of life, unless it has a job in hand.
+
+    What it has in hand is not in the books yet and would be taken for idle time.
+
+    Returns:
+        Whether its books are complete up to then.
+    """
+    session.flush()
+    worker = session.get_one(Worker, worker_id, with_for_update=True, populate_existing=True)
+    until = online_until(worker)
+    if worker.settled_until == until:
+        return True
+    if _has_a_job(session, worker):
+        return False
+    _book_idle_time(session, worker, until)
+    worker.settled_until = until
+    session.flush()
+    return True
+
+
+def settle_now_and_then(session: Session, worker: Worker, now: datetime) -> None:
+    """Settle a worker that is about to claim, if that was not done for ten minutes."""
+    if (worker.settled_until or worker.online_at) < now - SETTLED_EVERY:
+        worker.heartbeat_at = now
+        settle_worker(session, worker.id)
+
+
+def _book_idle_time(session: Session, worker: Worker, until: datetime) -> None:
+    """Book what is missing in a worker's books up to a moment; may be less than nothing."""
+    # What this very transaction has booked counts too.
+    append_tallies(session)
+    steps = price_steps(session, worker.device_kind, worker.device_sku)
+    booked = [row.booked for row in read_costs(session, worker_ids=[worker.id])]
+    missing = online_cost(worker.online_at, until, steps) - sum(sums.nanodollars for sums in booked)
+    idle_ns = nanoseconds(until - worker.online_at) - sum(sums.device_ns for sums in booked)
+    if not missing and not idle_ns:
+        return
+    append(
+        session,
+        Entry(
+            event_id=f"idle:{worker.id}:{until.isoformat()}",
+            kind=LedgerKind.IDLE,
+            worker_id=worker.id,
+            device_kind=worker.device_kind,
+            device_ns=idle_ns,
+            nanodollars_per_hour=price_in_force(
+                session, worker.device_kind, worker.device_sku, until
+            ),
+            amount_nanodollars=missing,
+            priced_at=until,
+            booked_at=until,
+        ),
+    )
+
+
+def online_until(worker: Worker) -> datetime:
+    """Return until when a worker is known to have held its device."""
+    return max(worker.online_at, worker.stopped_at or worker.heartbeat_at)
+
+
+def unsettled_workers(session: Session, now: datetime, silence: timedelta) -> list[UUID]:
+    """Find the workers whose books are behind: ended, silent, or long not settled."""
+    may_be_behind = select(Worker).where(
+        or_(
+            Worker.stopped_at.is_(None),
+            Worker.settled_until.is_(None),
+            Worker.settled_until < Worker.stopped_at,
+        )
+    )
+    return [
+        worker.id
+        for worker in session.scalars(may_be_behind)
+        if _is_behind(worker, now, now - silence) and not _has_a_job(session, worker)
+    ]
+
+
+def _is_behind(worker: Worker, now: datetime, silent_since: datetime) -> bool:
+    if worker.stopped_at is not None or worker.heartbeat_at < silent_since:
+        return worker.settled_until != online_until(worker)
+    # What it claimed after its last sign of life may be in the books already.
+    is_quiet = worker.last_claim_at is None or worker.last_claim_at < worker.heartbeat_at
+    return is_quiet and (worker.settled_until or worker.online_at) < now - SETTLED_EVERY
+
+
+def _has_a_job(session: Session, worker: Worker) -> bool:
+    held = select(Job.id).where(IS_LEASED, Job.worker_id == worker.id).limit(1)
+    return session.scalar(held) is not None
