@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -135,15 +136,20 @@ def test_the_price_is_that_of_the_price_book(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("TENSTEP_DATABASE_URL", sqlite_database.display_url)
+    monkeypatch.setenv("TENSTEP_DEVICE_SKU", "c7a.large")
     with sqlite_database.write() as session:
-        price = add_price(session)
-        rate = price.nanodollars_per_hour
+        add_price(
+            session,
+            sku="c7a.large",
+            nanodollars_per_hour=102_640_000,
+            effective_from=datetime(2024, 1, 1, tzinfo=UTC),
+        )
 
     report = shell.json("bench", "cost", *models, "--rounds", "1")
 
     assert report["price"] == {
         "device_kind": "cpu",
-        "nanodollars_per_hour": rate,
+        "nanodollars_per_hour": 102_640_000,
         "source": "the database's price book",
     }
 
