@@ -17,7 +17,7 @@ from sqlalchemy import select
 
 from shared.db.conditions import IS_LEASED
 from shared.db.engine import Database
-from shared.db.leases import release_worker
+from shared.db.lost_leases import release_worker
 from shared.db.tables import Job, Worker
 from shared.domain.identifiers import new_id
 from shared.errors import ConfigurationError, TenstepError

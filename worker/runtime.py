@@ -17,7 +17,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from shared.db.engine import Database
 from shared.db.fleet import mark_stopped
-from shared.db.leases import release_worker, renew_leases
+from shared.db.leases import renew_leases
+from shared.db.lost_leases import release_worker
 from shared.db.prices import price_in_force
 from shared.db.tables import Worker
 from shared.domain.prompts import ImageSettings

@@ -16,7 +16,7 @@ from producer.dispatch.fairness import OpenBatch, Shares
 from producer.dispatch.lead import Lead
 from shared.db.engine import Database
 from shared.db.fleet import live_workers
-from shared.db.leases import expire_leases, has_expired_leases
+from shared.db.lost_leases import expire_leases, has_expired_leases
 from shared.db.settlement import settle_worker, unsettled_workers
 from shared.db.tables import Job
 from shared.db.tallies import count_unfolded, fold_tallies

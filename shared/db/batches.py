@@ -10,7 +10,14 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, CursorResult, and_, func, literal, select, true, update
 from sqlalchemy.orm import Session
 
-from shared.db.conditions import IS_FAILED, IS_HELD, IS_SENT
+from shared.db.conditions import (
+    IS_FAILED,
+    IS_HELD,
+    IS_OVER_BUDGET,
+    IS_PENDING,
+    IS_SENT,
+    IS_UNSENT,
+)
 from shared.db.leases import UNDISPATCHED, locked
 from shared.db.tables import Attempt, Batch, Job
 from shared.db.tallies import note_move, read_tally
@@ -18,11 +25,13 @@ from shared.domain.jobs import (
     FINAL_STATES,
     AttemptOutcome,
     BatchControl,
+    HeldFor,
     JobState,
     origins,
 )
 from shared.errors import InputError
 
+AWAITS_APPROVAL = and_(IS_HELD, Job.held_for.is_(None))
 UNSYNCHRONIZED = {"synchronize_session": False}
 FREED: dict[str, None] = {"worker_id": None, "lease_expires_at": None}
 
@@ -136,48 +145,82 @@ def retry_job(session: Session, job: Job, now: datetime) -> bool:
 
 
 def release_held(session: Session, batch: Batch, most: int) -> int:
-    """Have the first of a batch's held jobs drawn; returns how many.
+    """Have the first of a batch's jobs that wait for approval drawn; returns how many.
 
     Raises:
         InputError: the batch was called off.
     """
     _lock(session, batch)
-    return _move(session, batch.id, _first_held(session, batch, most), JobState.PENDING)
+    which = _first(session, batch, AWAITS_APPROVAL, most)
+    return _move(session, batch.id, which, JobState.PENDING)
 
 
 def release_positions(session: Session, batch: Batch, positions: Sequence[int]) -> int:
-    """Have held jobs at these positions drawn; returns how many.
+    """Have jobs at these positions drawn that wait for approval; returns how many.
 
     Raises:
         InputError: the batch was called off.
     """
     _lock(session, batch)
-    chosen = and_(IS_HELD, Job.position.in_(positions))
+    chosen = and_(AWAITS_APPROVAL, Job.position.in_(positions))
     return _move(session, batch.id, chosen, JobState.PENDING)
 
 
 def reject_held(session: Session, batch: Batch, most: int, now: datetime) -> int:
-    """Call off the first of a batch's held jobs; returns how many.
+    """Call off the first of a batch's jobs that wait for approval; returns how many.
 
     Raises:
         InputError: the batch was called off.
     """
     _lock(session, batch)
-    held = _first_held(session, batch, most)
+    held = _first(session, batch, AWAITS_APPROVAL, most)
     return _move(session, batch.id, held, JobState.CANCELLED, finished_at=now)
 
 
-def _first_held(session: Session, batch: Batch, most: int) -> ColumnElement[bool]:
-    """Describe them by their positions: so many ids would be a long statement."""
+def hold_for_budget(session: Session, batch: Batch, most: int) -> int:
+    """Hold some of a batch's pending jobs until there is money for them; returns how many.
+
+    Raises:
+        InputError: the batch was called off.
+    """
+    _lock(session, batch)
+    new = and_(IS_UNSENT, Job.not_before.is_(None))
+    order = (Job.batch_id, Job.not_before, Job.position)  # their index's
+    unsent = select(Job.position).where(Job.batch_id == batch.id, new).order_by(*order)
+    first = session.scalar(unsent.limit(1))
+    which = IS_PENDING
+    if first is not None:
+        which = and_(which, Job.position.between(first, first + most - 1))
+    return _move(session, batch.id, which, JobState.HELD, held_for=HeldFor.BUDGET)
+
+
+def release_from_budget(session: Session, batch: Batch, most: int) -> int:
+    """Have the first of a batch's jobs that were held for want of money drawn.
+
+    Returns:
+        How many.
+
+    Raises:
+        InputError: the batch was called off.
+    """
+    _lock(session, batch)
+    which = _first(session, batch, IS_OVER_BUDGET, most)
+    return _move(session, batch.id, which, JobState.PENDING)
+
+
+def _first(
+    session: Session, batch: Batch, condition: ColumnElement[bool], most: int
+) -> ColumnElement[bool]:
+    """Describe some jobs by their positions: so many ids would be a long statement."""
     some = (
         select(Job.position)
-        .where(Job.batch_id == batch.id, IS_HELD)
+        .where(Job.batch_id == batch.id, condition)
         .order_by(Job.position)
         .limit(most)
         .subquery()
     )
     last = session.scalar(select(func.max(some.c.position)))
-    return and_(IS_HELD, Job.position <= (-1 if last is None else last))
+    return and_(condition, Job.position <= (-1 if last is None else last))
 
 
 def _lock(session: Session, batch: Batch) -> None:
@@ -205,7 +248,7 @@ def _move(
         result = session.execute(
             update(Job)
             .where(Job.id.in_(locked(ours, is_there)), ours, is_there)
-            .values(state=target, **UNDISPATCHED, **values),
+            .values({"state": target, "held_for": None, **UNDISPATCHED, **values}),
             execution_options=UNSYNCHRONIZED,
         )
         jobs = cast("CursorResult[Any]", result).rowcount

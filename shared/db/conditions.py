@@ -11,13 +11,15 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, and_, case, false, literal, true
 
 from shared.db.tables import Job
-from shared.domain.jobs import JobState
+from shared.domain.jobs import HeldFor, JobState
 
 
 def _is(state: JobState) -> ColumnElement[bool]:
     return Job.state == literal(state.value, literal_execute=True)
 
 
+IS_PENDING = _is(JobState.PENDING)
+"""Waits for a worker."""
 IS_UNSENT = and_(_is(JobState.PENDING), Job.chunk_id.is_(None))
 """Waits for the dispatcher: of ten million jobs perhaps all."""
 IS_SENT = and_(_is(JobState.PENDING), Job.chunk_id.is_not(None))
@@ -29,7 +31,9 @@ IS_DONE = _is(JobState.DONE)
 IS_FAILED = _is(JobState.FAILED)
 """Will not be tried again unless asked."""
 IS_HELD = _is(JobState.HELD)
-"""Waits for a decision."""
+"""Waits for an approval, or for money."""
+IS_OVER_BUDGET = Job.held_for == literal(HeldFor.BUDGET.value, literal_execute=True)
+"""Is held until there is money for it."""
 
 
 def of_batch(batch_id: UUID) -> ColumnElement[bool]:

@@ -16,20 +16,31 @@ from functools import cache
 from typing import cast
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, Table, Update, bindparam, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    Table,
+    Update,
+    and_,
+    bindparam,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.orm import Session
 
-from shared.db.attempt_costs import AttemptToCharge, charge_loaded
-from shared.db.conditions import IS_LEASED
+from shared.db.attempt_costs import AttemptToCharge
+from shared.db.budgets import purse_of
 from shared.db.prices import price_in_force
-from shared.db.settlement import settle_worker
 from shared.db.tables import Attempt, Batch, Job, Worker
 from shared.db.tallies import note_move
 from shared.domain.identifiers import new_id
-from shared.domain.jobs import AttemptOutcome, BatchControl, JobState, LedgerKind, origins
+from shared.domain.jobs import AttemptOutcome, BatchControl, JobState, origins
 from shared.domain.money import nanoseconds
 
 JOBS = cast("Table", Job.__table__)
+UNDISPATCHED: dict[str, None] = {"chunk_id": None, "queue": None, "dispatched_at": None}
+"""Values that put a job back in the dispatcher's sight."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +73,9 @@ def claim_chunk(
 ) -> list[Lease]:
     """Lease what is still pending of a chunk, in order; counts the attempts.
 
-    Returns nothing when the message is a duplicate, or its batch is paused or called off.
+    Returns nothing when the message is a duplicate, or its batch is paused or called off. Of a
+    batch that may cost only so much it leases no more than that pays for; the rest of the
+    chunk goes back to the dispatcher.
 
     Raises:
         MissingPriceError: the worker's device has no price.
@@ -71,10 +84,12 @@ def claim_chunk(
     worker.last_claim_at = worker.heartbeat_at = now
     # One value a job: as a join, Postgres might go from all active batches to their jobs.
     control = select(Batch.control).where(Batch.id == Job.batch_id).scalar_subquery()
-    can_be_leased = Job.state.in_(origins(JobState.LEASED))
-    free = locked(
-        Job.chunk_id == chunk_id, can_be_leased, control == BatchControl.ACTIVE, skip=True
-    )
+    can_be_leased = and_(Job.chunk_id == chunk_id, Job.state.in_(origins(JobState.LEASED)))
+    free = locked(can_be_leased, control == BatchControl.ACTIVE, skip=True)
+    batch_id = session.scalar(select(Job.batch_id).where(can_be_leased).limit(1))
+    purse = batch_id and purse_of(session, batch_id, now, lock=True)
+    if purse:
+        free = free.limit(purse.images)
     jobs = session.scalars(
         update(Job)
         .where(Job.id.in_(free), can_be_leased)
@@ -88,6 +103,12 @@ def claim_chunk(
         .returning(Job),
         execution_options={"synchronize_session": False, "populate_existing": True},
     ).all()
+    if purse:
+        unpaid = locked(can_be_leased, skip=True)
+        session.execute(
+            update(Job).where(Job.id.in_(unpaid), can_be_leased).values(**UNDISPATCHED),
+            execution_options={"synchronize_session": False},
+        )
     if not jobs:
         return []
     rate = price_in_force(session, worker.device_kind, worker.device_sku, now)
@@ -107,8 +128,7 @@ def claim_chunk(
         )
         for job in sorted(jobs, key=lambda job: job.position)
     ]
-    batch_id = leases[0].job.batch_id
-    note_move(session, batch_id, JobState.PENDING, JobState.LEASED, len(leases))
+    note_move(session, leases[0].job.batch_id, JobState.PENDING, JobState.LEASED, len(leases))
     session.execute(insert(Attempt), [_first_record(held, worker, now) for held in leases])
     session.expunge_all()
     return leases
@@ -212,10 +232,6 @@ def return_jobs(session: Session, leases: Sequence[Lease], now: datetime) -> Non
             close_attempt(session, held.attempt.id, AttemptOutcome.RETURNED, now)
 
 
-UNDISPATCHED: dict[str, None] = {"chunk_id": None, "queue": None, "dispatched_at": None}
-"""Values that put a job back in the dispatcher's sight."""
-
-
 def close_attempt(
     session: Session, attempt_id: UUID, outcome: AttemptOutcome, now: datetime, **values: object
 ) -> None:
@@ -226,89 +242,3 @@ def close_attempt(
         .values(outcome=outcome, finished_at=now, **values),
         execution_options={"synchronize_session": False},
     )
-
-
-def has_expired_leases(session: Session, now: datetime) -> bool:
-    """Tell, without writing, whether a worker has stopped renewing."""
-    expired = select(Job.id).where(IS_LEASED, Job.lease_expires_at < now)
-    return session.scalar(expired.limit(1)) is not None
-
-
-def expire_leases(session: Session, now: datetime, max_attempts: int) -> int:
-    """Take jobs back from workers that stopped renewing; returns how many."""
-    expired = session.scalars(
-        select(Job).where(IS_LEASED, Job.lease_expires_at < now).with_for_update(skip_locked=True)
-    ).all()
-    _lose(session, expired, now, max_attempts)
-    return len(expired)
-
-
-def release_worker(session: Session, worker_id: UUID, now: datetime, max_attempts: int) -> int:
-    """Take every job back from a worker that is known to be dead; returns how many."""
-    lost = session.scalars(
-        select(Job).where(IS_LEASED, Job.worker_id == worker_id).with_for_update(skip_locked=True)
-    ).all()
-    _lose(session, lost, now, max_attempts)
-    session.execute(
-        update(Worker)
-        .where(Worker.id == worker_id, Worker.stopped_at.is_(None))
-        .values(stopped_at=now)
-    )
-    settle_worker(session, worker_id)
-    return len(lost)
-
-
-def _lose(session: Session, jobs: Sequence[Job], now: datetime, max_attempts: int) -> None:
-    """End the attempts at these leased jobs as lost, and retry or fail the jobs.
-
-    A worker draws its chunk in order, so the device time between its last finished attempt
-    and its last sign of life belongs to the first of the jobs that it left.
-    """
-    begun: set[UUID | None] = set()
-    for job in sorted(jobs, key=lambda job: job.position):
-        attempt = session.scalars(
-            select(Attempt).where(
-                Attempt.job_id == job.id, Attempt.fencing_token == job.fencing_token
-            )
-        ).one()
-        was_begun = job.chunk_id not in begun
-        begun.add(job.chunk_id)
-        attempt.outcome = AttemptOutcome.LOST
-        attempt.finished_at = now
-        attempt.error_code = "worker_lost"
-        attempt.error_message = "its worker stopped renewing the lease"
-        device_ns = _time_until_last_sign_of_life(session, attempt) if was_begun else 0
-        charge_loaded(session, attempt, LedgerKind.FAILED_ATTEMPT, device_ns, now)
-        _retry_or_fail(job, attempt, now, max_attempts, counts=was_begun)
-        note_move(session, job.batch_id, JobState.LEASED, JobState(job.state))
-
-
-def _time_until_last_sign_of_life(session: Session, attempt: Attempt) -> int:
-    worker = session.get_one(Worker, attempt.worker_id)
-    measured = (AttemptOutcome.DONE, AttemptOutcome.FAILED)
-    last_finish = session.scalar(
-        select(Attempt.finished_at)
-        .where(Attempt.chunk_id == attempt.chunk_id, Attempt.outcome.in_(measured))
-        .order_by(Attempt.finished_at.desc())
-        .limit(1)
-    )
-    begin = max(filter(None, (attempt.claimed_at, last_finish)))
-    worker.heartbeat_at = max(worker.heartbeat_at, begin)
-    return nanoseconds(worker.heartbeat_at - begin)
-
-
-def _retry_or_fail(
-    job: Job, attempt: Attempt, now: datetime, max_attempts: int, *, counts: bool
-) -> None:
-    job.worker_id = None
-    job.lease_expires_at = None
-    if not counts:
-        job.attempts -= 1
-    if job.attempts < max_attempts:
-        job.state = JobState.PENDING
-        job.chunk_id = job.queue = job.dispatched_at = None
-    else:
-        job.state = JobState.FAILED
-        job.error_code = attempt.error_code
-        job.error_message = f"{attempt.error_message}, {job.attempts} times"
-        job.finished_at = now

@@ -83,6 +83,7 @@ LEASED = "state = 'leased'"
 DONE = "state = 'done'"
 FAILED = "state = 'failed'"
 HELD = "state = 'held'"
+OVER_BUDGET = "held_for = 'budget'"
 HAS_CUSTOM_ID = "custom_id IS NOT NULL"
 REUSABLE = "fingerprint IS NOT NULL"
 
@@ -101,6 +102,7 @@ class Job(Base):
         partial_index("ix_job_done", "batch_id", "finished_at", "position", condition=DONE),
         partial_index("ix_job_failed", "batch_id", "error_code", "position", condition=FAILED),
         partial_index("ix_job_held", "batch_id", "position", condition=HELD),
+        partial_index("ix_job_over_budget", "batch_id", "position", condition=OVER_BUDGET),
         partial_index("ix_job_custom_id", "batch_id", "custom_id", condition=HAS_CUSTOM_ID),
         partial_index("ix_job_fingerprint", "fingerprint", condition=REUSABLE),
     )

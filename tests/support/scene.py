@@ -9,11 +9,8 @@ from uuid import UUID
 
 from shared.db.batches import cancel_batch, set_control
 from shared.db.engine import Database
-from shared.db.leases import (
-    Lease,
-    claim_chunk,
-    expire_leases,
-)
+from shared.db.leases import Lease, claim_chunk
+from shared.db.lost_leases import expire_leases
 from shared.db.outcomes import PhaseTimes, record_done, record_failure
 from shared.db.tables import Batch
 from shared.domain.jobs import BatchControl

@@ -26,14 +26,8 @@ from shared.db.batches import (
     set_control,
 )
 from shared.db.engine import Database
-from shared.db.leases import (
-    Lease,
-    claim_chunk,
-    expire_leases,
-    release_worker,
-    renew_leases,
-    return_jobs,
-)
+from shared.db.leases import Lease, claim_chunk, renew_leases, return_jobs
+from shared.db.lost_leases import expire_leases, release_worker
 from shared.db.outcomes import record_done, record_failure
 from shared.db.tables import Batch, Job
 from shared.domain.identifiers import new_id

@@ -6,10 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from shared.db.leases import (
-    release_worker,
-    renew_leases,
-)
+from shared.db.leases import renew_leases
+from shared.db.lost_leases import release_worker
 from shared.db.tables import Worker
 from shared.domain.jobs import AttemptOutcome, LedgerKind
 from support.factories import (

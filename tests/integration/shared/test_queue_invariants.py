@@ -38,14 +38,8 @@ from shared.db.batches import (
 )
 from shared.db.cost_tables import LedgerEntry
 from shared.db.engine import Database
-from shared.db.leases import (
-    Lease,
-    claim_chunk,
-    expire_leases,
-    release_worker,
-    renew_leases,
-    return_jobs,
-)
+from shared.db.leases import Lease, claim_chunk, renew_leases, return_jobs
+from shared.db.lost_leases import expire_leases, release_worker
 from shared.db.outcomes import record_done, record_failure
 from shared.db.tables import Batch
 from shared.db.tallies import fold_tallies, read_tally

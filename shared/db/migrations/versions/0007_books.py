@@ -39,6 +39,14 @@ def upgrade() -> None:
     op.add_column('batch', sa.Column('max_nanodollars', sa.BigInteger(), nullable=True))
     op.add_column('batch', sa.Column('quote', sa.JSON(), nullable=True))
     op.add_column('job', sa.Column('held_for', sa.String(length=16), nullable=True))
+    where = sa.text("held_for = 'budget'")
+    op.create_index(
+        'ix_job_over_budget',
+        'job',
+        ['batch_id', 'position'],
+        sqlite_where=where,
+        postgresql_where=where,
+    )
     _tallies()
     _sum_what_is_there()
 
@@ -288,6 +296,7 @@ def downgrade() -> None:
     ):
         op.drop_column('tally', name)
     op.drop_column('batch_count', 'image_bytes')
+    op.drop_index('ix_job_over_budget', table_name='job')
     op.drop_column('job', 'held_for')
     for name in ('quote', 'max_nanodollars', 'tags'):
         op.drop_column('batch', name)

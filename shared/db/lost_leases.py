@@ -1,0 +1,104 @@
+"""Leases of workers that stopped renewing them: their jobs go to others, or have failed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from shared.db.attempt_costs import charge_loaded
+from shared.db.conditions import IS_LEASED
+from shared.db.settlement import settle_worker
+from shared.db.tables import Attempt, Job, Worker
+from shared.db.tallies import note_move
+from shared.domain.jobs import AttemptOutcome, JobState, LedgerKind
+from shared.domain.money import nanoseconds
+
+
+def has_expired_leases(session: Session, now: datetime) -> bool:
+    """Tell, without writing, whether a worker has stopped renewing."""
+    expired = select(Job.id).where(IS_LEASED, Job.lease_expires_at < now)
+    return session.scalar(expired.limit(1)) is not None
+
+
+def expire_leases(session: Session, now: datetime, max_attempts: int) -> int:
+    """Take jobs back from workers that stopped renewing; returns how many."""
+    expired = session.scalars(
+        select(Job).where(IS_LEASED, Job.lease_expires_at < now).with_for_update(skip_locked=True)
+    ).all()
+    _lose(session, expired, now, max_attempts)
+    return len(expired)
+
+
+def release_worker(session: Session, worker_id: UUID, now: datetime, max_attempts: int) -> int:
+    """Take every job back from a worker that is known to be dead; returns how many."""
+    lost = session.scalars(
+        select(Job).where(IS_LEASED, Job.worker_id == worker_id).with_for_update(skip_locked=True)
+    ).all()
+    _lose(session, lost, now, max_attempts)
+    session.execute(
+        update(Worker)
+        .where(Worker.id == worker_id, Worker.stopped_at.is_(None))
+        .values(stopped_at=now)
+    )
+    settle_worker(session, worker_id)
+    return len(lost)
+
+
+def _lose(session: Session, jobs: Sequence[Job], now: datetime, max_attempts: int) -> None:
+    """End the attempts at these leased jobs as lost, and retry or fail the jobs.
+
+    A worker draws its chunk in order, so the device time between its last finished attempt
+    and its last sign of life belongs to the first of the jobs that it left.
+    """
+    begun: set[UUID | None] = set()
+    for job in sorted(jobs, key=lambda job: job.position):
+        attempt = session.scalars(
+            select(Attempt).where(
+                Attempt.job_id == job.id, Attempt.fencing_token == job.fencing_token
+            )
+        ).one()
+        was_begun = job.chunk_id not in begun
+        begun.add(job.chunk_id)
+        attempt.outcome = AttemptOutcome.LOST
+        attempt.finished_at = now
+        attempt.error_code = "worker_lost"
+        attempt.error_message = "its worker stopped renewing the lease"
+        device_ns = _time_until_last_sign_of_life(session, attempt) if was_begun else 0
+        charge_loaded(session, attempt, LedgerKind.FAILED_ATTEMPT, device_ns, now)
+        _retry_or_fail(job, attempt, now, max_attempts, counts=was_begun)
+        note_move(session, job.batch_id, JobState.LEASED, JobState(job.state))
+
+
+def _time_until_last_sign_of_life(session: Session, attempt: Attempt) -> int:
+    worker = session.get_one(Worker, attempt.worker_id)
+    measured = (AttemptOutcome.DONE, AttemptOutcome.FAILED)
+    last_finish = session.scalar(
+        select(Attempt.finished_at)
+        .where(Attempt.chunk_id == attempt.chunk_id, Attempt.outcome.in_(measured))
+        .order_by(Attempt.finished_at.desc())
+        .limit(1)
+    )
+    begin = max(filter(None, (attempt.claimed_at, last_finish)))
+    worker.heartbeat_at = max(worker.heartbeat_at, begin)
+    return nanoseconds(worker.heartbeat_at - begin)
+
+
+def _retry_or_fail(
+    job: Job, attempt: Attempt, now: datetime, max_attempts: int, *, counts: bool
+) -> None:
+    job.worker_id = None
+    job.lease_expires_at = None
+    if not counts:
+        job.attempts -= 1
+    if job.attempts < max_attempts:
+        job.state = JobState.PENDING
+        job.chunk_id = job.queue = job.dispatched_at = None
+    else:
+        job.state = JobState.FAILED
+        job.error_code = attempt.error_code
+        job.error_message = f"{attempt.error_message}, {job.attempts} times"
+        job.finished_at = now
