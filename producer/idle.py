@@ -9,9 +9,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from shared.db.batches import is_finished
-from shared.db.conditions import IS_LEASED, IS_SENT, IS_UNSENT, of_batch
+from shared.db.budgets import purse_of
+from shared.db.conditions import IS_LEASED, IS_OVER_BUDGET, IS_SENT, IS_UNSENT, of_batch
 from shared.db.tables import Batch, Job
 from shared.domain.jobs import BatchControl, JobState
+from shared.domain.money import format_dollars
 
 DISPATCHER_SILENCE = timedelta(seconds=5)
 """A dispatcher looks several times a second; it sends again what nobody took after 5 s."""
@@ -43,16 +45,40 @@ def why_idle(
     if batch.control == BatchControl.PAUSED:
         return f"It is paused: tenstep resume {batch.id} goes on."
     if not counts[JobState.PENDING]:
-        return (
-            f"The {counts[JobState.HELD]:,} jobs left are held: "
-            f"tenstep approve {batch.id} has them drawn, tenstep reject {batch.id} calls them off."
-        )
+        return _why_held(session, batch, counts[JobState.HELD], now)
     if not workers:
         return (
             f"No worker with the model {batch.model} is alive: start one with "
             f"tenstep worker --model {batch.model}."
         )
     return _why_pending(session, batch, now)
+
+
+def _why_held(session: Session, batch: Batch, jobs: int, now: datetime) -> str:
+    over_budget = select(Job.id).where(Job.batch_id == batch.id, IS_OVER_BUDGET)
+    if session.scalar(over_budget.limit(1)) is not None:
+        return f"The {jobs:,} jobs left are held: {money_is_spent(session, batch, now)}"
+    return (
+        f"The {jobs:,} jobs left are held: "
+        f"tenstep approve {batch.id} has them drawn, tenstep reject {batch.id} calls them off."
+    )
+
+
+def money_is_spent(session: Session, batch: Batch, now: datetime) -> str:
+    """Say whose budget is spent, and how to go on."""
+    purse = purse_of(session, batch.id, now)
+    if purse is None:
+        return "their budget was lifted, and a dispatcher lets them go on."
+    whose, how = (
+        ("the batch", f"tenstep budget {batch.id}")
+        if purse.tenant is None
+        else (f"tenant {purse.tenant}", f"tenstep budget --tenant {purse.tenant}")
+    )
+    return (
+        f"of the {format_dollars(purse.max_nanodollars)} of {whose} "
+        f"{format_dollars(purse.spent_nanodollars)} are spent; "
+        f"{how} --max-cost USD raises it."
+    )
 
 
 def _why_pending(session: Session, batch: Batch, now: datetime) -> str | None:

@@ -7,11 +7,11 @@ from datetime import datetime, timedelta
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from producer.idle import why_idle
+from producer.idle import money_is_spent, why_idle
 from shared.db.conditions import IS_LEASED, IS_SENT, of_batch
 from shared.db.fleet import count_ready_workers
 from shared.db.tables import Batch, Job
-from shared.domain.jobs import BatchControl, JobState
+from shared.domain.jobs import BatchControl, HeldFor, JobState
 from shared.settings import Settings
 
 
@@ -20,6 +20,8 @@ def why_waiting(
 ) -> str | None:
     """Explain; None when a worker has the job, or it has come to its end."""
     match job.state:
+        case JobState.HELD if job.held_for == HeldFor.BUDGET:
+            return f"It is held: {money_is_spent(session, batch, now)}"
         case JobState.HELD:
             return (
                 f"It is held, waiting for approval: tenstep approve {batch.id} has it drawn, "

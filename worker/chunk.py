@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from random import SystemRandom
+from uuid import UUID
 
 import structlog
+from sqlalchemy.orm import Session
 
+from shared.db.budgets import purse_of
 from shared.db.fleet import is_draining
 from shared.db.leases import Lease, claim_chunk, return_jobs, still_held
 from shared.db.ledger import charge_model_load
@@ -69,12 +73,12 @@ def _draw_all(
     Between two passes the database is asked whether the next jobs are still wanted.
     """
     patience = runtime.settings.outage_patience_seconds
-    check_safety = patiently(partial(_is_checked, runtime, leases[0]), patience)
+    terms = patiently(partial(_terms, runtime, leases[0].job.batch_id), patience)
     published: list[Future[None]] = []
     done = 0
     while done < len(leases):
         group = leases[done : done + pass_size(runtime, leases[done])]
-        wanted = patiently(partial(_still_wanted, runtime, group), patience)
+        wanted = patiently(partial(_still_wanted, runtime, group, terms), patience)
         if wanted is None:
             patiently(partial(_give_back, runtime, leases[done:]), patience)
             break
@@ -82,23 +86,44 @@ def _draw_all(
         if wanted:
             published += (
                 publishers.submit(_finish, runtime, drawn)
-                for drawn in draw_pass(runtime, wanted, check_safety=check_safety)
+                for drawn in draw_pass(runtime, wanted, check_safety=terms.check_safety)
             )
     return published
 
 
-def _is_checked(runtime: Runtime, held: Lease) -> bool:
+@dataclass(frozen=True, slots=True)
+class _Terms:
+    """On what terms a chunk's batch is drawn."""
+
+    check_safety: bool
+    is_limited: bool
+    """Whether it may cost only so much."""
+
+
+def _terms(runtime: Runtime, batch_id: UUID) -> _Terms:
     with runtime.database.read() as session:
-        return session.get_one(Batch, held.job.batch_id).safety_checker
+        purse = purse_of(session, batch_id, runtime.database.now(session))
+        return _Terms(session.get_one(Batch, batch_id).safety_checker, purse is not None)
 
 
-def _still_wanted(runtime: Runtime, group: Sequence[Lease]) -> list[Lease] | None:
-    """Return those of some jobs that nobody has called off; None when the worker drains."""
+def _still_wanted(runtime: Runtime, group: Sequence[Lease], terms: _Terms) -> list[Lease] | None:
+    """Return those of some jobs that nobody has called off.
+
+    None when none may be begun any more: the worker drains, or the money is spent.
+    """
     with runtime.database.read() as session:
         if is_draining(session, runtime.worker_id):
             return None
+        if terms.is_limited and _is_spent(runtime, session, group[0].job.batch_id):
+            return None
         held = still_held(session, group)
     return [lease for lease in group if lease.job.id in held]
+
+
+def _is_spent(runtime: Runtime, session: Session, batch_id: UUID) -> bool:
+    """Tell whether images cost more than was expected when they were claimed."""
+    purse = purse_of(session, batch_id, runtime.database.now(session))
+    return purse is not None and purse.left_nanodollars <= 0
 
 
 def _give_back(runtime: Runtime, leases: Sequence[Lease]) -> None:

@@ -13,6 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from producer.cli import (
+    budget,
     control,
     cost,
     fleet,
@@ -69,6 +70,7 @@ EPILOGS: dict[Callable[..., None], str] = {
     pull.pull: pull.EPILOG,
     gallery.gallery: gallery.EPILOG,
     cost.cost: "Example: tenstep cost --jobs --json",
+    budget.budget: budget.EPILOG,
     control.cancel: "Example: tenstep cancel 0197f3a2",
     control.pause: "Example: tenstep pause 0197f3a2",
     control.resume: "Example: tenstep resume 0197f3a2",

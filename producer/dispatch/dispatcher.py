@@ -12,6 +12,12 @@ import structlog
 from sqlalchemy.orm import Session
 
 from producer.dispatch import queries
+from producer.dispatch.budgets import (
+    Spending,
+    act_on_budgets,
+    images_to_send,
+    look_at_budgets,
+)
 from producer.dispatch.fairness import OpenBatch, Shares
 from producer.dispatch.lead import Lead
 from shared.db.engine import Database
@@ -67,6 +73,7 @@ class Look:
     abandoned: Sequence[str]
     unsettled: Sequence[UUID]
     """Workers whose idle time is not in the books."""
+    spending: Spending
 
     def batches_for(self, queue: Queue) -> list[OpenBatch]:
         """Return those whose jobs a queue's workers can do; none while it is full."""
@@ -82,6 +89,7 @@ class Look:
             or self.has_tallies
             or self.abandoned
             or self.unsettled
+            or self.spending.finds_work
             or any(queue.unclaimed or self.batches_for(queue) for queue in self.queues)
         )
 
@@ -153,6 +161,9 @@ class Dispatcher:
         silence = timedelta(seconds=self._settings.lease_seconds)
         workers = [w for w in live_workers(session, now, silence) if not w.draining]
         models = {worker.queue: worker.model for worker in workers}
+        spending, open_batches = look_at_budgets(
+            session, queries.open_batches(session, self._only_batch), self._only_batch, now
+        )
         read_by = Counter(worker.queue for worker in workers)
         return Look(
             queues=[
@@ -165,11 +176,12 @@ class Dispatcher:
                 )
                 for name, model in models.items()
             ],
-            open_batches=queries.open_batches(session, self._only_batch) if models else (),
+            open_batches=open_batches if models else (),
             has_expired_leases=has_expired_leases(session, now),
             has_tallies=count_unfolded(session, TALLIES_LEFT) == TALLIES_LEFT,
             abandoned=self._abandoned(session, models, now),
             unsettled=unsettled_workers(session, now, silence),
+            spending=spending,
         )
 
     def _room(self, session: Session, queue: str, workers: int) -> int:
@@ -193,6 +205,9 @@ class Dispatcher:
         for worker_id in look.unsettled:
             with self._database.write() as session:
                 settle_worker(session, worker_id)
+        if look.spending.finds_work:
+            with self._database.write() as session:
+                act_on_budgets(session, look.spending)
         if look.has_expired_leases or look.abandoned:
             self._take_back(look, now)
             with self._database.read() as session:
@@ -276,8 +291,8 @@ class Dispatcher:
         messages: list[RenderChunk] = []
         while batches and len(messages) < room:
             batch = shares.choose(batches)
-            ready = queries.jobs_to_send(session, batch.id, self._settings.chunk_size, now)
-            jobs = _alike(ready)
+            most = images_to_send(session, batch, now, self._settings.chunk_size)
+            jobs = _alike(queries.jobs_to_send(session, batch.id, most, now)) if most else ()
             if not jobs:
                 batches.remove(batch)
                 continue

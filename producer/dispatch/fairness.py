@@ -20,6 +20,8 @@ class OpenBatch:
     model: str
     priority: int = 0
     deadline_at: datetime | None = None
+    is_limited: bool = False
+    """Whether it, or its tenant, may cost only so much."""
 
     @property
     def rank(self) -> tuple[int, datetime]:

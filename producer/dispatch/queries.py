@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, func, select, text, true, update
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, Select, func, or_, select, text, true, update
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from producer.dispatch.fairness import OpenBatch
-from shared.db.conditions import IS_LEASED, IS_SENT, IS_UNSENT
+from shared.db.conditions import IS_LEASED, IS_OVER_BUDGET, IS_SENT, IS_UNSENT
+from shared.db.cost_tables import TenantBudget
 from shared.db.leases import UNDISPATCHED, locked
 from shared.db.tables import Batch, Job
 from shared.domain.jobs import BatchControl
@@ -34,23 +36,37 @@ def keep_to_index_order(session: Session) -> None:
 
 def open_batches(session: Session, only_batch: UUID | None) -> list[OpenBatch]:
     """Find the active batches that have unsent jobs, oldest first; some may not be due."""
-    found = (
-        select(Batch.id, Batch.tenant, Batch.model, Batch.priority, Batch.deadline_at)
-        .where(Batch.control == BatchControl.ACTIVE)
-        .order_by(Batch.id)
-    )
+    of_tenant = select(TenantBudget.tenant).where(TenantBudget.tenant == Batch.tenant).exists()
+    is_limited = or_(Batch.max_nanodollars.is_not(None), of_tenant)
+    columns = (Batch.id, Batch.tenant, Batch.model, Batch.priority, Batch.deadline_at, is_limited)
+    found = select(*columns).where(Batch.control == BatchControl.ACTIVE).order_by(Batch.id)
     if only_batch is None:
-        found = found.where(Batch.id.in_(_batches_with_unsent_jobs()))
+        found = found.where(Batch.id.in_(_batches_with(IS_UNSENT, UNSENT_ORDER)))
     else:
         unsent = select(Job.id).where(Job.batch_id == Batch.id, IS_UNSENT)
         found = found.where(Batch.id == only_batch, unsent.exists())
     return [OpenBatch(*row) for row in session.execute(found)]
 
 
-def _batches_with_unsent_jobs() -> Select[UUID]:
-    """Step through the index from batch to batch: reads one job of each, not all of all."""
-    # Ordered by all columns of the index, for no other has that order.
-    one = select(Job.batch_id).where(IS_UNSENT).order_by(*UNSENT_ORDER).limit(1)
+def batches_over_budget(session: Session, only_batch: UUID | None) -> Sequence[UUID]:
+    """Find the batches of which jobs are held for want of money."""
+    order = (Job.batch_id, Job.position)
+    if only_batch is None:
+        return session.scalars(_batches_with(IS_OVER_BUDGET, order)).all()
+    held = select(Job.batch_id).where(IS_OVER_BUDGET, Job.batch_id == only_batch).order_by(*order)
+    return session.scalars(held.limit(1)).all()
+
+
+def _batches_with(
+    condition: ColumnElement[bool], order: Sequence[InstrumentedAttribute[Any]]
+) -> Select[UUID]:
+    """Step through an index from batch to batch: reads one job of each, not all of all.
+
+    Args:
+        condition: of the index.
+        order: its columns, all of them: no other index has that order.
+    """
+    one = select(Job.batch_id).where(condition).order_by(*order).limit(1)
     first = one.subquery()
     steps = select(first.c.batch_id).cte("steps", recursive=True)
     following = one.where(Job.batch_id > steps.c.batch_id).scalar_subquery()

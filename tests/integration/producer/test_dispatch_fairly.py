@@ -25,6 +25,7 @@ CHUNK = 4
 MANY = {"postgresql": 100_000, "sqlite": 20_000}
 SECOND = timedelta(seconds=1)
 NARROW = (
+    "ix_job_over_budget",
     *("ix_job_unsent", "ix_job_sent", "ix_job_chunk", "ix_job_lease"),
     *("pk_job", "sqlite_autoindex_job_1"),
 )

@@ -1,0 +1,36 @@
+"""What options say, read and checked."""
+
+from __future__ import annotations
+
+from shared.domain.money import parse_dollars
+from shared.errors import InputError
+
+
+def dollars(option: str, text: str) -> int:
+    """Read an amount of dollars as nano-dollars.
+
+    Raises:
+        InputError: it is none, or negative; names the option.
+    """
+    try:
+        return parse_dollars(text)
+    except ValueError as error:
+        raise InputError(f"{option}: {error}") from None
+
+
+def tenant_name(text: str) -> str:
+    """Check the name of a tenant.
+
+    Raises:
+        InputError: it is not one.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    from producer.rejects import first_reason
+    from shared.domain.prompts import TenantName
+
+    try:
+        TypeAdapter(TenantName).validate_python(text)
+    except ValidationError as error:
+        raise InputError(f"--tenant: {first_reason(error)[1]}") from None
+    return text
