@@ -16,7 +16,8 @@ from shared.clock import utc_now
 from shared.db.batches import cancel_batch, count_jobs, find_batch
 from shared.db.engine import Database
 from shared.db.fleet import ask_to_drain
-from shared.db.tables import Job, Worker
+from shared.db.ledger import Entry, append
+from shared.db.tables import Batch, Job, Worker
 from shared.domain.jobs import AttemptOutcome, JobState, LedgerKind
 from shared.domain.prompts import ImageSettings
 from shared.errors import ConfigurationError
@@ -211,3 +212,30 @@ def test_a_lease_is_not_renewed_once_its_chunk_is_over(
 
     with sqlite_database.read() as session:
         assert session.get_one(Job, job_id).lease_expires_at == long_ago
+
+
+def test_a_chunk_whose_images_cost_more_than_expected_is_stopped_between_images(
+    runtime: Runtime, sqlite_database: Database
+) -> None:
+    message = put_in_queue(sqlite_database, jobs=8)
+    now = utc_now()
+    with sqlite_database.write() as session:
+        cheap = Entry(
+            event_id="an image before",
+            kind=LedgerKind.RENDER,
+            batch_id=message.batch_id,
+            amount_nanodollars=1,
+            priced_at=now,
+            booked_at=now,
+        )
+        append(session, cheap)
+        session.get_one(Batch, message.batch_id).max_nanodollars = 1 + 8
+
+    render_chunk(runtime, message)
+
+    drawn = states(sqlite_database, message.batch_id)["done"]
+    assert drawn <= 3, "one that is published, one that is drawn, one that is begun"
+    assert states(sqlite_database, message.batch_id)["pending"] == 8 - drawn
+    with sqlite_database.read() as session:
+        waiting = [job for job in jobs_of(session, message.batch_id) if job.state == "pending"]
+    assert {(job.attempts, job.chunk_id) for job in waiting} == {(0, None)}
