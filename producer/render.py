@@ -93,10 +93,12 @@ class Render:
         self._puller.pull_new()
         status = self._status()
         if self._fleet is None:
-            if not status.workers_alive and not status.is_finished:
+            if not status.workers_alive and not status.is_at_rest:
                 self._start_fleet()
             return status
         if status.summary.control is not BatchControl.ACTIVE:
+            return status
+        if status.is_at_rest:
             return status
         return replace(status, why_idle=None if status.ended else STARTING)
 

@@ -152,6 +152,13 @@ class BatchStatus:
         """Whether every job has come to its end."""
         return self.summary.is_finished
 
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether nothing more happens unless somebody decides about what is held."""
+        counts = self.summary.counts
+        under_way = counts[JobState.PENDING] + counts[JobState.LEASED]
+        return self.summary.is_submitted and not under_way
+
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values."""
         return {

@@ -236,17 +236,17 @@ def _draw(
     _print(rendered, status, bill, rejects, as_json=as_json)
     if rejects is not None and rejects.count:
         raise typer.Exit(BAD_INPUT)
-    if status.failed or rendered.pulled.problems:
+    if status.failed or not status.is_finished or rendered.pulled.problems:
         raise typer.Exit(FAILED)
 
 
 def _follow(work: Render, show: Update) -> BatchStatus:
-    """Look until the batch is finished; the larger it is, the longer a look takes."""
+    """Look until nothing more happens; the larger the batch, the longer a look takes."""
     while True:
         begin = time.monotonic()
         status = work.poll()
         show(status)
-        if status.is_finished:
+        if status.is_at_rest:
             return status
         time.sleep(max(POLL_SECONDS, LOOKING_SHARE * (time.monotonic() - begin)))
 
@@ -287,6 +287,8 @@ def _print(
         say(f"failed: {group.count:,} x {group.code}, for example: {group.example_message}")
     for problem in pulled.problems:
         say(f"not fetched: image {problem.position}: {problem.reason}")
+    if status.why_idle:
+        say(f"{status.why_idle} Then: tenstep render --resume {status.summary.id}")
     say(f"{pulled.images:,} of {status.summary.total:,} images in {shown(pulled.folder)}")
     say(f"manifest: {shown(pulled.manifest)}")
     if rendered.contact_sheet:

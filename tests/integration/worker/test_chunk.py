@@ -217,6 +217,8 @@ def test_a_lease_is_not_renewed_once_its_chunk_is_over(
 def test_a_chunk_whose_images_cost_more_than_expected_is_stopped_between_images(
     runtime: Runtime, sqlite_database: Database
 ) -> None:
+    # The model's loading is on the bill of the first batch.
+    render_chunk(runtime, put_in_queue(sqlite_database, jobs=1))
     message = put_in_queue(sqlite_database, jobs=8)
     now = utc_now()
     with sqlite_database.write() as session:
