@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from uuid import UUID
 
 import structlog
@@ -24,6 +24,7 @@ from shared.db.engine import Database
 from shared.db.fleet import live_workers
 from shared.db.lost_leases import expire_leases, has_expired_leases
 from shared.db.settlement import settle_worker, unsettled_workers
+from shared.db.storage_costs import book_storage
 from shared.db.tables import Job
 from shared.db.tallies import count_unfolded, fold_tallies
 from shared.domain.identifiers import new_id
@@ -117,6 +118,7 @@ class Dispatcher:
         self._lead = Lead(database, timedelta(seconds=settings.dispatcher_lease_seconds))
         self._shares: dict[str, Shares] = {}
         self._look_into_at: dict[str, datetime] = {}
+        self._storage_booked: date | None = None
 
     def tick_now(self) -> int:
         """Look once, at the time that the database tells; see `tick`."""
@@ -205,6 +207,8 @@ class Dispatcher:
         for worker_id in look.unsettled:
             with self._database.write() as session:
                 settle_worker(session, worker_id)
+        if self._only_batch is None:
+            self._book_storage(now)
         if look.spending.finds_work:
             with self._database.write() as session:
                 act_on_budgets(session, look.spending)
@@ -222,6 +226,15 @@ class Dispatcher:
                 # Nobody waits, so nobody is owed a turn.
                 self._shares.pop(queue.name, None)
         return sent
+
+    def _book_storage(self, now: datetime) -> None:
+        """Book what keeping images cost on the days that are over since this was last done."""
+        yesterday = now.date() - timedelta(days=1)
+        if self._storage_booked == yesterday:
+            return
+        with self._database.write() as session:
+            book_storage(session, yesterday)
+        self._storage_booked = yesterday
 
     def _take_back(self, look: Look, now: datetime) -> None:
         if look.has_expired_leases:

@@ -45,6 +45,14 @@ class Database:
             yield session
 
     @contextmanager
+    def snapshot(self) -> Iterator[Session]:
+        """Open a transaction that changes nothing and sees the database at one moment."""
+        with self.read() as session:
+            if self.engine.dialect.name == "postgresql":
+                session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+            yield session
+
+    @contextmanager
     def write(self) -> Iterator[Session]:
         """Open a transaction that commits when the block ends well, else rolls back."""
         with Session(self.engine) as session, session.begin():

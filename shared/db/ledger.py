@@ -38,8 +38,7 @@ class Entry:
     priced_at: datetime
     """The moment whose price was applied."""
     booked_at: datetime
-    happened_at: datetime | None = None
-    """Whose day it counts for; default when it is booked."""
+    """Its day, in UTC, is the day that it counts for."""
     batch_id: UUID | None = None
     job_id: UUID | None = None
     attempt_id: UUID | None = None
@@ -52,7 +51,7 @@ class Entry:
     @property
     def sum_of(self) -> CostKey:
         """The sum that it is a part of."""
-        day = (self.happened_at or self.booked_at).astimezone(UTC).date()
+        day = self.booked_at.astimezone(UTC).date()
         return CostKey(self.batch_id or NOBODY, self.worker_id, self.kind.value, day)
 
 

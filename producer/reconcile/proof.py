@@ -1,0 +1,257 @@
+"""The laws of the books, each checked against what it is made from.
+
+Attempts are measured by workers, prices are set by people, workers' times are kept by their
+signs of life, and sums are kept as entries are appended: the books have to agree with all.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Select, and_, case, func, or_, select
+from sqlalchemy.orm import Session
+
+from producer.reconcile.findings import Finding, Proof
+from producer.reconcile.price_book import PriceBook
+from shared.db.conditions import IS_LEASED
+from shared.db.cost_sums import read_costs
+from shared.db.cost_tables import LedgerEntry
+from shared.db.engine import Database
+from shared.db.settlement import online_until, settle_worker
+from shared.db.tables import Attempt, Batch, Job, Worker
+from shared.db.tallies import NOTHING, read_tallies
+from shared.domain.jobs import AttemptOutcome, LedgerKind
+from shared.domain.money import device_cost, nanoseconds, online_cost
+
+ROWS_A_FETCH = 2_000
+BATCHES_AT_ONCE = 500
+OF_AN_ATTEMPT = (LedgerKind.RENDER, LedgerKind.FAILED_ATTEMPT, LedgerKind.DUPLICATE)
+AMOUNT = LedgerEntry.amount_nanodollars
+
+OnProgress = Callable[[int, int], None]
+"""Is told how many attempts were checked, and of how many."""
+
+
+def complete_the_books(database: Database) -> None:
+    """Book the idle time of every worker that has nothing in hand, up to now."""
+    with database.read() as session:
+        workers = session.scalars(select(Worker.id).order_by(Worker.id)).all()
+    for worker_id in workers:
+        with database.write() as session:
+            settle_worker(session, worker_id)
+
+
+def prove(session: Session, on_progress: OnProgress | None = None) -> Proof:
+    """Check every law; reads all of the books once.
+
+    Raises:
+        MissingPriceError: a worker's device has no price: nothing can be proved then.
+    """
+    prices = PriceBook(session)
+    workers = {worker.id: worker for worker in session.scalars(select(Worker))}
+    at_work = set(session.scalars(select(Job.worker_id).where(IS_LEASED).distinct()))
+    attempts = _check_attempts(session, prices, workers, on_progress)
+    time = _Time(session, prices, workers, at_work)
+    no_device = select(func.sum(AMOUNT)).where(LedgerEntry.worker_id.is_(None))
+    return Proof(
+        findings=[
+            attempts,
+            _check_loads(session, prices, workers),
+            time.finding,
+            *_check_sums(session),
+        ],
+        entries_nanodollars=_amount(session, select(func.sum(AMOUNT))),
+        online_nanodollars=time.online,
+        in_hand_nanodollars=time.in_hand,
+        store_nanodollars=_amount(session, no_device),
+        workers=len(workers),
+        at_work=len(at_work),
+    )
+
+
+def _amount(session: Session, query: Select[Any]) -> int:
+    return int(session.scalar(query) or 0)
+
+
+def _check_attempts(
+    session: Session,
+    prices: PriceBook,
+    workers: Mapping[UUID, Worker],
+    on_progress: OnProgress | None,
+) -> Finding:
+    finding = Finding(
+        "attempts",
+        "every attempt that took device time is booked once, at the price in force when it began",
+    )
+    total = session.scalar(select(func.count()).select_from(Attempt)) or 0
+    rows = session.execute(_attempts_and_entries(), execution_options={"yield_per": ROWS_A_FETCH})
+    for attempt_id, worker_id, outcome, cost, device_ns, booked, booked_ns, renders, at in rows:
+        what = f"attempt {attempt_id}"
+        worker = workers[worker_id]
+        due = 0
+        if device_ns is not None and at is not None:
+            rate = prices.at(worker.device_kind, worker.device_sku, at)
+            due = device_cost(int(device_ns), rate)
+        finding.compare(what, int(booked or 0), due)
+        # Corrections aside, which the price book already tells.
+        is_whole = (cost is None) == (booked_ns is None) and (device_ns or 0) == (booked_ns or 0)
+        if not is_whole or (renders or 0) != (outcome == AttemptOutcome.DONE):
+            finding.differ(what, int(booked or 0), due)
+        if on_progress is not None:
+            on_progress(finding.compared, total)
+    return finding
+
+
+def _attempts_and_entries() -> Select[Any]:
+    is_render = LedgerEntry.kind == LedgerKind.RENDER
+    own = LedgerEntry.kind.in_(OF_AN_ATTEMPT)
+    entries = (
+        select(
+            LedgerEntry.attempt_id,
+            func.sum(AMOUNT).label("booked"),
+            func.sum(LedgerEntry.device_ns).filter(own).label("device_ns"),
+            func.count().filter(is_render).label("renders"),
+            func.min(LedgerEntry.priced_at).filter(own).label("priced_at"),
+        )
+        .where(LedgerEntry.attempt_id.is_not(None))
+        .group_by(LedgerEntry.attempt_id)
+        .subquery()
+    )
+    return select(
+        Attempt.id,
+        Attempt.worker_id,
+        Attempt.outcome,
+        Attempt.cost_nanodollars,
+        Attempt.device_ns,
+        entries.c.booked,
+        entries.c.device_ns,
+        entries.c.renders,
+        func.coalesce(entries.c.priced_at, Attempt.claimed_at),
+    ).outerjoin(entries, entries.c.attempt_id == Attempt.id)
+
+
+def _check_loads(session: Session, prices: PriceBook, workers: Mapping[UUID, Worker]) -> Finding:
+    finding = Finding("model loads", "a worker that drew has its model's loading booked once")
+    booked = dict(
+        session.execute(
+            select(LedgerEntry.worker_id, func.sum(AMOUNT))
+            .where(_is_about_a_load())
+            .group_by(LedgerEntry.worker_id)
+        ).all()
+    )
+    for worker in workers.values():
+        if worker.last_claim_at is None and worker.id not in booked:
+            continue
+        rate = prices.at(worker.device_kind, worker.device_sku, worker.online_at)
+        what = f"the model load of worker {worker.id}"
+        finding.compare(what, int(booked.get(worker.id, 0)), device_cost(worker.load_ns, rate))
+    return finding
+
+
+def _is_about_a_load() -> Any:
+    is_correction = and_(
+        LedgerEntry.kind == LedgerKind.CORRECTION,
+        LedgerEntry.batch_id.is_not(None),
+        LedgerEntry.attempt_id.is_(None),
+        LedgerEntry.worker_id.is_not(None),
+    )
+    return or_(LedgerEntry.kind == LedgerKind.MODEL_LOAD, is_correction)
+
+
+class _Time:
+    """Compares what is booked of each worker with the time that it held its device."""
+
+    def __init__(
+        self,
+        session: Session,
+        prices: PriceBook,
+        workers: Mapping[UUID, Worker],
+        at_work: set[UUID | None],
+    ) -> None:
+        self.finding = Finding(
+            "time online",
+            "the entries of a worker add up to its time online at the prices in force",
+        )
+        self.online = 0
+        self.in_hand = 0
+        booked = {
+            worker_id: (int(amount), int(device_ns))
+            for worker_id, amount, device_ns in session.execute(_by_worker(settled_only=False))
+        }
+        settled = {
+            worker_id: (int(amount), int(device_ns))
+            for worker_id, amount, device_ns in session.execute(_by_worker(settled_only=True))
+        }
+        for worker in workers.values():
+            nothing = (0, 0)
+            whole = booked.get(worker.id, nothing)
+            is_ended = worker.id not in at_work and worker.settled_until == online_until(worker)
+            proved = whole if is_ended else settled.get(worker.id, nothing)
+            self._compare(worker, prices, *proved)
+            self.in_hand += whole[0] - proved[0]
+
+    def _compare(self, worker: Worker, prices: PriceBook, booked: int, device_ns: int) -> None:
+        due = due_ns = 0
+        if worker.settled_until is not None:
+            steps = prices.steps(worker.device_kind, worker.device_sku)
+            due = online_cost(worker.online_at, worker.settled_until, steps)
+            due_ns = nanoseconds(worker.settled_until - worker.online_at)
+        self.online += due
+        what = f"worker {worker.id} until {worker.settled_until}"
+        self.finding.compare(what, booked, due)
+        if device_ns != due_ns and booked == due:
+            self.finding.differ(f"{what}: {device_ns:,} ns booked of {due_ns:,}", booked, due)
+
+
+def _by_worker(*, settled_only: bool) -> Select[Any, Any, Any]:
+    """Sum the entries of each worker: all, or those that were booked when it was settled last."""
+    sums: Select[Any, Any, Any] = (
+        select(LedgerEntry.worker_id, func.sum(AMOUNT), func.sum(LedgerEntry.device_ns))
+        .where(LedgerEntry.worker_id.is_not(None))
+        .group_by(LedgerEntry.worker_id)
+    )
+    if not settled_only:
+        return sums
+    # An attempt that was claimed later is not in the balance, whenever it came to its end.
+    was_there = case(
+        (LedgerEntry.kind == LedgerKind.IDLE, LedgerEntry.created_at <= Worker.settled_until),
+        (LedgerEntry.kind == LedgerKind.MODEL_LOAD, LedgerEntry.created_at < Worker.settled_until),
+        else_=or_(
+            LedgerEntry.priced_at < Worker.settled_until,
+            and_(LedgerEntry.kind == LedgerKind.CORRECTION, LedgerEntry.batch_id.is_(None)),
+        ),
+    )
+    return sums.join(Worker, Worker.id == LedgerEntry.worker_id).where(was_there)
+
+
+def _check_sums(session: Session) -> tuple[Finding, Finding]:
+    sums = Finding("sums", "what reports are made of is the sum of the entries")
+    key = (LedgerEntry.batch_id, LedgerEntry.worker_id, LedgerEntry.kind)
+    booked = {
+        (batch_id, worker_id, kind): int(amount)
+        for batch_id, worker_id, kind, amount in session.execute(
+            select(*key, func.sum(AMOUNT)).group_by(*key)
+        )
+    }
+    kept: dict[tuple[UUID | None, UUID | None, str], int] = dict.fromkeys(booked, 0)
+    for row in read_costs(session):
+        place = (row.batch_id, row.worker_id, row.kind.value)
+        kept[place] = kept.get(place, 0) + row.booked.nanodollars
+    for place, amount in kept.items():
+        sums.compare(f"{place[2]} of batch {place[0]}", amount, booked.get(place, 0))
+
+    batches = Finding("batches", "what a batch has cost is the sum of its entries")
+    by_batch: Counter[UUID | None] = Counter()
+    for place, amount in booked.items():
+        by_batch[place[0]] += amount
+    ids = session.scalars(select(Batch.id)).all()
+    for start in range(0, len(ids), BATCHES_AT_ONCE):
+        some = ids[start : start + BATCHES_AT_ONCE]
+        tallies = read_tallies(session, some)
+        for batch_id in some:
+            tally = tallies.get(batch_id, NOTHING)
+            batches.compare(f"batch {batch_id}", tally.nanodollars, by_batch[batch_id])
+    return sums, batches
