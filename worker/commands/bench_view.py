@@ -168,18 +168,18 @@ def _gains_table(gains: Gains) -> Table:
     table.add_column("")
     table.add_column("measured here", justify="right")
     table.add_column(f"published, {PUBLISHED_DEVICE}", justify="right")
-    here, there = _formatted(gains), _formatted(PUBLISHED)
+    here, there = _formatted(gains, ".2f"), _formatted(PUBLISHED, "g")
     names = ("speed-up an iteration", "speed-up end to end", "cost saved an image")
     for row in zip(names, here, there, strict=True):
         table.add_row(*row)
     return table
 
 
-def _formatted(gains: Gains) -> tuple[str, str, str]:
+def _formatted(gains: Gains, how: str) -> tuple[str, str, str]:
     saved = gains.cost_saved_percent
     return (
-        f"{gains.speedup_per_iteration:.3g}x",
-        f"{gains.speedup_end_to_end:.3g}x",
+        f"{gains.speedup_per_iteration:{how}}x",
+        f"{gains.speedup_end_to_end:{how}}x",
         "-" if saved is None else f"{saved:.0f} %",
     )
 
