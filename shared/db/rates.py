@@ -1,0 +1,157 @@
+"""Rates in the database: measured by every image that was drawn, or declared by somebody.
+
+Of workers with the same device and model only the latest five that drew a shape are asked:
+drivers, settings and neighbours change, and what was measured long ago says little.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from itertools import groupby
+from math import isqrt
+from typing import Any, NamedTuple, cast
+from uuid import UUID
+
+from sqlalchemy import Insert, Select, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from shared.db.cost_tables import DeclaredRate, MeasuredRate
+from shared.db.tables import Worker
+from shared.domain.rates import DECLARED_SPREAD, MILLION, Basis, DeviceRate, Measured, Shape
+
+LATEST_WORKERS = 5
+NANOSECONDS_SQUARED = 10**12
+"""In a squared millisecond."""
+LONE_WORKER_SPREAD = 50_000
+"""By how much workers differ where only one was measured."""
+NO_DEVICE_NAME = ""
+"""Of a rate that somebody declared, for all devices of a kind and SKU."""
+
+
+def record_rates(
+    session: Session, worker_id: UUID, measured: Mapping[Shape, Measured], now: datetime
+) -> None:
+    """Add what a worker has measured since the last time."""
+    for shape, sums in sorted(measured.items()):
+        row = {"worker_id": worker_id, **shape._asdict(), **sums._asdict(), "updated_at": now}
+        session.execute(_add(session, row))
+
+
+def _add(session: Session, row: dict[str, Any]) -> Insert:
+    is_postgres = session.get_bind().dialect.name == "postgresql"
+    adding = (postgresql if is_postgres else sqlite).insert(MeasuredRate).values(**row)
+    new = adding.excluded
+    sums = {name: getattr(MeasuredRate, name) + new[name] for name in Measured._fields}
+    return cast(
+        "Insert",
+        adding.on_conflict_do_update(
+            index_elements=["worker_id", *Shape._fields],
+            set_={**sums, "updated_at": new.updated_at},
+        ),
+    )
+
+
+def read_rates(session: Session, model: str) -> Sequence[DeviceRate]:
+    """Return what is known of a model's images, by device kind, SKU, device name and shape.
+
+    A rate that was declared stands only where that shape was not measured on that SKU. It is
+    taken for images with guidance.
+    """
+    rows = session.execute(_latest(model)).all()
+    rates = [
+        _device_rate(device, Shape(*shape), [_OfWorker._make(row[7:]) for row in group])
+        for (device, shape), group in groupby(rows, key=lambda row: (row[:3], row[3:7]))
+    ]
+    known = {(rate.device_kind, rate.sku, rate.shape) for rate in rates}
+    declared = select(DeclaredRate).where(DeclaredRate.model == model)
+    others = [_declared_rate(row) for row in session.scalars(declared)]
+    rates += [rate for rate in others if (rate.device_kind, rate.sku, rate.shape) not in known]
+    return rates
+
+
+class _OfWorker(NamedTuple):
+    """What one worker has measured."""
+
+    images: int
+    device_ns: int
+    device_ms_squared: int
+    wall_ns: int
+    load_ns: int
+
+
+def _latest(model: str) -> Select[Any]:
+    device = (Worker.device_kind, Worker.device_sku, Worker.device_name)
+    shape = tuple(getattr(MeasuredRate, name) for name in Shape._fields)
+    sums = tuple(getattr(MeasuredRate, name) for name in Measured._fields)
+    latest_first = (Worker.started_at.desc(), Worker.id.desc())
+    rank = func.row_number().over(partition_by=(*device, *shape), order_by=latest_first)
+    ranked = (
+        select(*device, *shape, *sums, Worker.load_ns, rank.label("rank"))
+        .join(Worker, Worker.id == MeasuredRate.worker_id)
+        .where(Worker.model == model)
+        .subquery()
+    )
+    columns = [column for column in ranked.c if column.name != "rank"]
+    key = len(device) + len(shape)
+    return select(*columns).where(ranked.c.rank <= LATEST_WORKERS).order_by(*columns[:key])
+
+
+def _device_rate(
+    device: tuple[str, str, str], shape: Shape, workers: Sequence[_OfWorker]
+) -> DeviceRate:
+    images = sum(worker.images for worker in workers)
+    device_ns = sum(worker.device_ns for worker in workers)
+    return DeviceRate(
+        *device,
+        shape=shape,
+        images=images,
+        device_ns=device_ns // images,
+        image_spread=_image_spread(workers, device_ns),
+        worker_spread=_worker_spread(workers, images, device_ns),
+        wall_ns=sum(worker.wall_ns for worker in workers) // images,
+        load_ns=sum(worker.load_ns for worker in workers) // len(workers),
+        basis=Basis.MEASURED,
+    )
+
+
+def _image_spread(workers: Sequence[_OfWorker], device_ns: int) -> int:
+    """Return by how much images of the same worker differ, in millionths of the mean."""
+    if not device_ns:
+        return 0
+    images = sum(worker.images for worker in workers)
+    of_means = sum(worker.device_ns**2 // worker.images for worker in workers)
+    squares = sum(worker.device_ms_squared for worker in workers) * NANOSECONDS_SQUARED
+    freedom = max(1, images - len(workers))
+    # Rounding to milliseconds may make it less than nothing.
+    variance = max(0, squares - of_means) // freedom
+    return isqrt(variance) * images * MILLION // device_ns
+
+
+def _worker_spread(workers: Sequence[_OfWorker], images: int, device_ns: int) -> int:
+    """Return by how much the means of workers differ, in millionths of the mean."""
+    if len(workers) == 1 or not device_ns:
+        return LONE_WORKER_SPREAD
+    mean = device_ns // images
+    squares = sum(
+        worker.images * (worker.device_ns // worker.images - mean) ** 2 for worker in workers
+    )
+    variance = squares * len(workers) // (images * (len(workers) - 1))
+    return isqrt(variance) * images * MILLION // device_ns
+
+
+def _declared_rate(row: DeclaredRate) -> DeviceRate:
+    return DeviceRate(
+        row.device_kind,
+        row.sku,
+        NO_DEVICE_NAME,
+        shape=Shape(row.width, row.height, row.iterations, is_guided=True),
+        images=0,
+        device_ns=row.device_ns,
+        image_spread=0,
+        worker_spread=DECLARED_SPREAD,
+        wall_ns=row.device_ns,
+        load_ns=row.load_ns,
+        basis=Basis.DECLARED,
+    )
