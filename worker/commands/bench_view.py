@@ -180,7 +180,7 @@ def _formatted(gains: Gains, how: str) -> tuple[str, str, str]:
     return (
         f"{gains.speedup_per_iteration:{how}}x",
         f"{gains.speedup_end_to_end:{how}}x",
-        "-" if saved is None else f"{saved:.0f} %",
+        "-" if saved is None else f"{round(saved)} %",
     )
 
 

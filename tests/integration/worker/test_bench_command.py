@@ -62,7 +62,7 @@ def test_each_model_draws_by_its_own_sampler_and_is_priced(
             for phase in ("text_encode_ns", "denoise_ns", "decode_ns")
         )
         assert model["cost_nanodollars"] == device_cost(model["device_ns"], 1000 * NANODOLLARS)
-        assert model["iteration_ns"] == round(model["denoise_ns"] / model["steps"])
+        assert model["iteration_ns"] == pytest.approx(model["denoise_ns"] / model["steps"], abs=0.5)
 
 
 def test_what_was_measured_stands_beside_what_was_published(
