@@ -57,7 +57,7 @@ def _claim(runtime: Runtime, message: RenderChunk) -> list[Lease]:
         if worker.draining:
             return []
         # It has nothing in hand, so whatever is not booked by now is idle time.
-        settle_now_and_then(session, worker, now)
+        settle_now_and_then(session, worker.id, now)
         leases = claim_chunk(session, message.chunk_id, runtime.worker_id, now, runtime.lease)
         if leases:
             worker = session.get_one(Worker, runtime.worker_id)

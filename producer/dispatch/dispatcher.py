@@ -206,7 +206,7 @@ class Dispatcher:
                 fold_tallies(session)
         for worker_id in look.unsettled:
             with self._database.write() as session:
-                settle_worker(session, worker_id)
+                settle_worker(session, worker_id, now)
         if self._only_batch is None:
             self._book_storage(now)
         if look.spending.finds_work:

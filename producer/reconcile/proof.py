@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, and_, case, func, or_, select
+from sqlalchemy import Select, and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from producer.reconcile.findings import Finding, Proof
@@ -215,15 +215,11 @@ def _by_worker(*, settled_only: bool) -> Select[Any, Any, Any]:
     )
     if not settled_only:
         return sums
-    # An attempt that was claimed later is not in the balance, whenever it came to its end.
-    was_there = case(
-        (LedgerEntry.kind == LedgerKind.IDLE, LedgerEntry.created_at <= Worker.settled_until),
-        (LedgerEntry.kind == LedgerKind.MODEL_LOAD, LedgerEntry.created_at < Worker.settled_until),
-        else_=or_(
-            LedgerEntry.priced_at < Worker.settled_until,
-            and_(LedgerEntry.kind == LedgerKind.CORRECTION, LedgerEntry.batch_id.is_(None)),
-        ),
+    # What it claims when it is settled begins at that very moment.
+    is_balance = and_(
+        LedgerEntry.batch_id.is_(None), LedgerEntry.created_at <= Worker.settled_until
     )
+    was_there = or_(is_balance, LedgerEntry.created_at < Worker.settled_until)
     return sums.join(Worker, Worker.id == LedgerEntry.worker_id).where(was_there)
 
 

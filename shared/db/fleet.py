@@ -62,4 +62,4 @@ def mark_stopped(session: Session, worker_id: UUID, now: datetime) -> None:
         .where(Worker.id == worker_id, Worker.stopped_at.is_(None))
         .values(stopped_at=now)
     )
-    settle_worker(session, worker_id)
+    settle_worker(session, worker_id, now)

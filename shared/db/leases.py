@@ -32,6 +32,7 @@ from sqlalchemy.orm import Session
 from shared.db.attempt_costs import AttemptToCharge
 from shared.db.budgets import purse_of
 from shared.db.prices import price_in_force
+from shared.db.settlement import settle_now_and_then
 from shared.db.tables import Attempt, Batch, Job, Worker
 from shared.db.tallies import note_move
 from shared.domain.identifiers import new_id
@@ -81,7 +82,8 @@ def claim_chunk(
         MissingPriceError: the worker's device has no price.
     """
     worker = session.get_one(Worker, worker_id)
-    worker.last_claim_at = worker.heartbeat_at = now
+    worker.last_claim_at = now
+    worker.heartbeat_at = max(worker.heartbeat_at, now)
     # One value a job: as a join, Postgres might go from all active batches to their jobs.
     control = select(Batch.control).where(Batch.id == Job.batch_id).scalar_subquery()
     can_be_leased = and_(Job.chunk_id == chunk_id, Job.state.in_(origins(JobState.LEASED)))
@@ -162,6 +164,8 @@ def renew_leases(
 ) -> None:
     """Record that a worker lives, and renew its leases on the chunk that it works on.
 
+    One that works on none has its idle time booked now and then.
+
     Other jobs that the books say it holds it has lost sight of, such as those whose end
     it could not write down: their leases must run out.
     """
@@ -170,6 +174,7 @@ def renew_leases(
         execution_options={"synchronize_session": False},
     )
     if chunk_id is None:
+        settle_now_and_then(session, worker_id, now)
         return
     ours = locked(
         Job.chunk_id == chunk_id,

@@ -44,7 +44,7 @@ def release_worker(session: Session, worker_id: UUID, now: datetime, max_attempt
         .where(Worker.id == worker_id, Worker.stopped_at.is_(None))
         .values(stopped_at=now)
     )
-    settle_worker(session, worker_id)
+    settle_worker(session, worker_id, now)
     return len(lost)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import or_, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from shared.db.conditions import IS_LEASED
@@ -25,7 +25,7 @@ SETTLED_EVERY = timedelta(minutes=10)
 """How much of a working device's idle time may be missing in the books."""
 
 
-def settle_worker(session: Session, worker_id: UUID) -> bool:
+def settle_worker(session: Session, worker_id: UUID, now: datetime) -> bool:
     """Book a worker's idle time up to its last sign of life, unless it has a job in hand.
 
     What it has in hand is not in the books yet and would be taken for idle time.
@@ -36,21 +36,23 @@ def settle_worker(session: Session, worker_id: UUID) -> bool:
     session.flush()
     worker = session.get_one(Worker, worker_id, with_for_update=True, populate_existing=True)
     until = online_until(worker)
-    if worker.settled_until == until:
-        return True
     if _has_a_job(session, worker):
         return False
     _book_idle_time(session, worker, until)
-    worker.settled_until = until
+    worker.settled_until, worker.settled_at = until, now
     session.flush()
     return True
 
 
-def settle_now_and_then(session: Session, worker: Worker, now: datetime) -> None:
-    """Settle a worker that is about to claim, if that was not done for ten minutes."""
+def settle_now_and_then(session: Session, worker_id: UUID, now: datetime) -> None:
+    """Settle a live worker, if that was not done for ten minutes.
+
+    For the worker itself to call, for it alone knows that it does nothing at the moment.
+    """
+    worker = session.get_one(Worker, worker_id)
     if (worker.settled_until or worker.online_at) < now - SETTLED_EVERY:
         worker.heartbeat_at = now
-        settle_worker(session, worker.id)
+        settle_worker(session, worker_id, now)
 
 
 def _book_idle_time(session: Session, worker: Worker, until: datetime) -> None:
@@ -66,7 +68,7 @@ def _book_idle_time(session: Session, worker: Worker, until: datetime) -> None:
     append(
         session,
         Entry(
-            event_id=f"idle:{worker.id}:{until.isoformat()}",
+            event_id=f"idle:{worker.id}:{sum(sums.entries for sums in booked)}",
             kind=LedgerKind.IDLE,
             worker_id=worker.id,
             device_kind=worker.device_kind,
@@ -87,27 +89,20 @@ def online_until(worker: Worker) -> datetime:
 
 
 def unsettled_workers(session: Session, now: datetime, silence: timedelta) -> list[UUID]:
-    """Find the workers whose books are behind: ended, silent, or long not settled."""
+    """Find the workers that ended or fell silent, and whose books are not complete.
+
+    Those that live settle themselves.
+    """
     may_be_behind = select(Worker).where(
         or_(
-            Worker.stopped_at.is_(None),
             Worker.settled_until.is_(None),
-            Worker.settled_until < Worker.stopped_at,
-        )
+            Worker.settled_until < func.coalesce(Worker.stopped_at, Worker.heartbeat_at),
+        ),
+        or_(Worker.stopped_at.is_not(None), Worker.heartbeat_at < now - silence),
     )
     return [
-        worker.id
-        for worker in session.scalars(may_be_behind)
-        if _is_behind(worker, now, now - silence) and not _has_a_job(session, worker)
+        worker.id for worker in session.scalars(may_be_behind) if not _has_a_job(session, worker)
     ]
-
-
-def _is_behind(worker: Worker, now: datetime, silent_since: datetime) -> bool:
-    if worker.stopped_at is not None or worker.heartbeat_at < silent_since:
-        return worker.settled_until != online_until(worker)
-    # What it claimed after its last sign of life may be in the books already.
-    is_quiet = worker.last_claim_at is None or worker.last_claim_at < worker.heartbeat_at
-    return is_quiet and (worker.settled_until or worker.online_at) < now - SETTLED_EVERY
 
 
 def _has_a_job(session: Session, worker: Worker) -> bool:

@@ -273,6 +273,8 @@ class Worker(Base):
     stopped_at: Mapped[datetime | None]
     settled_until: Mapped[datetime | None]
     """Up to when all of its time is in the books, the idle time too."""
+    settled_at: Mapped[datetime | None]
+    """When that was seen to: entries that came later are not in the balance."""
 
 
 class Leadership(Base):

@@ -182,7 +182,8 @@ def _workers() -> None:
         'worker', sa.Column('device_sku', sa.String(length=64), nullable=False, server_default=sa.text("''"))
     )
     op.add_column('worker', sa.Column('online_at', sa.DateTime(timezone=True), nullable=True))
-    op.add_column('worker', sa.Column('settled_until', sa.DateTime(timezone=True), nullable=True))
+    for name in ('settled_until', 'settled_at'):
+        op.add_column('worker', sa.Column(name, sa.DateTime(timezone=True), nullable=True))
     worker = sa.table(
         'worker',
         sa.column('id', sa.Uuid()),
@@ -306,7 +307,7 @@ def downgrade() -> None:
         table.alter_column('device_kind', existing_type=sa.String(length=64), nullable=False)
         table.drop_column('priced_at')
         table.drop_column('quantity')
-    for name in ('settled_until', 'online_at', 'device_sku'):
+    for name in ('settled_at', 'settled_until', 'online_at', 'device_sku'):
         op.drop_column('worker', name)
     for name in ('declared_rate', 'measured_rate', 'tenant_budget', 'cost_sum', 'store_rate'):
         op.drop_table(name)
