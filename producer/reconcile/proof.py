@@ -20,7 +20,7 @@ from shared.db.conditions import IS_LEASED
 from shared.db.cost_sums import read_costs
 from shared.db.cost_tables import LedgerEntry
 from shared.db.engine import Database
-from shared.db.settlement import online_until, settle_worker
+from shared.db.settlement import settle_worker
 from shared.db.tables import Attempt, Batch, Job, Worker
 from shared.db.tallies import NOTHING, read_tallies
 from shared.domain.jobs import AttemptOutcome, LedgerKind
@@ -41,7 +41,7 @@ def complete_the_books(database: Database) -> None:
         workers = session.scalars(select(Worker.id).order_by(Worker.id)).all()
     for worker_id in workers:
         with database.write() as session:
-            settle_worker(session, worker_id)
+            settle_worker(session, worker_id, database.now(session))
 
 
 def prove(session: Session, on_progress: OnProgress | None = None) -> Proof:
@@ -54,7 +54,7 @@ def prove(session: Session, on_progress: OnProgress | None = None) -> Proof:
     workers = {worker.id: worker for worker in session.scalars(select(Worker))}
     at_work = set(session.scalars(select(Job.worker_id).where(IS_LEASED).distinct()))
     attempts = _check_attempts(session, prices, workers, on_progress)
-    time = _Time(session, prices, workers, at_work)
+    time = _Time(session, prices, workers)
     no_device = select(func.sum(AMOUNT)).where(LedgerEntry.worker_id.is_(None))
     return Proof(
         findings=[
@@ -169,7 +169,6 @@ class _Time:
         session: Session,
         prices: PriceBook,
         workers: Mapping[UUID, Worker],
-        at_work: set[UUID | None],
     ) -> None:
         self.finding = Finding(
             "time online",
@@ -186,10 +185,7 @@ class _Time:
             for worker_id, amount, device_ns in session.execute(_by_worker(settled_only=True))
         }
         for worker in workers.values():
-            nothing = (0, 0)
-            whole = booked.get(worker.id, nothing)
-            is_ended = worker.id not in at_work and worker.settled_until == online_until(worker)
-            proved = whole if is_ended else settled.get(worker.id, nothing)
+            whole, proved = (sums.get(worker.id, (0, 0)) for sums in (booked, settled))
             self._compare(worker, prices, *proved)
             self.in_hand += whole[0] - proved[0]
 
@@ -215,12 +211,9 @@ def _by_worker(*, settled_only: bool) -> Select[Any, Any, Any]:
     )
     if not settled_only:
         return sums
-    # What it claims when it is settled begins at that very moment.
-    is_balance = and_(
-        LedgerEntry.batch_id.is_(None), LedgerEntry.created_at <= Worker.settled_until
+    return sums.join(Worker, Worker.id == LedgerEntry.worker_id).where(
+        LedgerEntry.created_at <= Worker.settled_at
     )
-    was_there = or_(is_balance, LedgerEntry.created_at < Worker.settled_until)
-    return sums.join(Worker, Worker.id == LedgerEntry.worker_id).where(was_there)
 
 
 def _check_sums(session: Session) -> tuple[Finding, Finding]:
