@@ -1,0 +1,1 @@
+"""Which fleet draws a piece of work by a deadline most cheaply: pure arithmetic in integers."""
