@@ -11,10 +11,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from producer.amounts import usd
-from shared.db.budgets import BudgetPeriod, first_day, tenant_spending
+from shared.db.budgets import first_day, tenant_spending
 from shared.db.cost_tables import TenantBudget
 from shared.db.tables import Batch
 from shared.db.tallies import read_tally
+from shared.domain.budgets import BudgetPeriod
 from shared.domain.jobs import JobState
 
 

@@ -9,7 +9,7 @@ import typer
 from producer.cli import options
 from producer.cli.console import print_json, print_rich, say
 from producer.cli.values import dollars, tenant_name
-from shared.db.budgets import BudgetPeriod
+from shared.domain.budgets import BudgetPeriod
 from shared.errors import InputError
 
 if TYPE_CHECKING:

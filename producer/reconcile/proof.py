@@ -7,7 +7,7 @@ signs of life, and sums are kept as entries are appended: the books have to agre
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -53,13 +53,13 @@ def prove(session: Session, on_progress: OnProgress | None = None) -> Proof:
     prices = PriceBook(session)
     workers = {worker.id: worker for worker in session.scalars(select(Worker))}
     at_work = set(session.scalars(select(Job.worker_id).where(IS_LEASED).distinct()))
-    attempts = _check_attempts(session, prices, workers, on_progress)
+    attempts, served = _check_attempts(session, prices, workers, on_progress)
     time = _Time(session, prices, workers)
     no_device = select(func.sum(AMOUNT)).where(LedgerEntry.worker_id.is_(None))
     return Proof(
         findings=[
             attempts,
-            _check_loads(session, prices, workers),
+            _check_loads(session, prices, [workers[worker_id] for worker_id in served]),
             time.finding,
             *_check_sums(session),
         ],
@@ -81,7 +81,9 @@ def _check_attempts(
     prices: PriceBook,
     workers: Mapping[UUID, Worker],
     on_progress: OnProgress | None,
-) -> Finding:
+) -> tuple[Finding, set[UUID]]:
+    """Check the attempts; returns also the workers that made any."""
+    served: set[UUID] = set()
     finding = Finding(
         "attempts",
         "every attempt that took device time is booked once, at the price in force when it began",
@@ -89,6 +91,7 @@ def _check_attempts(
     total = session.scalar(select(func.count()).select_from(Attempt)) or 0
     rows = session.execute(_attempts_and_entries(), execution_options={"yield_per": ROWS_A_FETCH})
     for attempt_id, worker_id, outcome, cost, device_ns, booked, booked_ns, renders, at in rows:
+        served.add(worker_id)
         what = f"attempt {attempt_id}"
         worker = workers[worker_id]
         due = 0
@@ -102,7 +105,7 @@ def _check_attempts(
             finding.differ(what, int(booked or 0), due)
         if on_progress is not None:
             on_progress(finding.compared, total)
-    return finding
+    return finding, served
 
 
 def _attempts_and_entries() -> Select[Any]:
@@ -133,21 +136,20 @@ def _attempts_and_entries() -> Select[Any]:
     ).outerjoin(entries, entries.c.attempt_id == Attempt.id)
 
 
-def _check_loads(session: Session, prices: PriceBook, workers: Mapping[UUID, Worker]) -> Finding:
-    finding = Finding("model loads", "a worker that drew has its model's loading booked once")
-    booked = dict(
-        session.execute(
-            select(LedgerEntry.worker_id, func.sum(AMOUNT))
-            .where(_is_about_a_load())
-            .group_by(LedgerEntry.worker_id)
-        ).all()
+def _check_loads(session: Session, prices: PriceBook, served: Iterable[Worker]) -> Finding:
+    finding = Finding("model loads", "a worker that was given jobs has its loading booked once")
+    entries = (
+        select(LedgerEntry.worker_id, func.sum(AMOUNT))
+        .where(_is_about_a_load())
+        .group_by(LedgerEntry.worker_id)
     )
-    for worker in workers.values():
-        if worker.last_claim_at is None and worker.id not in booked:
-            continue
+    booked = {worker_id: int(amount) for worker_id, amount in session.execute(entries)}
+    for worker in served:
         rate = prices.at(worker.device_kind, worker.device_sku, worker.online_at)
-        what = f"the model load of worker {worker.id}"
-        finding.compare(what, int(booked.get(worker.id, 0)), device_cost(worker.load_ns, rate))
+        due = device_cost(worker.load_ns, rate)
+        finding.compare(f"the loading of worker {worker.id}", booked.pop(worker.id, 0), due)
+    for worker_id, amount in booked.items():
+        finding.compare(f"the loading of worker {worker_id}, which drew nothing", amount, 0)
     return finding
 
 

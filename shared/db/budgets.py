@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime
-from enum import StrEnum
 from uuid import UUID
 
 from sqlalchemy import func, select, union_all
@@ -20,15 +19,8 @@ from shared.db.cost_sums import read_costs
 from shared.db.cost_tables import CostSum, TenantBudget
 from shared.db.tables import Batch, Job, Tally
 from shared.db.tallies import read_tally
+from shared.domain.budgets import BudgetPeriod
 from shared.domain.jobs import JobState, LedgerKind
-
-
-class BudgetPeriod(StrEnum):
-    """Over which time a tenant's spending counts."""
-
-    EVER = "ever"
-    MONTH = "month"
-    """The month of the calendar, in UTC."""
 
 
 @dataclass(frozen=True, slots=True)

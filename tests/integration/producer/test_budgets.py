@@ -16,12 +16,12 @@ from producer.budgets import set_batch_budget, set_tenant_budget, tenant_budget
 from producer.dispatch import Dispatcher
 from producer.status import read_status
 from shared.db.batches import cancel_batch, release_held, retry_failed
-from shared.db.budgets import BudgetPeriod
 from shared.db.engine import Database
 from shared.db.leases import Lease, claim_chunk, return_jobs
 from shared.db.outcomes import record_done, record_failure
 from shared.db.tables import Batch, Job
 from shared.db.tallies import note_move, read_tally
+from shared.domain.budgets import BudgetPeriod
 from shared.domain.jobs import JobState
 from shared.messaging.broker import Broker
 from shared.settings import Settings
