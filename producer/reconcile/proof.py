@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, and_, func, or_, select
+from sqlalchemy import Row, Select, and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from producer.reconcile.findings import Finding, Proof
@@ -89,23 +89,31 @@ def _check_attempts(
         "every attempt that took device time is booked once, at the price in force when it began",
     )
     total = session.scalar(select(func.count()).select_from(Attempt)) or 0
-    rows = session.execute(_attempts_and_entries(), execution_options={"yield_per": ROWS_A_FETCH})
-    for attempt_id, worker_id, outcome, cost, device_ns, booked, booked_ns, renders, at in rows:
-        served.add(worker_id)
-        what = f"attempt {attempt_id}"
-        worker = workers[worker_id]
-        due = 0
-        if device_ns is not None and at is not None:
-            rate = prices.at(worker.device_kind, worker.device_sku, at)
-            due = device_cost(int(device_ns), rate)
-        finding.compare(what, int(booked or 0), due)
-        # Corrections aside, which the price book already tells.
-        is_whole = (cost is None) == (booked_ns is None) and (device_ns or 0) == (booked_ns or 0)
-        if not is_whole or (renders or 0) != (outcome == AttemptOutcome.DONE):
-            finding.differ(what, int(booked or 0), due)
-        if on_progress is not None:
-            on_progress(finding.compared, total)
+    options = {"yield_per": ROWS_A_FETCH}
+    with session.execute(_attempts_and_entries(), execution_options=options) as rows:
+        for row in rows:
+            served.add(row.worker_id)
+            _check_attempt(finding, row, prices, workers[row.worker_id])
+            if on_progress is not None:
+                on_progress(finding.compared, total)
     return finding, served
+
+
+def _check_attempt(finding: Finding, row: Row[Any], prices: PriceBook, worker: Worker) -> None:
+    what, booked = f"attempt {row.id}", int(row.booked or 0)
+    due = 0
+    if row.device_ns is not None:
+        rate = prices.at(worker.device_kind, worker.device_sku, row.priced_at)
+        due = device_cost(row.device_ns, rate)
+    finding.compare(what, booked, due)
+    booked_ns = int(row.booked_ns or 0)
+    is_booked = row.booked_ns is not None
+    if (
+        is_booked != (row.cost_nanodollars is not None)
+        or booked_ns != (row.device_ns or 0)
+        or (row.renders or 0) != (row.outcome == AttemptOutcome.DONE)
+    ):
+        finding.differ(what, booked, due)
 
 
 def _attempts_and_entries() -> Select[Any]:
@@ -115,7 +123,7 @@ def _attempts_and_entries() -> Select[Any]:
         select(
             LedgerEntry.attempt_id,
             func.sum(AMOUNT).label("booked"),
-            func.sum(LedgerEntry.device_ns).filter(own).label("device_ns"),
+            func.sum(LedgerEntry.device_ns).filter(own).label("booked_ns"),
             func.count().filter(is_render).label("renders"),
             func.min(LedgerEntry.priced_at).filter(own).label("priced_at"),
         )
@@ -130,9 +138,9 @@ def _attempts_and_entries() -> Select[Any]:
         Attempt.cost_nanodollars,
         Attempt.device_ns,
         entries.c.booked,
-        entries.c.device_ns,
+        entries.c.booked_ns,
         entries.c.renders,
-        func.coalesce(entries.c.priced_at, Attempt.claimed_at),
+        func.coalesce(entries.c.priced_at, Attempt.claimed_at).label("priced_at"),
     ).outerjoin(entries, entries.c.attempt_id == Attempt.id)
 
 
