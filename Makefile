@@ -19,11 +19,12 @@ up: $(VENV)/installed  ## Run a dispatcher and a worker until Ctrl-C
 test: $(VENV)/installed-dev  ## Run every test; starts the servers it needs itself
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-lint: $(VENV)/installed-dev  ## Check style, types and the directions of imports
+lint: $(VENV)/installed-dev  ## Check style, types, the directions of imports, and that money is exact
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m pytest --quiet tests/architecture/test_house_rules.py
 
 format: $(VENV)/installed-dev  ## Rewrite the code in the project's style
 	$(BIN)/ruff format .

@@ -35,14 +35,17 @@ class Rule:
 
     breaks: Callable[[ast.AST], bool]
     exempt: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    """Where it is not done; nowhere, if this is empty."""
 
     def applies_to(self, path: PurePosixPath) -> bool:
         """Tell whether a file of the repository must keep the rule."""
-        text = path.as_posix()
-        return not any(
-            text.startswith(place) if place.endswith("/") else text == place
-            for place in self.exempt
-        )
+        return not _is_in(path, self.exempt) and (not self.only or _is_in(path, self.only))
+
+
+def _is_in(path: PurePosixPath, places: tuple[str, ...]) -> bool:
+    text = path.as_posix()
+    return any(text.startswith(place) if place.endswith("/") else text == place for place in places)
 
 
 def violations(source: str, path: PurePosixPath) -> Iterator[Violation]:
@@ -120,6 +123,52 @@ def _is_constant(node: ast.AST, *, expected: bool) -> bool:
     return isinstance(node, ast.Constant) and node.value is expected
 
 
+def _computes_with_floats(node: ast.AST) -> bool:
+    if isinstance(node, ast.Constant):
+        return isinstance(node.value, float)
+    if isinstance(node, ast.BinOp | ast.AugAssign):
+        return isinstance(node.op, ast.Div)
+    return isinstance(node, ast.Call) and (
+        _dotted(node.func) in {"float", "round", "math.sqrt", "sqrt"}
+        or (isinstance(node.func, ast.Attribute) and node.func.attr == "total_seconds")
+    )
+
+
+def _makes_money_inexact(node: ast.AST) -> bool:
+    """Tell whether what is named after nano-dollars is divided, rounded or made a float."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+        return _speaks_of_money(node)
+    return (
+        isinstance(node, ast.Call)
+        and _dotted(node.func) in {"float", "round"}
+        and any(_speaks_of_money(argument) for argument in node.args)
+    )
+
+
+def _speaks_of_money(node: ast.AST) -> bool:
+    return any("nanodollars" in _dotted(part).lower() for part in ast.walk(node))
+
+
+WHERE_MONEY_IS_COUNTED = (
+    "shared/domain/money.py",
+    *(
+        f"shared/db/{name}.py"
+        for name in (
+            "attempt_costs",
+            "budgets",
+            "cost_sums",
+            "cost_tables",
+            "ledger",
+            "prices",
+            "settlement",
+            "storage_costs",
+            "tallies",
+        )
+    ),
+    "producer/budgets.py",
+    "producer/reconcile/",
+)
+
 RULES: Mapping[str, Rule] = {
     "only commands print": Rule(_prints, ("producer/cli/", "training/", "infra/")),
     "only settings read the environment": Rule(
@@ -133,4 +182,6 @@ RULES: Mapping[str, Rule] = {
     "only the engine commits": Rule(_commits, ("shared/db/engine.py",)),
     "data is never unpickled": Rule(_unpickles),
     "no remote code": Rule(_runs_remote_code),
+    "no floats where money is counted": Rule(_computes_with_floats, only=WHERE_MONEY_IS_COUNTED),
+    "money stays exact": Rule(_makes_money_inexact),
 }
