@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -20,10 +21,12 @@ from shared.db.ledger import charge_model_load
 from shared.db.outcomes import record_failure
 from shared.db.settlement import settle_now_and_then
 from shared.db.tables import Batch, Worker
+from shared.domain.rates import Shape
 from shared.messaging.contracts import RenderChunk
 from worker.passes import Drawn, draw_pass, pass_size
 from worker.patience import patiently
 from worker.publish import publish
+from worker.rates import ImageTime
 from worker.retry import decide
 from worker.runtime import Runtime
 
@@ -35,6 +38,7 @@ PUBLISHERS = 2
 def render_chunk(runtime: Runtime, message: RenderChunk) -> None:
     """Draw what is still pending of a chunk. A duplicate message finds nothing to do."""
     patience = runtime.settings.outage_patience_seconds
+    begin = time.perf_counter_ns()
     leases = patiently(partial(_claim, runtime, message), patience)
     if not leases:
         log.info("chunk_has_nothing_to_claim", chunk_id=str(message.chunk_id))
@@ -46,8 +50,8 @@ def render_chunk(runtime: Runtime, message: RenderChunk) -> None:
             wait(published)
     finally:
         runtime.in_hand.chunk_id = None
-    for outcome in published:
-        outcome.result()
+    times = [image for outcome in published if (image := outcome.result()) is not None]
+    runtime.rates.add_chunk(times, len(published), time.perf_counter_ns() - begin)
 
 
 def _claim(runtime: Runtime, message: RenderChunk) -> list[Lease]:
@@ -58,6 +62,8 @@ def _claim(runtime: Runtime, message: RenderChunk) -> list[Lease]:
             return []
         # It has nothing in hand, so whatever is not booked by now is idle time.
         settle_now_and_then(session, worker.id, now)
+        # What is booked from here on is not in that balance.
+        now = runtime.database.now(session)
         leases = claim_chunk(session, message.chunk_id, runtime.worker_id, now, runtime.lease)
         if leases:
             worker = session.get_one(Worker, runtime.worker_id)
@@ -67,14 +73,14 @@ def _claim(runtime: Runtime, message: RenderChunk) -> list[Lease]:
 
 def _draw_all(
     runtime: Runtime, leases: Sequence[Lease], publishers: ThreadPoolExecutor
-) -> list[Future[None]]:
+) -> list[Future[ImageTime | None]]:
     """Draw pass by pass, and publish meanwhile.
 
     Between two passes the database is asked whether the next jobs are still wanted.
     """
     patience = runtime.settings.outage_patience_seconds
     terms = patiently(partial(_terms, runtime, leases[0].job.batch_id), patience)
-    published: list[Future[None]] = []
+    published: list[Future[ImageTime | None]] = []
     done = 0
     while done < len(leases):
         group = leases[done : done + pass_size(runtime, leases[done])]
@@ -131,15 +137,19 @@ def _give_back(runtime: Runtime, leases: Sequence[Lease]) -> None:
         return_jobs(session, leases, runtime.database.now(session))
 
 
-def _finish(runtime: Runtime, drawn: Drawn) -> None:
+def _finish(runtime: Runtime, drawn: Drawn) -> ImageTime | None:
     """Publish an image, or write down why there is none; runs in a publisher's thread."""
     if isinstance(drawn.outcome, Exception):
         _fail(runtime, drawn, drawn.outcome)
-        return
+        return None
     try:
         publish(runtime, drawn, drawn.outcome)
     except Exception as error:  # noqa: BLE001 - whatever it is, it ends this attempt alone
         _fail(runtime, drawn, error)
+        return None
+    asked = drawn.settings
+    shape = Shape.of(asked.width, asked.height, asked.steps, asked.squeeze, asked.guidance_scale)
+    return ImageTime(shape, drawn.times.device_ns)
 
 
 def _fail(runtime: Runtime, drawn: Drawn, error: Exception) -> None:

@@ -20,6 +20,7 @@ from shared.db.fleet import mark_stopped
 from shared.db.leases import renew_leases
 from shared.db.lost_leases import release_worker
 from shared.db.prices import price_in_force
+from shared.db.rates import record_rates
 from shared.db.tables import Worker
 from shared.domain.prompts import ImageSettings
 from shared.messaging.contracts import queue_name
@@ -33,6 +34,7 @@ from worker.backends.base import BackendRecord
 from worker.devices import Device
 from worker.drawing import Draws
 from worker.quick_imports import import_diffusers_without_compiler
+from worker.rates import RateLog
 from worker.simulated import SimulatedPipeline
 
 log = structlog.get_logger()
@@ -61,6 +63,7 @@ class Runtime:
     """How many images go through the device at once, where they fit."""
     fits: dict[tuple[int, int], int]
     """How many were found to fit, by width and height."""
+    rates: RateLog
 
     @property
     def lease(self) -> timedelta:
@@ -98,6 +101,7 @@ def start_runtime(settings: Settings, worker_id: UUID) -> Runtime:
         in_hand=InHand(),
         images_per_pass=_images_per_pass(settings, device),
         fits={},
+        rates=RateLog(),
     )
     _register(runtime, device, card, online_at)
     threading.Thread(target=_beat, args=(runtime,), name="heartbeat", daemon=True).start()
@@ -123,8 +127,10 @@ def take_back_from_predecessor(settings: Settings, worker_id: UUID) -> bool:
 
 def stop_runtime(runtime: Runtime) -> None:
     """Record the worker's orderly end."""
-    with runtime.database.write() as session:
-        mark_stopped(session, runtime.worker_id, runtime.database.now(session))
+    with runtime.rates.taken() as measured, runtime.database.write() as session:
+        now = runtime.database.now(session)
+        record_rates(session, runtime.worker_id, measured, now)
+        mark_stopped(session, runtime.worker_id, now)
     runtime.database.close()
 
 
@@ -191,13 +197,14 @@ def _register(runtime: Runtime, device: Device, card: ModelCard, online_at: date
 
 
 def _beat(runtime: Runtime) -> None:
-    """Renew this worker's leases for as long as the process lives."""
+    """Renew this worker's leases, and tell what images take, for as long as the process lives."""
     worker_id, in_hand = runtime.worker_id, runtime.in_hand
     while True:
-        time.sleep(runtime.settings.heartbeat_seconds)
+        runtime.rates.wait(runtime.settings.heartbeat_seconds)
         try:
-            with runtime.database.write() as session:
+            with runtime.rates.taken() as measured, runtime.database.write() as session:
                 now = runtime.database.now(session)
                 renew_leases(session, worker_id, now, runtime.lease, in_hand.chunk_id)
+                record_rates(session, worker_id, measured, now)
         except SQLAlchemyError as error:
             log.warning("heartbeat_failed", worker_id=str(worker_id), error=str(error))

@@ -19,11 +19,17 @@ from sqlalchemy.orm import Session
 
 from shared.db.cost_tables import DeclaredRate, MeasuredRate
 from shared.db.tables import Worker
-from shared.domain.rates import DECLARED_SPREAD, MILLION, Basis, DeviceRate, Measured, Shape
+from shared.domain.rates import (
+    DECLARED_SPREAD,
+    MILLION,
+    NANOSECONDS_SQUARED,
+    Basis,
+    DeviceRate,
+    Measured,
+    Shape,
+)
 
 LATEST_WORKERS = 5
-NANOSECONDS_SQUARED = 10**12
-"""In a squared millisecond."""
 LONE_WORKER_SPREAD = 50_000
 """By how much workers differ where only one was measured."""
 NO_DEVICE_NAME = ""

@@ -12,6 +12,8 @@ from typing import NamedTuple, Self
 from shared.domain.sampling import Squeeze
 
 MILLION = 1_000_000
+NANOSECONDS_SQUARED = 10**12
+"""In a squared millisecond."""
 LEAST_DEVIATION = 50_000
 DEVIATIONS = 2
 """Of a range to either side: 19 of 20 runs are within."""

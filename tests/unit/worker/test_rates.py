@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import pytest
+
+from shared.domain.rates import Measured, Shape
+from worker.rates import ImageTime, RateLog
+
+SHAPE = Shape(64, 64, 10, is_guided=True)
+MILLISECOND = 10**6
+
+
+def test_the_images_of_a_chunk_share_its_time_and_those_that_failed_have_their_share() -> None:
+    log = RateLog()
+    images = [ImageTime(SHAPE, 100 * MILLISECOND), ImageTime(SHAPE, 200 * MILLISECOND)]
+
+    log.add_chunk(images, tried=3, wall_ns=900)
+
+    with log.taken() as taken:
+        assert taken == {SHAPE: Measured(2, 300 * MILLISECOND, 50_000, 600)}
+
+
+def test_what_was_taken_is_not_taken_twice() -> None:
+    log = RateLog()
+    log.add_chunk([ImageTime(SHAPE, 1)], tried=1, wall_ns=1)
+
+    with log.taken() as first:
+        pass
+    with log.taken() as second:
+        pass
+
+    assert first
+    assert not second
+
+
+def test_what_could_not_be_written_down_is_kept_with_what_came_meanwhile() -> None:
+    log = RateLog()
+    log.add_chunk([ImageTime(SHAPE, 1)], tried=1, wall_ns=1)
+
+    def meanwhile() -> None:
+        with log.taken():
+            log.add_chunk([ImageTime(SHAPE, 10)], tried=1, wall_ns=10)
+            raise OSError("away")
+
+    with pytest.raises(OSError, match="away"):
+        meanwhile()
+
+    with log.taken() as taken:
+        assert taken == {SHAPE: Measured(2, 11, 0, 11)}
