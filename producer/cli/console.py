@@ -5,31 +5,24 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shared.domain.jobs import JobState, LedgerKind
-from shared.domain.money import NANOSECONDS, format_dollars
+from shared.domain.jobs import JobState
+from shared.domain.money import format_dollars
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from producer.costs import AppliedPrice, Bill, JobCost
+    from producer.costs import Bill
     from producer.rejects import Rejects
     from producer.status import BatchStatus, BatchSummary
 
 PLAIN_LINE_SECONDS = 5.0
 FRAMES_A_SECOND = 8
-EXACT_DECIMALS = 9
 BRIEF_DECIMALS = 6
-
-BILL_WORDS = {
-    LedgerKind.RENDER: "images",
-    LedgerKind.FAILED_ATTEMPT: "failed attempts",
-    LedgerKind.MODEL_LOAD: "model loads",
-}
 
 Update = Callable[["BatchStatus"], None]
 
@@ -217,47 +210,10 @@ def print_batches(batches: Sequence[BatchSummary]) -> None:
 
 
 def print_bill(bill: Bill) -> None:
-    """Write a bill whose lines add up, to the nano-dollar."""
-    from rich.table import Table
+    """Write a bill."""
+    from producer.cli.cost_views import print_bill as print_whole_bill
 
-    table = Table(box=None, pad_edge=False, show_footer=True)
-    table.add_column("bill", footer="total")
-    table.add_column("count", justify="right")
-    table.add_column("device time", footer=_device_time(bill.device_ns), justify="right")
-    table.add_column("cost", footer=_exactly(bill.total_nanodollars), justify="right")
-    for line in bill.lines:
-        cost = _exactly(line.nanodollars)
-        table.add_row(BILL_WORDS[line.kind], f"{line.count:,}", _device_time(line.device_ns), cost)
-    _console().print(table)
-    if bill.images is not None:
-        images = bill.images
-        say(
-            f"an image: {_exactly(images.mean)} on average, "
-            f"{_exactly(images.least)} to {_exactly(images.most)}"
-        )
-    for price in bill.prices:
-        say(f"priced at {_priced(price)}")
-
-
-def print_job_costs(jobs: Iterable[JobCost]) -> None:
-    """Write what each job has cost, a line each; there may be millions."""
-    for job in jobs:
-        amounts = f"{_device_time(job.device_ns):>14} {_exactly(job.nanodollars):>14}"
-        say(f"{job.position:>8} {job.state.value:<9}{amounts}  {job.custom_id or ''}".rstrip())
-
-
-def _priced(price: AppliedPrice) -> str:
-    dollars = format_dollars(price.nanodollars_per_hour, decimals=4)
-    example = ", an example price that came with tenstep" if price.is_example else ""
-    return f"{dollars} an hour of {price.device_kind}{example}"
-
-
-def _device_time(nanoseconds: int) -> str:
-    return f"{nanoseconds / NANOSECONDS:,.3f} s"
-
-
-def _exactly(nanodollars: int) -> str:
-    return format_dollars(nanodollars, decimals=EXACT_DECIMALS)
+    print_whole_bill(bill)
 
 
 def print_rejects(rejects: Rejects, *, as_json: bool = False) -> None:

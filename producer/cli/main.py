@@ -21,6 +21,7 @@ from producer.cli import (
     gc,
     jobs,
     migrate,
+    plan,
     pull,
     render,
     status,
@@ -63,13 +64,13 @@ def _options(
 EPILOGS: dict[Callable[..., None], str] = {
     render.render: render.EPILOG,
     submit.submit: submit.EPILOG,
+    plan.plan: plan.EPILOG,
     status.status: "Example: tenstep status --all",
     status.watch: "Example: tenstep watch 0197f3a2",
     jobs.jobs: jobs.JOBS_EPILOG,
     jobs.show: jobs.SHOW_EPILOG,
     pull.pull: pull.EPILOG,
     gallery.gallery: gallery.EPILOG,
-    cost.cost: "Example: tenstep cost --jobs --json",
     budget.budget: budget.EPILOG,
     control.cancel: "Example: tenstep cancel 0197f3a2",
     control.pause: "Example: tenstep pause 0197f3a2",
@@ -95,6 +96,7 @@ def _register(command: Callable[..., None], epilog: str | None) -> None:
 
 for _command, _epilog in EPILOGS.items():
     _register(_command, _epilog)
+app.add_typer(cost.app)
 for _found in entry_points(group=WORKER_COMMANDS):
     _loaded = _found.load()
     if isinstance(_loaded, typer.Typer):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -70,8 +71,9 @@ def test_a_job_costs_all_attempts_at_it_and_the_jobs_with_model_loads_are_the_bi
     loads = next(line for line in bill.lines if line.kind is LedgerKind.MODEL_LOAD)
     assert sum(job.nanodollars for job in jobs) + loads.nanodollars == bill.total_nanodollars
     assert bill.images is not None
-    assert (bill.images.least, bill.images.most) == (COST_OF_A_SECOND, 2 * COST_OF_A_SECOND)
-    assert bill.images.mean == round(7 * COST_OF_A_SECOND / 6)
+    assert bill.images.count == 6
+    assert (bill.images.least, bill.images.most) == (COST_OF_A_SECOND, COST_OF_A_SECOND)
+    assert bill.images.mean == (2 * bill.total_nanodollars + 6) // 12
 
 
 def test_costs_too_small_to_see_still_add_up(
@@ -92,15 +94,17 @@ def test_an_example_price_is_called_one_until_a_real_one_is_set(
     drawer.draw(batch_id, 1)
     [example] = bill_of(database, batch_id).prices
     with database.write() as session:
-        add_price(session, nanodollars_per_hour=50_000_000)
+        add_price(session, nanodollars_per_hour=50_000_000, effective_from=drawer.now)
     drawer.draw(batch_id, 1)
-    prices = bill_of(database, batch_id).prices
+    with database.write() as session:
+        later = drawer.now + timedelta(seconds=1)
+        add_price(session, nanodollars_per_hour=60_000_000, effective_from=later)
+    first, second = bill_of(database, batch_id).prices
 
     assert example.is_example
-    assert {price.nanodollars_per_hour: price.is_example for price in prices} == {
-        example.nanodollars_per_hour: True,
-        50_000_000: False,
-    }
+    assert first == example
+    assert (second.nanodollars_per_hour, second.is_example) == (50_000_000, False)
+    assert (second.device_kind, second.sku, second.source) == ("cpu", "", "a test")
 
 
 def test_a_batch_that_nobody_has_drawn_costs_nothing(database: Database, batch_id: UUID) -> None:
