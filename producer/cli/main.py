@@ -22,6 +22,7 @@ from producer.cli import (
     jobs,
     migrate,
     plan,
+    prices,
     pull,
     render,
     status,
@@ -97,6 +98,7 @@ def _register(command: Callable[..., None], epilog: str | None) -> None:
 for _command, _epilog in EPILOGS.items():
     _register(_command, _epilog)
 app.add_typer(cost.app)
+app.add_typer(prices.app)
 for _found in entry_points(group=WORKER_COMMANDS):
     _loaded = _found.load()
     if isinstance(_loaded, typer.Typer):
