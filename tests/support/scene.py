@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Self
 from uuid import UUID
 
 from shared.db.batches import cancel_batch, set_control
@@ -19,6 +20,9 @@ from support.factories import (
     LEASE,
     START,
     TIMES,
+    add_batch,
+    add_price,
+    add_worker,
     attempts_of,
     dispatch,
     jobs_of,
@@ -39,18 +43,41 @@ class Scene:
     chunk_id: UUID
     worker_id: UUID
 
-    def claim(self, chunk_id: UUID | None = None, worker_id: UUID | None = None) -> list[Lease]:
+    @classmethod
+    def made(cls, database: Database) -> Self:
+        with database.write() as session:
+            add_price(session)
+            worker_id = add_worker(session).id
+            batch_id = add_batch(session, jobs=3).id
+            chunk_id = dispatch(session, batch_id)
+        return cls(database, batch_id, chunk_id, worker_id)
+
+    def claim(
+        self,
+        chunk_id: UUID | None = None,
+        worker_id: UUID | None = None,
+        *,
+        now: datetime = START,
+    ) -> list[Lease]:
         with self.database.write() as session:
             return claim_chunk(
-                session, chunk_id or self.chunk_id, worker_id or self.worker_id, START, LEASE
+                session, chunk_id or self.chunk_id, worker_id or self.worker_id, now, LEASE
             )
 
-    def finish(self, lease: Lease, times: PhaseTimes = TIMES) -> bool:
+    def finish(
+        self, lease: Lease, times: PhaseTimes = TIMES, *, now: datetime = START + SECOND
+    ) -> bool:
         with self.database.write() as session:
-            return record_done(session, lease, IMAGE, times, {"model": "tiny"}, START + SECOND)
+            return record_done(session, lease, IMAGE, times, {"model": "tiny"}, now)
 
-    def fail(self, lease: Lease, *, again: bool, times: PhaseTimes = TIMES) -> bool:
-        now = START + SECOND
+    def fail(
+        self,
+        lease: Lease,
+        *,
+        again: bool,
+        times: PhaseTimes = TIMES,
+        now: datetime = START + SECOND,
+    ) -> bool:
         with self.database.write() as session:
             return record_failure(
                 session,
