@@ -24,6 +24,7 @@ from producer.cli import (
     plan,
     prices,
     pull,
+    reconcile,
     render,
     status,
     submit,
@@ -88,15 +89,16 @@ EPILOGS: dict[Callable[..., None], str] = {
 """The commands in the order of ``--help``, with examples."""
 
 
-def _register(command: Callable[..., None], epilog: str | None) -> None:
+def _register(command: Callable[..., None], epilog: str | None, group: typer.Typer = app) -> None:
     paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
     # Else Rich breaks lines where the source does.
     text = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
-    app.command(epilog=epilog, help=text)(command)
+    group.command(epilog=epilog, help=text)(command)
 
 
 for _command, _epilog in EPILOGS.items():
     _register(_command, _epilog)
+_register(reconcile.reconcile, reconcile.EPILOG, cost.app)
 app.add_typer(cost.app)
 app.add_typer(prices.app)
 for _found in entry_points(group=WORKER_COMMANDS):
