@@ -13,9 +13,10 @@ from fractions import Fraction
 from math import ceil, floor
 from typing import NamedTuple
 
-from producer.planning.offers import HALF, Offer, Work
+from producer.planning.offers import Offer, Work
 from shared.domain.money import NANOSECONDS_PER_HOUR, share_by_weight
 
+HALF = Fraction(1, 2)
 UNITS = 10**36
 """The whole work, in units so small that a device draws a whole number of them a nanosecond."""
 
@@ -55,7 +56,7 @@ class Choice(NamedTuple):
     @property
     def nanodollars(self) -> int:
         """The cost, rounded half up."""
-        return floor(self.price_time / NANOSECONDS_PER_HOUR + HALF)
+        return floor(Fraction(self.price_time, NANOSECONDS_PER_HOUR) + HALF)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,8 @@ class Hired:
 
     offer: Offer
     devices: int
+    image_ns: int
+    """Of an image of the work, on average, by one device."""
     images: int
     """Their share of the work."""
     nanodollars: int
@@ -110,8 +113,12 @@ def make_problem(work: Work, offers: Sequence[Offer]) -> Problem:
     )
 
 
+def alone_ns(work: Work, offer: Offer) -> int:
+    """Return how long one device draws at all of the work."""
+    return sum(images * offer.image_ns[shape] for shape, images in work.images.items())
+
+
 def _device(work: Work, offer: Offer) -> Device:
-    alone_ns = sum(images * offer.image_ns[shape] for shape, images in work.images.items())
     chunks_ns = [
         min(images, work.chunk_size) * offer.image_ns[shape]
         for shape, images in work.images.items()
@@ -119,7 +126,7 @@ def _device(work: Work, offer: Offer) -> Device:
     chunks = work.chunks
     return Device(
         offer.nanodollars_per_hour,
-        UNITS // alone_ns,
+        UNITS // alone_ns(work, offer),
         offer.ready_ns,
         max(chunks_ns),
         chunks if offer.most is None else min(offer.most, chunks),
@@ -172,7 +179,13 @@ def make_fleet(problem: Problem, choice: Choice) -> Fleet:
     costs = share_by_weight(cost, paid) if any(paid) else [0] * len(paid)
     return Fleet(
         [
-            Hired(problem.offers[index], count, drawn_by_them, cost_of_them)
+            Hired(
+                problem.offers[index],
+                count,
+                UNITS // (problem.devices[index].rate * problem.work.total),
+                drawn_by_them,
+                cost_of_them,
+            )
             for index, count, drawn_by_them, cost_of_them in zip(
                 at_work, counts, images, costs, strict=True
             )

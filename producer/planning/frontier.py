@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from fractions import Fraction
 from math import isqrt
 from typing import NamedTuple
 
-from producer.planning.fleet import UNITS, Choice, Problem, choice_of
+from producer.planning.fleet import Choice, Problem, alone_ns, choice_of
 from producer.planning.offers import Offer
 from producer.planning.search import cheapest, soonest
 from shared.domain.money import NANOSECONDS_PER_HOUR
@@ -124,15 +123,13 @@ def bought(problem: Problem, budget: int) -> Bought:
         budget: nano-dollars, too few for all images.
     """
     return max(
-        (_bought(problem, index, budget) for index in range(len(problem.devices))),
+        (_bought(problem, offer, budget) for offer in problem.offers),
         key=lambda found: (found.images, -found.finish_ns),
     )
 
 
-def _bought(problem: Problem, index: int, budget: int) -> Bought:
-    device, total = problem.devices[index], problem.work.total
-    paid_ns = budget * NANOSECONDS_PER_HOUR // device.price
-    units = max(0, paid_ns - device.ready_ns) * device.rate
-    images = min(units * total // UNITS, total)
-    image_ns = Fraction(UNITS, device.rate * total)
-    return Bought(problem.offers[index], images, device.ready_ns + int(images * image_ns))
+def _bought(problem: Problem, offer: Offer, budget: int) -> Bought:
+    total, all_ns = problem.work.total, alone_ns(problem.work, offer)
+    paid_ns = budget * NANOSECONDS_PER_HOUR // offer.nanodollars_per_hour
+    images = min(max(0, paid_ns - offer.ready_ns) * total // all_ns, total)
+    return Bought(offer, images, offer.ready_ns + -(-images * all_ns // total))

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from math import ceil, floor
+from math import ceil
 
 from shared.domain.money import NANOSECONDS_PER_HOUR
 from shared.domain.rates import Basis, Shape
-
-HALF = Fraction(1, 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +72,12 @@ def on_spot(
 
     Args:
         offer: at its full price.
-        factor: share of the full price that is paid, above 0 and at most 1.
+        factor: share of the full price that is paid, above 0 and at most 1; the price is
+            rounded up to a nano-dollar.
         interruptions_per_hour: of drawing, on one device; not negative.
         chunk_size: images of a chunk.
     """
-    rate = interruptions_per_hour / NANOSECONDS_PER_HOUR
+    rate = Fraction(interruptions_per_hour, NANOSECONDS_PER_HOUR)
 
     def longer(image_ns: int) -> int:
         lost = offer.ready_ns + Fraction(chunk_size * image_ns, 2)
@@ -86,7 +85,7 @@ def on_spot(
 
     return replace(
         offer,
-        nanodollars_per_hour=floor(offer.nanodollars_per_hour * factor + HALF),
+        nanodollars_per_hour=ceil(offer.nanodollars_per_hour * factor),
         image_ns={shape: longer(ns) for shape, ns in offer.image_ns.items()},
         late_image_ns={shape: longer(ns) for shape, ns in offer.late_image_ns.items()},
         is_spot=True,

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
-from itertools import product
 
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -14,31 +13,7 @@ from producer.planning.fleet import Choice, Problem, choice_of, make_fleet, make
 from producer.planning.offers import Offer, Work
 from producer.planning.search import cheapest, soonest
 from shared.domain.money import NANOSECONDS_PER_HOUR
-from support.planning import SMALL, TALL, an_offer
-
-images = st.integers(1, 40)
-works = st.builds(
-    Work,
-    images=st.dictionaries(st.sampled_from([SMALL, TALL]), images, min_size=1),
-    chunk_size=st.integers(1, 8),
-)
-offers = st.builds(
-    an_offer,
-    price=st.integers(0, 9),
-    small_ns=st.integers(1, 12),
-    tall_ns=st.integers(1, 12),
-    load_ns=st.integers(0, 30),
-    start_up_ns=st.integers(0, 30),
-    most=st.integers(1, 4),
-)
-some_offers = st.lists(offers, min_size=1, max_size=3)
-problems = st.builds(make_problem, works, some_offers)
-
-
-def every_fleet(problem: Problem) -> Iterator[Choice]:
-    for counts in product(*(range(device.most + 1) for device in problem.devices)):
-        if any(counts):
-            yield choice_of(problem, counts)
+from support.planning import SMALL, every_fleet, problems, some_offers
 
 
 @given(problems, st.integers(1, 400))
