@@ -5,28 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
 from sqlalchemy.orm import Session
 
 from producer.dispatch import queries
-from producer.dispatch.budgets import (
-    Spending,
-    act_on_budgets,
-    images_to_send,
-    look_at_budgets,
-)
+from producer.dispatch.budgets import images_to_send, look_at_budgets
 from producer.dispatch.fairness import OpenBatch, Shares
 from producer.dispatch.lead import Lead
+from producer.dispatch.upkeep import Chores, Upkeep
 from shared.db.engine import Database
 from shared.db.fleet import live_workers
 from shared.db.lost_leases import expire_leases, has_expired_leases
-from shared.db.settlement import settle_worker, unsettled_workers
-from shared.db.storage_costs import book_storage
 from shared.db.tables import Job
-from shared.db.tallies import count_unfolded, fold_tallies
 from shared.domain.identifiers import new_id
 from shared.messaging.broker import Broker
 from shared.messaging.contracts import RenderChunk
@@ -44,9 +37,6 @@ ABANDONED_AFTER = timedelta(seconds=30)
 """How long a chunk waits in a queue that no worker reads any more."""
 
 CHUNKS_A_TRANSACTION = 16
-
-TALLIES_LEFT = 200
-"""So many may be left to be added up by who asks: folding them is a write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +59,8 @@ class Look:
     queues: Sequence[Queue]
     open_batches: Sequence[OpenBatch]
     has_expired_leases: bool
-    has_tallies: bool
-    """Whether it is worth while to fold what was appended to the counts of batches."""
     abandoned: Sequence[str]
-    unsettled: Sequence[UUID]
-    """Workers whose idle time is not in the books."""
-    spending: Spending
+    chores: Chores
 
     def batches_for(self, queue: Queue) -> list[OpenBatch]:
         """Return those whose jobs a queue's workers can do; none while it is full."""
@@ -87,10 +73,8 @@ class Look:
         """Whether there is anything to do."""
         return bool(
             self.has_expired_leases
-            or self.has_tallies
             or self.abandoned
-            or self.unsettled
-            or self.spending.finds_work
+            or self.chores.is_any
             or any(queue.unclaimed or self.batches_for(queue) for queue in self.queues)
         )
 
@@ -118,7 +102,8 @@ class Dispatcher:
         self._lead = Lead(database, timedelta(seconds=settings.dispatcher_lease_seconds))
         self._shares: dict[str, Shares] = {}
         self._look_into_at: dict[str, datetime] = {}
-        self._storage_booked: date | None = None
+        silence = timedelta(seconds=settings.lease_seconds)
+        self._upkeep = Upkeep(database, silence, only_batch)
 
     def tick_now(self) -> int:
         """Look once, at the time that the database tells; see `tick`."""
@@ -180,10 +165,8 @@ class Dispatcher:
             ],
             open_batches=open_batches if models else (),
             has_expired_leases=has_expired_leases(session, now),
-            has_tallies=count_unfolded(session, TALLIES_LEFT) == TALLIES_LEFT,
             abandoned=self._abandoned(session, models, now),
-            unsettled=unsettled_workers(session, now, silence),
-            spending=spending,
+            chores=self._upkeep.look(session, spending, now),
         )
 
     def _room(self, session: Session, queue: str, workers: int) -> int:
@@ -201,17 +184,7 @@ class Dispatcher:
         return queries.queues_without_reader(session, read, moment, self._only_batch)
 
     def _do(self, look: Look, now: datetime) -> int:
-        if look.has_tallies:
-            with self._database.write() as session:
-                fold_tallies(session)
-        for worker_id in look.unsettled:
-            with self._database.write() as session:
-                settle_worker(session, worker_id, now)
-        if self._only_batch is None:
-            self._book_storage(now)
-        if look.spending.finds_work:
-            with self._database.write() as session:
-                act_on_budgets(session, look.spending)
+        self._upkeep.do(look.chores, now)
         if look.has_expired_leases or look.abandoned:
             self._take_back(look, now)
             with self._database.read() as session:
@@ -226,15 +199,6 @@ class Dispatcher:
                 # Nobody waits, so nobody is owed a turn.
                 self._shares.pop(queue.name, None)
         return sent
-
-    def _book_storage(self, now: datetime) -> None:
-        """Book what keeping images cost on the days that are over since this was last done."""
-        yesterday = now.date() - timedelta(days=1)
-        if self._storage_booked == yesterday:
-            return
-        with self._database.write() as session:
-            book_storage(session, yesterday)
-        self._storage_booked = yesterday
 
     def _take_back(self, look: Look, now: datetime) -> None:
         if look.has_expired_leases:

@@ -1,0 +1,76 @@
+"""What a dispatcher does besides sending jobs: sums, idle time, budgets, storage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from producer.dispatch.budgets import Spending, act_on_budgets
+from shared.db.engine import Database
+from shared.db.settlement import settle_worker, unsettled_workers
+from shared.db.storage_costs import book_storage
+from shared.db.tallies import count_unfolded, fold_tallies
+
+TALLIES_LEFT = 200
+"""So many may be left to be added up by who asks: folding them is a write."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chores:
+    """What there is to do."""
+
+    has_tallies: bool
+    """Whether it is worth while to fold what was appended to the counts of batches."""
+    unsettled: Sequence[UUID]
+    """Workers whose idle time is not in the books."""
+    spending: Spending
+    day_to_book: date | None
+    """A day that is over, whose storage may not be in the books."""
+
+    @property
+    def is_any(self) -> bool:
+        """Whether there is anything to do."""
+        return bool(
+            self.has_tallies or self.unsettled or self.spending.finds_work or self.day_to_book
+        )
+
+
+class Upkeep:
+    """Looks for chores and does them."""
+
+    def __init__(self, database: Database, silence: timedelta, only_batch: UUID | None) -> None:
+        self._database = database
+        self._silence = silence
+        self._only_batch = only_batch
+        self._storage_booked: date | None = None
+
+    def look(self, session: Session, spending: Spending, now: datetime) -> Chores:
+        """Find what there is to do, without writing."""
+        yesterday = now.date() - timedelta(days=1)
+        is_booked = self._only_batch is not None or self._storage_booked == yesterday
+        return Chores(
+            has_tallies=count_unfolded(session, TALLIES_LEFT) == TALLIES_LEFT,
+            unsettled=unsettled_workers(session, now, self._silence),
+            spending=spending,
+            day_to_book=None if is_booked else yesterday,
+        )
+
+    def do(self, chores: Chores, now: datetime) -> None:
+        """Do it, in a transaction each, so that nobody waits long."""
+        if chores.has_tallies:
+            with self._database.write() as session:
+                fold_tallies(session)
+        for worker_id in chores.unsettled:
+            with self._database.write() as session:
+                settle_worker(session, worker_id, now)
+        if chores.day_to_book is not None:
+            with self._database.write() as session:
+                book_storage(session, chores.day_to_book)
+            self._storage_booked = chores.day_to_book
+        if chores.spending.finds_work:
+            with self._database.write() as session:
+                act_on_budgets(session, chores.spending)
