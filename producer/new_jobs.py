@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple
 from uuid import UUID
@@ -16,6 +17,7 @@ from producer.rejects import RejectedLine, RejectLog, Rejects, rejected_by
 from producer.settle import Settled, Settler
 from shared.db.bulk import NewJob, Row
 from shared.domain.jobs import JobState
+from shared.domain.rates import Shape
 from shared.errors import InputError
 
 MAX_JOBS_A_BATCH = 10_000_000
@@ -33,7 +35,9 @@ class PieceOfJobs(NamedTuple):
     share_read: float | None
     """How much of the source has been read, from 0 to 1, if that is known."""
     rejects: Rejects | None = None
-    """What was refused; with the last piece, which may have no jobs."""
+    """What was refused; with the last piece, which has no jobs."""
+    images: Mapping[Shape, int] | None = None
+    """How many jobs of each shape there are in all, those that were skipped too; with the last."""
 
 
 def pieces_of_jobs(
@@ -59,7 +63,8 @@ def pieces_of_jobs(
         InputError: there are more than 10 million, or the source cannot be read.
         ServiceUnavailableError: the log cannot be written.
     """
-    jobs = islice(new_jobs(source, batch_id, settler, log, state), skip, None)
+    counts: Counter[Settled] = Counter()
+    jobs = islice(new_jobs(source, batch_id, settler, log, state, counts), skip, None)
     size = FIRST_PIECE
     try:
         while piece := [tuple(job) for job in islice(jobs, size)]:
@@ -68,13 +73,26 @@ def pieces_of_jobs(
     except BaseException:
         log.discard()
         raise
-    yield PieceOfJobs((), 1.0, log.close())
+    yield PieceOfJobs((), 1.0, log.close(), by_shape(counts))
 
 
 def new_jobs(
-    source: PromptSource, batch_id: UUID, settler: Settler, log: RejectLog, state: JobState
+    source: PromptSource,
+    batch_id: UUID,
+    settler: Settler,
+    log: RejectLog,
+    state: JobState,
+    counts: Counter[Settled],
 ) -> Iterator[NewJob]:
     """Yield the jobs of every good line, in order; the others go to the log.
+
+    Args:
+        source: the lines.
+        batch_id: whose jobs they are.
+        settler: knows what a line leaves open.
+        log: takes the bad lines.
+        state: of new jobs.
+        counts: jobs are counted here, by what was settled for them.
 
     Raises:
         InputError: there are more than 10 million, or the source cannot be read.
@@ -84,7 +102,9 @@ def new_jobs(
         request = line.request
         negative_prompt, extra = settler.negative_prompt(request), request.model_extra
         details = json.dumps(extra) if extra else NO_DETAILS
-        for seed in settler.seeds(request, position):
+        seeds = settler.seeds(request, position)
+        counts[settled] += len(seeds)
+        for seed in seeds:
             if position == MAX_JOBS_A_BATCH:
                 raise InputError(
                     f"{source.name}:{line.line_number}: a batch holds at most "
@@ -105,6 +125,21 @@ def new_jobs(
                 state.value,
             )
             position += 1
+
+
+def by_shape(counts: Mapping[Settled, int]) -> Mapping[Shape, int]:
+    """Count images by what decides how long they take."""
+    images: Counter[Shape] = Counter()
+    for settled, count in counts.items():
+        shape = Shape.of(
+            settled.width,
+            settled.height,
+            settled.steps,
+            settled.squeeze,
+            settled.guidance_scale,
+        )
+        images[shape] += count
+    return dict(images)
 
 
 def refuse_bad_lines(source: PromptSource, settler: Settler, log: RejectLog) -> None:

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from producer.prompt_files import PromptSource
-from producer.rejects import Rejects
+from producer.rejects import Rejects, first_reason
 from producer.settle import BatchDefaults
 from shared.domain.jobs import DEFAULT_TENANT
+from shared.domain.prompts import WITHOUT_CONTROL_CHARACTERS
+from shared.domain.sampling import settle_sampler
 from shared.errors import InputError
 from shared.models.card import ModelCard
+from shared.settings import Settings
+
+MAX_TAGS = 16
+MAX_TAG_CHARACTERS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +50,12 @@ class Order:
     """How many of the held jobs are drawn before, spread over the whole batch."""
     reuses: bool = False
     """Whether images that the tenant has from before are taken for jobs that are the same."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """What its costs can be grouped by; see `check_tags`."""
+    max_nanodollars: int | None = None
+    """What it may cost; None is any amount."""
+    local_workers: int = 0
+    """How many workers this host starts for it if none is alive: what it is quoted for then."""
     client: dict[str, Any] = field(default_factory=dict)
     """What the submitting program wants to remember."""
 
@@ -60,6 +74,8 @@ class Submission:
     """Jobs that an earlier submission of the same key had written."""
     reused: int = 0
     """Jobs that were done at once, with an image from before."""
+    quote: Mapping[str, Any] | None = None
+    """What it is expected to cost, where enough is known; see `producer.quote_batch`."""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values."""
@@ -70,6 +86,7 @@ class Submission:
             "total": self.total,
             "was_there": self.was_there,
             "reused": self.reused,
+            "quote": None if self.quote is None else dict(self.quote),
             "rejected": self.rejects.to_json(),
         }
 
@@ -82,8 +99,49 @@ class RefusedError(InputError):
         self.rejects = rejects
 
 
+def check_order(order: Order, card: ModelCard, settings: Settings) -> None:
+    """Check all that needs no prompt.
+
+    Raises:
+        InputError: the settings do not fit together, the safety checker may not be switched
+            off, or a tag is not one.
+    """
+    check_tags(order.tags)
+    if not order.safety_checker and not settings.unchecked_batches:
+        raise InputError(
+            "only an operator may switch the safety checker off",
+            hint="TENSTEP_UNCHECKED_BATCHES=true allows it on this installation.",
+        )
+    try:
+        settle_sampler(card.sampler, [order.defaults])
+    except ValueError as error:
+        raise InputError(first_reason(error)[1]) from None
+
+
+def check_tags(tags: Mapping[str, str]) -> None:
+    """Check the tags of a batch.
+
+    Raises:
+        InputError: there are more than 16, or a key or a value is empty, longer than 64
+            characters, or holds control characters.
+    """
+    if len(tags) > MAX_TAGS:
+        raise InputError(f"a batch has at most {MAX_TAGS} tags, not {len(tags)}")
+    for key, value in tags.items():
+        for text in (key, value):
+            if not 0 < len(text) <= MAX_TAG_CHARACTERS:
+                raise InputError(
+                    f"tag {key}={value}: key and value have 1 to {MAX_TAG_CHARACTERS} characters"
+                )
+            if not re.match(WITHOUT_CONTROL_CHARACTERS, text):
+                raise InputError(f"tag {key!r}: holds a control character")
+
+
 def content_key(source: PromptSource, order: Order, card: ModelCard) -> str:
-    """Hash all that decides the images of a batch, so that the same twice is one batch."""
+    """Hash all that decides the images of a batch, so that the same twice is one batch.
+
+    What it may cost, and how its costs are grouped, does not.
+    """
     decisive = {
         "content": source.fingerprint(),
         "defaults": order.defaults.model_dump(mode="json"),

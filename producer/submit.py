@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Any, cast
@@ -13,10 +13,11 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from producer.new_jobs import PieceOfJobs, pieces_of_jobs, refuse_bad_lines
-from producer.order import Order, RefusedError, Submission
+from producer.order import Order, RefusedError, Submission, check_order
 from producer.prompt_files import PromptSource
+from producer.quote_batch import quote_batch, without_reused
 from producer.read_ahead import read_ahead
-from producer.rejects import RejectLog, Rejects, first_reason
+from producer.rejects import RejectLog, Rejects
 from producer.reuse import images_from_before
 from producer.settle import Settler
 from shared.clock import utc_now
@@ -27,7 +28,7 @@ from shared.db.tables import Batch
 from shared.db.tallies import note_new
 from shared.domain.identifiers import new_id
 from shared.domain.jobs import BatchControl, JobState
-from shared.domain.sampling import settle_sampler
+from shared.domain.rates import Shape
 from shared.errors import InputError
 from shared.models.card import ModelCard
 from shared.settings import Settings
@@ -63,12 +64,12 @@ def submit(
 
     Raises:
         InputError: the source or a default is wrong, there are too many jobs, the safety
-            checker may not be switched off, the batch was cancelled or is being submitted by
-            somebody else; or lines were refused (then it is a `RefusedError`).
+            checker may not be switched off, a tag is not one, the batch was cancelled or is being
+            submitted by somebody else; or lines were refused (then it is a `RefusedError`).
         ServiceUnavailableError: the list of rejects cannot be written.
     """
     order = order or Order()
-    _check(order, card, settings)
+    check_order(order, card, settings)
     if not order.takes_good_lines:
         _refuse_bad_lines(source, order, card, settings)
         source = source.again()
@@ -76,18 +77,6 @@ def submit(
     if batch.submitted_at is not None:
         return _submitted_before(batch, source)
     return _Submitter(database, settings, card, batch, order).submit(source, on_progress)
-
-
-def _check(order: Order, card: ModelCard, settings: Settings) -> None:
-    if not order.safety_checker and not settings.unchecked_batches:
-        raise InputError(
-            "only an operator may switch the safety checker off",
-            hint="TENSTEP_UNCHECKED_BATCHES=true allows it on this installation.",
-        )
-    try:
-        settle_sampler(card.sampler, [order.defaults])
-    except ValueError as error:
-        raise InputError(first_reason(error)[1]) from None
 
 
 def _refuse_bad_lines(
@@ -120,7 +109,15 @@ def _submitted_before(batch: Batch, source: PromptSource) -> Submission:
     refused = batch.client.get("rejected", {"count": 0, "file": None})
     path = Path(refused["file"]) if refused["file"] else None
     rejects = Rejects(source.name, refused["count"], (), path)
-    return Submission(batch.id, batch.name, batch.model, batch.total, rejects, batch.total)
+    return Submission(
+        batch.id,
+        batch.name,
+        batch.model,
+        batch.total,
+        rejects,
+        was_there=batch.total,
+        quote=batch.quote,
+    )
 
 
 def _new_batch(card: ModelCard, source: PromptSource, order: Order) -> Batch:
@@ -134,6 +131,8 @@ def _new_batch(card: ModelCard, source: PromptSource, order: Order) -> Batch:
         client={"source": source.name, **order.client},
         tenant=order.tenant,
         key=order.key,
+        tags=dict(order.tags) or None,
+        max_nanodollars=order.max_nanodollars,
         total=0,
         deadline_at=None if order.wanted_within is None else now + order.wanted_within,
         created_at=now,
@@ -152,12 +151,14 @@ class _Submitter:
         order: Order,
     ) -> None:
         self._database = database
+        self._settings = settings
         self._order = order
         self._card = card
         self._batch = batch
         self._id, self._name = batch.id, batch.name
         self._was_there = self._total = batch.total
         self._reused = 0
+        self._quote: dict[str, Any] | None = None
         self._state = JobState.HELD if order.is_held else JobState.PENDING
         self._rejects_path = _rejects_path(settings, batch.id)
 
@@ -179,24 +180,23 @@ class _Submitter:
             rejects,
             was_there=self._was_there,
             reused=self._reused,
+            quote=self._quote,
         )
 
     def _write_all(self, source: PromptSource, on_progress: OnProgress | None) -> Rejects:
-        rejects = None
         with ExitStack() as stack:
             pieces = stack.enter_context(read_ahead(lambda: self._pieces(source)))
             transaction = self._transaction(stack)
             for piece in pieces:
                 self._write(transaction, piece)
-                rejects = piece.rejects
                 if on_progress is not None:
                     on_progress(self._total, piece.share_read)
-            if rejects is None:
-                raise RuntimeError("the last piece tells what was refused")
+            if piece.rejects is None or piece.images is None:
+                raise RuntimeError("the last piece tells what was refused, and what was not")
             if not self._total:
-                raise RefusedError(rejects, "no line of it can be drawn")
-            self._finish(transaction, rejects)
-        return rejects
+                raise RefusedError(piece.rejects, "no line of it can be drawn")
+            self._finish(transaction, piece.rejects, piece.images)
+        return piece.rejects
 
     def _pieces(self, source: PromptSource) -> Iterator[PieceOfJobs]:
         settler = Settler(self._order.defaults, self._card)
@@ -264,7 +264,9 @@ class _Submitter:
             hint="tenstep status --all shows it.",
         )
 
-    def _finish(self, transaction: Transaction, rejects: Rejects) -> None:
+    def _finish(
+        self, transaction: Transaction, rejects: Rejects, images: Mapping[Shape, int]
+    ) -> None:
         refused = {"count": rejects.count, "file": str(rejects.path) if rejects.path else None}
         with transaction() as session:
             batch = session.get_one(Batch, self._id)
@@ -272,6 +274,16 @@ class _Submitter:
                 chosen = spread(self._order.sample, self._total)
                 release_positions(session, batch, chosen)
             batch.client = {**batch.client, "rejected": refused}
+            if self._order.reuses:
+                images = without_reused(session, self._id, images)
+            batch.quote = self._quote = quote_batch(
+                session,
+                self._settings,
+                self._card.name,
+                images,
+                self._order.local_workers,
+                self._database.now(session),
+            )
             batch.submitted_at = utc_now()
 
     def _called_off(self, error: InputError) -> InputError:

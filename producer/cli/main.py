@@ -14,6 +14,7 @@ import typer
 
 from producer.cli import (
     budget,
+    calibrate,
     control,
     cost,
     fleet,
@@ -24,6 +25,7 @@ from producer.cli import (
     plan,
     prices,
     pull,
+    quote,
     reconcile,
     render,
     status,
@@ -66,6 +68,8 @@ def _options(
 EPILOGS: dict[Callable[..., None], str] = {
     render.render: render.EPILOG,
     submit.submit: submit.EPILOG,
+    quote.quote: quote.EPILOG,
+    calibrate.calibrate: calibrate.EPILOG,
     plan.plan: plan.EPILOG,
     status.status: "Example: tenstep status --all",
     status.watch: "Example: tenstep watch 0197f3a2",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from producer.cli.values import dollars, tenant_name
 from producer.prompt_format import PromptFormat
 from shared.errors import InputError
 
@@ -65,6 +67,18 @@ DeadlineHours = Annotated[
         max=87_600,
         help="Wanted within so many hours: of equal priority the earlier goes first.",
     ),
+]
+Tags = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tag",
+        metavar="KEY=VALUE",
+        help="What its costs can be grouped by, such as campaign=spring; repeatable.",
+    ),
+]
+MaxCost = Annotated[
+    str | None,
+    typer.Option("--max-cost", metavar="USD", help="What it may cost; then the rest is held."),
 ]
 NegativePrompt = Annotated[
     str | None,
@@ -146,6 +160,9 @@ def make_order(
     is_held: bool = False,
     sample: int = 0,
     reuses: bool = False,
+    tags: Sequence[str] = (),
+    max_cost: str | None = None,
+    local_workers: int = 0,
     **defaults: str | float | None,
 ) -> Order:
     """Turn options into an order; a default that is None is left out.
@@ -153,31 +170,44 @@ def make_order(
     Raises:
         InputError: an option has a bad value; names it.
     """
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     from producer.order import Order
     from producer.rejects import first_reason
     from producer.settle import BatchDefaults
-    from shared.domain.prompts import TenantName
 
-    try:
-        TypeAdapter(TenantName).validate_python(tenant)
-    except ValidationError as error:
-        raise InputError(f"--tenant: {first_reason(error)[1]}") from None
     given = {field: value for field, value in defaults.items() if value is not None}
     try:
         return Order(
             BatchDefaults.model_validate(given),
             name=name,
             priority=priority,
-            tenant=tenant,
+            tenant=tenant_name(tenant),
             wanted_within=None if deadline_hours is None else timedelta(hours=deadline_hours),
             safety_checker=safety_checker,
             takes_good_lines=takes_good_lines,
             is_held=is_held,
             sample=sample,
             reuses=reuses,
+            tags=_tags(tags),
+            max_nanodollars=None if max_cost is None else dollars("--max-cost", max_cost),
+            local_workers=local_workers,
         )
     except ValidationError as error:
         field, reason = first_reason(error)
         raise InputError(f"--{str(field).replace('_', '-')}: {reason}") from None
+
+
+def _tags(texts: Sequence[str]) -> dict[str, str]:
+    from producer.order import check_tags
+
+    tags: dict[str, str] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise InputError(f"--tag {text}: is not KEY=VALUE")
+        if key in tags:
+            raise InputError(f"--tag {key}: is given twice")
+        tags[key] = value
+    check_tags(tags)
+    return tags

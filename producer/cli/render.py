@@ -72,6 +72,8 @@ def render(
     priority: options.Priority = 0,
     tenant: options.Tenant = DEFAULT_TENANT,
     deadline_hours: options.DeadlineHours = None,
+    max_cost: options.MaxCost = None,
+    tag: options.Tags = None,
     model: options.Model = None,
     device: Device = None,
     workers: Workers = 1,
@@ -128,6 +130,9 @@ def render(
         tenant=tenant,
         deadline_hours=deadline_hours,
         safety_checker=not no_safety_checker,
+        tags=tag or [],
+        max_cost=max_cost,
+        local_workers=workers,
     )
     with _opened(what, prompt_format) as source:
         folder = _prepared(out, name or source.name)
@@ -227,7 +232,7 @@ def _draw(
             Render(services, batch_id, folder, workers) as work,
             progress_view(quiet=as_json) as show,
         ):
-            status = _follow(work, show)
+            status = follow(work, show)
             rendered = work.finish()
     except KeyboardInterrupt:
         raise KeyboardInterrupt(_how_to_go_on(services, batch_id)) from None
@@ -240,7 +245,7 @@ def _draw(
         raise typer.Exit(FAILED)
 
 
-def _follow(work: Render, show: Update) -> BatchStatus:
+def follow(work: Render, show: Update) -> BatchStatus:
     """Look until nothing more happens; the larger the batch, the longer a look takes."""
     while True:
         begin = time.monotonic()

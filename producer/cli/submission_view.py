@@ -10,12 +10,13 @@ from contextlib import contextmanager
 
 @contextmanager
 def submission_view(
-    name: str, *, quiet: bool = False
+    name: str, *, unit: str = "images", quiet: bool = False
 ) -> Iterator[Callable[[int, float | None], None]]:
-    """Show how a submission goes on; hands out what to call with jobs and the share read.
+    """Show how reading goes on; hands out what to call with a count and the share read.
 
     Args:
         name: of the source.
+        unit: what is counted.
         quiet: show nothing, for ``--json``.
     """
     if quiet or not sys.stderr.isatty():
@@ -31,9 +32,9 @@ def submission_view(
     ) as bar:
         task = bar.add_task(name, total=None, said="")
 
-        def show(jobs: int, share: float | None) -> None:
-            rate = jobs / max(time.monotonic() - begin, 0.001)
-            said = f"{jobs:,} images, {rate:,.0f} a second"
+        def show(count: int, share: float | None) -> None:
+            rate = count / max(time.monotonic() - begin, 0.001)
+            said = f"{count:,} {unit}, {rate:,.0f} a second"
             if share:
                 bar.update(task, total=1.0, completed=share, said=said)
             else:

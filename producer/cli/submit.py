@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +10,8 @@ import typer
 from producer.cli import options
 from producer.cli.console import print_json, print_rejects, say
 from producer.cli.errors import BAD_INPUT
+from producer.cli.prompt_source import prompt_source
+from producer.cli.quote_view import print_expected
 from producer.cli.submission_view import submission_view
 from shared.domain.jobs import DEFAULT_TENANT
 from shared.errors import InputError
@@ -19,7 +19,6 @@ from shared.errors import InputError
 if TYPE_CHECKING:
     from producer.order import Order, Submission
     from producer.prompt_files import PromptSource
-    from producer.prompt_format import PromptFormat
     from shared.models.card import ModelCard
     from shared.settings import Settings
 
@@ -115,6 +114,8 @@ def submit(
     priority: options.Priority = 0,
     tenant: options.Tenant = DEFAULT_TENANT,
     deadline_hours: options.DeadlineHours = None,
+    max_cost: options.MaxCost = None,
+    tag: options.Tags = None,
     model: options.Model = None,
     negative_prompt: options.NegativePrompt = None,
     seed: options.Seed = None,
@@ -166,50 +167,16 @@ def submit(
         is_held=hold,
         sample=sample,
         reuses=reuse,
+        tags=tag or [],
+        max_cost=max_cost,
     )
-    with _source(file, prompt_format, template, var or [], settings, zips=zip_values) as source:
+    with prompt_source(
+        file, prompt_format, template, var or [], settings, zips=zip_values
+    ) as source:
         submission = _submit(settings, card, source, order, key, as_json=as_json)
     _show(submission, order, as_json=as_json)
     if submission.rejects.count:
         raise typer.Exit(BAD_INPUT)
-
-
-@contextmanager
-def _source(
-    file: str | None,
-    prompt_format: PromptFormat | None,
-    template: str | None,
-    variables: list[str],
-    settings: Settings,
-    *,
-    zips: bool,
-) -> Iterator[PromptSource]:
-    from producer.prompt_files import open_prompts
-    from producer.prompt_format import TemplateMode
-    from producer.templates import template_prompts
-
-    if (file is None) == (template is None):
-        raise InputError("give a FILE or a --template", hint="tenstep submit --help has examples.")
-    if file is not None:
-        if variables or zips:
-            raise InputError("--var and --zip go with --template")
-        with open_prompts(file, prompt_format=prompt_format, settings=settings) as source:
-            yield source
-    elif template is not None:
-        mode = TemplateMode.ZIP if zips else TemplateMode.PRODUCT
-        yield template_prompts(template, _named(variables), mode=mode, settings=settings)
-
-
-def _named(variables: list[str]) -> dict[str, str]:
-    named: dict[str, str] = {}
-    for variable in variables:
-        name, equals, values = variable.partition("=")
-        if not equals:
-            raise InputError(f"--var {variable}: is not NAME=FILE, nor NAME=a,b,c")
-        if name in named:
-            raise InputError(f"--var {name}: is given twice")
-        named[name] = values
-    return named
 
 
 def _submit(
@@ -256,6 +223,8 @@ def _show(submission: Submission, order: Order, *, as_json: bool) -> None:
         say(f"{submission.was_there:,} of them were there already: it went on where it stopped")
     if submission.reused:
         say(f"{submission.reused:,} of them are done, with images that were drawn before")
+    if submission.quote:
+        print_expected(submission.quote)
     if order.is_held and order.sample:
         say(
             f"a sample of {min(order.sample, submission.total):,} is drawn first; look at it with "

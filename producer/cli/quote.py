@@ -1,0 +1,232 @@
+"""``tenstep quote``: what prompts would cost, before anybody draws them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from producer.cli import options
+from producer.cli.console import complain, print_json
+from producer.cli.errors import BAD_INPUT
+from producer.cli.prompt_source import prompt_source
+from producer.cli.quote_view import print_left_out, print_quotes
+from producer.cli.submission_view import submission_view
+from producer.cli.submit import Template, Variables, Zip
+from shared.domain.jobs import DEFAULT_TENANT
+from shared.errors import InputError
+
+if TYPE_CHECKING:
+    from producer.order import Order
+    from producer.prompt_files import PromptSource
+    from producer.prompt_lines import PromptLine
+    from producer.prompt_shapes import CountedPrompts
+    from producer.quote import Fleet, Quote
+    from producer.quote_grounds import Grounds
+    from shared.models.card import ModelCard
+    from shared.settings import Settings
+
+EPILOG = "Example: tenstep quote prompts.jsonl --fleet cuda:g5.xlarge=4,cpu=2"
+FLEET = "On which devices"
+DEVICES = re.compile(r"(?P<kind>[^:=,\s]{1,64})(:(?P<sku>[^:=,\s]{1,64}))?=(?P<count>[1-9]\d{0,5})")
+LINES_A_LOOK = 10_000
+
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        min=1,
+        max=100_000,
+        help="Quote so many workers on TENSTEP_DEVICE.",
+        rich_help_panel=FLEET,
+    ),
+]
+FleetOption = Annotated[
+    str | None,
+    typer.Option(
+        "--fleet",
+        metavar="KIND[:SKU]=N,…",
+        help="Quote these devices; default the workers that are alive.",
+        rich_help_panel=FLEET,
+    ),
+]
+
+
+def quote(
+    file: options.PromptFile = None,
+    prompt_format: options.Format = None,
+    template: Template = None,
+    var: Variables = None,
+    workers: Workers = None,
+    fleet: FleetOption = None,
+    model: options.Model = None,
+    negative_prompt: options.NegativePrompt = None,
+    seed: options.Seed = None,
+    n: options.Count = None,
+    width: options.Width = None,
+    height: options.Height = None,
+    scheduler: options.Scheduler = None,
+    steps: options.Steps = None,
+    squeeze: options.Squeeze = None,
+    guidance_scale: options.GuidanceScale = None,
+    guidance_rescale: options.GuidanceRescale = None,
+    *,
+    zip_values: Zip = False,
+    as_json: options.Json = False,
+) -> None:
+    """Say what prompts would cost and how long they would take, and submit nothing.
+
+    Prompts are read and checked as tenstep submit does; bad lines are listed and left out, and
+    the exit code is then 2. Rates are those that workers have measured: tenstep calibrate
+    measures them where nothing was drawn yet. Every amount is a range.
+    """
+    from producer.order import check_order
+    from shared.models.catalog import load_card
+    from shared.settings import load_settings
+
+    settings = load_settings()
+    card = load_card(model or settings.model, settings.resolved_models_dir)
+    order = options.make_order(
+        None,
+        0,
+        tenant=DEFAULT_TENANT,
+        deadline_hours=None,
+        safety_checker=True,
+        negative_prompt=negative_prompt,
+        seed=seed,
+        n=n,
+        width=width,
+        height=height,
+        scheduler=scheduler,
+        steps=steps,
+        squeeze=squeeze,
+        guidance_scale=guidance_scale,
+        guidance_rescale=guidance_rescale,
+    )
+    check_order(order, card, settings)
+    asked = _asked(settings, workers, fleet)
+    # Before the prompts, which may take minutes to read.
+    grounds = _grounds(settings, card, asked)
+    with prompt_source(
+        file, prompt_format, template, var or [], settings, zips=zip_values
+    ) as source:
+        prompts = _counted(source, order, card, as_json=as_json)
+    quotes = _quotes(settings, prompts, grounds, asked)
+    if as_json:
+        print_json(_to_json(quotes, prompts, card, grounds))
+    else:
+        print_quotes(quotes, prompts, card.name, grounds.rated, grounds.waste)
+    if prompts.rejects.count:
+        raise typer.Exit(BAD_INPUT)
+
+
+def _asked(settings: Settings, workers: int | None, fleet: str | None) -> Fleet | None:
+    from producer.quote import Devices, Fleet, Origin
+    from producer.quote_grounds import local_fleet
+
+    if workers is not None and fleet is not None:
+        raise InputError("give --workers or --fleet, not both")
+    if workers is not None:
+        return local_fleet(settings, workers)
+    if fleet is None:
+        return None
+    counts: dict[tuple[str, str], int] = {}
+    for text in fleet.split(","):
+        found = DEVICES.fullmatch(text.strip())
+        if found is None:
+            raise InputError(f"--fleet: {text.strip()!r} is not KIND=N, nor KIND:SKU=N")
+        bought = found["kind"], found["sku"] or ""
+        if bought in counts:
+            raise InputError(f"--fleet: {text.partition('=')[0].strip()} is given twice")
+        counts[bought] = int(found["count"])
+    return Fleet([Devices(*bought, count) for bought, count in counts.items()], Origin.ASKED)
+
+
+def _grounds(settings: Settings, card: ModelCard, asked: Fleet | None) -> Grounds:
+    from producer.cli.database import is_there, opened
+    from producer.quote_grounds import NoRateError, read_grounds
+
+    if not is_there(settings):
+        raise NoRateError(card.name)
+    with opened(settings) as database, database.read() as session:
+        grounds = read_grounds(session, settings, card.name, database.now(session))
+    for bought in asked.bought if asked else ():
+        if bought not in grounds.rated:
+            raise NoRateError(card.name, bought)
+    return grounds
+
+
+def _counted(
+    source: PromptSource, order: Order, card: ModelCard, *, as_json: bool
+) -> CountedPrompts:
+    from producer.prompt_shapes import count_prompts
+    from producer.settle import Settler
+
+    with submission_view(source.name, unit="lines", quiet=as_json) as show:
+        watched = replace(source, lines=_watched(source, show))
+        prompts = count_prompts(watched, Settler(order.defaults, card))
+    if not as_json or not prompts.total:
+        print_left_out(prompts.rejects)
+    if not prompts.total:
+        raise InputError(f"{source.name}: no line of it can be drawn")
+    return prompts
+
+
+def _watched(
+    source: PromptSource, show: Callable[[int, float | None], None]
+) -> Iterator[PromptLine]:
+    """Tell now and then how far a source is read."""
+    for number, line in enumerate(source.lines, start=1):
+        if number % LINES_A_LOOK == 0:
+            show(number, source.progress())
+        yield line
+
+
+def _quotes(
+    settings: Settings, prompts: CountedPrompts, grounds: Grounds, asked: Fleet | None
+) -> Sequence[Quote]:
+    """Quote the fleet that was asked for, else the workers that live; and one of each device."""
+    from producer.planning.offers import Work
+    from producer.quote import make_quote
+    from producer.quote_batch import one_of_each
+
+    work = Work(prompts.images, settings.chunk_size)
+    first = asked or grounds.live
+    if first is not None and any(bought not in grounds.rated for bought in first.bought):
+        complain(
+            f"the workers that are alive are not quoted: {first.name}, of which not all were "
+            "measured; tenstep calibrate measures them"
+        )
+        first = None
+    fleets = [*([first] if first else []), *one_of_each(grounds.rated)]
+    return [make_quote(work, fleet, grounds.rated, grounds.waste) for fleet in fleets]
+
+
+def _to_json(
+    quotes: Sequence[Quote], prompts: CountedPrompts, card: ModelCard, grounds: Grounds
+) -> dict[str, object]:
+    from producer.amounts import usd
+
+    return {
+        "model": card.name,
+        "images": prompts.total,
+        "shapes": [
+            {**shape._asdict(), "images": images} for shape, images in prompts.images.items()
+        ],
+        "rejected": prompts.rejects.to_json(),
+        "waste_nanodollars_per_dollar": int(grounds.waste * 10**9),
+        "prices": [
+            {
+                "device_kind": kind,
+                "sku": sku,
+                "nanodollars_per_hour": rated.nanodollars_per_hour,
+                "usd_per_hour": usd(rated.nanodollars_per_hour),
+                "is_example": rated.is_example,
+            }
+            for (kind, sku), rated in grounds.rated.items()
+        ],
+        "quotes": [quote.to_json() for quote in quotes],
+    }
