@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 INCHES = (8, 6)
 DOTS_PER_INCH = 150
 HEADROOM = 1.1
+IN_SIGHT = 2
 CHOSEN, LINE, LIMIT = "#d62728", "#1f77b4", "#555555"
 TIMES = {
     "s": (1, 2, 5, 10, 15, 30),
@@ -39,8 +40,14 @@ def plot_plan(plan: Plan, model: str, path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    # Text stays text, and the same plan gives the same file.
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "tenstep", "font.size": 10}):
+    with mpl.rc_context(
+        {
+            "font.size": 10,
+            "svg.fonttype": "none",  # text stays text
+            "svg.hashsalt": "tenstep",  # the same plan gives the same file
+            "text.parse_math": False,  # a dollar is a dollar
+        }
+    ):
         figure = Figure(figsize=INCHES, layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.add_subplot()
@@ -63,17 +70,27 @@ def _draw(axes: Axes, plan: Plan, model: str) -> None:
         label="cheapest fleets by other deadlines",
     )
     _mark(axes, plan.fleet or plan.soonest, "the cheapest" if plan.fleet else "the soonest")
-    deadline = f"deadline, {duration(plan.deadline_ns)}"
-    axes.axvline(plan.deadline_ns / NANOSECONDS, color=LIMIT, linestyle="--", label=deadline)
-    if plan.budget is not None:
-        max_cost = f"max cost, {dollars(plan.budget)}"
-        axes.axhline(_on_axis(plan.budget), color=LIMIT, linestyle=":", label=max_cost)
     axes.set_title(f"{plan.work.total:,} images of {model}")
     axes.set_xlabel("time from the start to the last image (logarithmic)")
     axes.set_ylabel("cost in US dollars")
-    axes.set_ylim(0, HEADROOM * _highest(plan))
+    _limits(axes, plan)
     axes.grid(alpha=0.3)
     _time_axis(axes)
+
+
+def _limits(axes: Axes, plan: Plan) -> None:
+    deadline = f"deadline, {duration(plan.deadline_ns)}"
+    axes.axvline(plan.deadline_ns / NANOSECONDS, color=LIMIT, linestyle="--", label=deadline)
+    highest = max(fleet.nanodollars for fleet in [*plan.frontier, plan.fleet or plan.soonest])
+    if plan.budget is not None:
+        max_cost = f"max cost, {dollars(plan.budget)}"
+        # A line far above would press the frontier flat.
+        if plan.budget > IN_SIGHT * highest:
+            max_cost += ", out of sight above"
+        else:
+            highest = max(highest, plan.budget)
+        axes.axhline(_on_axis(plan.budget), color=LIMIT, linestyle=":", label=max_cost)
+    axes.set_ylim(0, HEADROOM * _on_axis(max(1, highest)))
 
 
 def _mark(axes: Axes, fleet: Fleet, what: str) -> None:
@@ -104,12 +121,6 @@ def _time_axis(axes: Axes) -> None:
     axes.set_xticks(list(ticks), labels=list(ticks.values()))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_minor_formatter(NullFormatter())
-
-
-def _highest(plan: Plan) -> float:
-    """Return the dollars of the highest thing to be seen; more than 0, or there is no scale."""
-    fleets = [*plan.frontier, plan.fleet or plan.soonest]
-    return _on_axis(max(1, plan.budget or 0, *(fleet.nanodollars for fleet in fleets)))
 
 
 def _seconds(fleet: Fleet) -> float:

@@ -369,6 +369,8 @@ def test_a_picture_in_svg_has_its_words_as_text(shell: Shell, book: Database) ->
 
     assert shell(*arguments) == 0
     assert Path("plan.svg").read_bytes() == picture, "the same plan, the same file"
+    assert shell(*arguments[:4], "--max-cost", "99", *arguments[-2:]) == 0
+    assert "max cost, $99.00, out of sight above" in Path("plan.svg").read_text("utf-8")
 
 
 def test_a_picture_in_png_is_one_even_if_the_deadline_cannot_be_kept(
