@@ -12,17 +12,13 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from producer.planning.offers import Offer, Work, on_spot
+from producer.quote import WORST_LAST, Bought
 from shared.db.cost_tables import Price
 from shared.db.rates import read_rates
 from shared.domain.rates import Basis, DeviceRate, Estimate, by_sku, estimate
 from shared.errors import InputError, TenstepError
 
 T = TypeVar("T")
-
-WORST_LAST = (Basis.MEASURED, Basis.DECLARED, Basis.GUESS)
-
-Bought = tuple[str, str]
-"""Device kind and SKU."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from producer.new_jobs import MAX_JOBS_A_BATCH
+from producer.new_jobs import MAX_JOBS_A_BATCH, by_shape
 from producer.prompt_files import PromptSource
 from producer.rejects import MAX_SHOWN, MAX_SHOWN_CHARACTERS, RejectedLine, Rejects, rejected_by
 from producer.settle import Settled, Settler
@@ -53,25 +53,12 @@ def count_prompts(source: PromptSource, settler: Settler) -> CountedPrompts:
         bad += 1
         if len(first) < MAX_SHOWN:
             first.append(replace(line, raw=line.raw[:MAX_SHOWN_CHARACTERS]))
-    return CountedPrompts(_by_shape(found), Rejects(source.name, bad, first, None))
+    images_by_shape = dict(sorted(by_shape(found).items()))
+    return CountedPrompts(images_by_shape, Rejects(source.name, bad, first, None))
 
 
 def _too_many(source: PromptSource, line_number: int) -> InputError:
     return InputError(
         f"{source.name}:{line_number}: a batch holds at most {MAX_JOBS_A_BATCH:,} images",
-        hint="Plan it in parts.",
+        hint="Do it in parts.",
     )
-
-
-def _by_shape(found: Mapping[Settled, int]) -> Mapping[Shape, int]:
-    images: Counter[Shape] = Counter()
-    for settled, count in found.items():
-        shape = Shape.of(
-            settled.width,
-            settled.height,
-            settled.steps,
-            settled.squeeze,
-            settled.guidance_scale,
-        )
-        images[shape] += count
-    return dict(sorted(images.items()))
