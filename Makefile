@@ -36,6 +36,7 @@ bench: $(VENV)/installed-dev  ## Measure this machine: renders, submissions, sta
 	PYTHONPATH=infra:tests $(BIN)/python infra/benchmarks/submit.py
 	PYTHONPATH=infra:tests $(BIN)/python infra/benchmarks/status.py
 	PYTHONPATH=infra:tests $(BIN)/python infra/benchmarks/manifest.py
+	PYTHONPATH=infra:tests $(BIN)/python infra/benchmarks/costs.py
 	PYTHONPATH=infra:tests $(BIN)/python infra/benchmarks/pull.py
 	PYTHONPATH=infra:tests $(BIN)/python infra/benchmarks/pull.py --images 1500 --bytes 400000
 

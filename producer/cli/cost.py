@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import io
-import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
-from uuid import UUID
 
 import typer
 from typer.core import TyperGroup
@@ -25,7 +23,6 @@ from shared.errors import InputError
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-    from producer.costs import JobCost
     from producer.costs.export import Exported
     from shared.db.tables import Batch
 
@@ -194,7 +191,7 @@ def _check(
     if output.as_json + (output.csv is not None) + (output.parquet is not None) > 1:
         raise InputError("give one of --json, --csv and --parquet")
     if batch is not None and list_all:
-        raise InputError(f"--all and batch {batch}: which of the two?")
+        raise InputError(f"--all is everything: leave it out, or batch {batch}")
     if by is None and (output.is_file or output.limit is not None):
         raise InputError(
             "--csv, --parquet and --limit are for a report, not for a bill",
@@ -245,7 +242,7 @@ def _show_report(
 
 
 def _show_jobs(session: Session, batch: Batch, output: _Output) -> None:
-    from producer.cli.cost_views import print_job_costs
+    from producer.cli.cost_views import print_job_costs, print_jobs_json
     from producer.costs import job_costs
 
     rows = output.rows
@@ -257,25 +254,12 @@ def _show_jobs(session: Session, batch: Batch, output: _Output) -> None:
 
         _write(exported_jobs(page), output)
     elif output.as_json:
-        _print_jobs_json(batch.id, page, jobs)
+        print_jobs_json(batch.id, page, jobs)
     else:
         last = print_job_costs(page)
         if next(jobs, None) is not None:
             limit = "" if output.limit is None else f" --limit {output.limit}"
             complain(f"more: tenstep cost {batch.id} --by job --after {last}{limit}")
-
-
-def _print_jobs_json(batch_id: UUID, page: Iterable[JobCost], jobs: Iterator[JobCost]) -> None:
-    """Write one object for programs as it comes: there may be millions of jobs."""
-    sys.stdout.write(f'{{\n  "batch_id": "{batch_id}",\n  "jobs": [')
-    last = None
-    for job in page:
-        separator = "" if last is None else ","
-        sys.stdout.write(f"{separator}\n    {json.dumps(job.to_json(), ensure_ascii=False)}")
-        last = job.position
-    more = last if next(jobs, None) is not None else None
-    sys.stdout.write(f'\n  ],\n  "next": {json.dumps(more)}\n}}\n')
-    sys.stdout.flush()
 
 
 def _write(exported: Exported, output: _Output) -> None:
@@ -301,6 +285,8 @@ def _write(exported: Exported, output: _Output) -> None:
 def _new_file(path: Path) -> Iterator[IO[bytes]]:
     from shared.files import atomic_file
 
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder, not a file")
     try:
         with atomic_file(path) as file:
             yield file

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from producer.cli.console import print_rich, say
 from producer.costs_by import CostsBy
@@ -159,7 +162,7 @@ def _line_words(report: CostReport, line: str, key: Key) -> tuple[str, ...]:
     if line == "group" and key[0] is not None:
         return _key_words(report.by, [str(word or "") for word in key])
     if report.others is not None and line == "others":
-        word = f"{report.others.groups:,} others"
+        word = _counted(report.others.groups, "other", "others")
     else:
         word = "idle, served nobody" if line == "idle_for_nobody" else NOTHING_OF[report.by]
     return (word, *("" for _ in _label_headings(report.by)[1:]))
@@ -187,7 +190,7 @@ def _figures(amounts: Amounts, *, with_busy: bool) -> Iterator[str]:
 
 def _went_for(report: CostReport) -> Table:
     """Write every kind; waste is always told."""
-    table = _table("of all that")
+    table = _table("what for")
     for heading in ("cost", "per cent"):
         table.add_column(heading, justify="right", no_wrap=True)
     total = report.total.total
@@ -215,6 +218,25 @@ def print_job_costs(jobs: Iterable[JobCost]) -> int | None:
         say(f"{job.position:>8} {job.state.value:<9}{amounts}  {job.custom_id or ''}".rstrip())
         last = job.position
     return last
+
+
+def print_jobs_json(batch_id: UUID, page: Iterable[JobCost], rest: Iterator[JobCost]) -> None:
+    """Write jobs as one JSON object, as they come.
+
+    Args:
+        batch_id: whose jobs.
+        page: those that are wanted.
+        rest: what comes after them: tells whether ``next`` is a position to go on after.
+    """
+    sys.stdout.write(f'{{\n  "batch_id": "{batch_id}",\n  "jobs": [')
+    last = None
+    for job in page:
+        separator = "" if last is None else ","
+        sys.stdout.write(f"{separator}\n    {json.dumps(job.to_json(), ensure_ascii=False)}")
+        last = job.position
+    more = None if next(rest, None) is None else last
+    sys.stdout.write(f'\n  ],\n  "next": {json.dumps(more)}\n}}\n')
+    sys.stdout.flush()
 
 
 def exactly(nanodollars: int) -> str:
