@@ -130,6 +130,18 @@ def _books(session: Session, stack: Stack, batch_id: UUID, figures: Figures) -> 
     booked = sum(entry.amount_nanodollars for entry in entries)
     if not billed == booked == int(attempts or 0) + loads:
         yield f"the bill is {billed}, its entries {booked}, its attempts {attempts} + {loads}"
+    yield from _proof(stack)
+
+
+def _proof(stack: Stack) -> Iterator[str]:
+    """Have every worker's entries compared with the time that it held its device."""
+    proof = stack.tenstep("cost", "reconcile", "--json")
+    if proof.stderr:
+        yield f"tenstep cost reconcile: {proof.stderr.strip()}"
+    elif proof.returncode:
+        checks = json.loads(proof.stdout)["checks"]
+        wrong = [check["examples"][0] for check in checks if check["differences"]]
+        yield f"tenstep cost reconcile: the books do not add up, such as {wrong}"
 
 
 def _objects(session: Session, stack: Stack, batch_id: UUID) -> Iterator[str]:
