@@ -150,12 +150,18 @@ def _of_batches(session: Session, scope: Scope, batch_ids: Collection[UUID]) -> 
     """Read what their workers did at all, which idle time is shared by, and keep what is theirs."""
     few = batch_ids if len(batch_ids) <= MOST_NAMED else None
     own = read_costs(session, batch_ids=few, since=scope.since, until=scope.until)
-    worker_ids = {row.worker_id for row in own if row.worker_id and row.batch_id in batch_ids}
-    named = worker_ids if len(worker_ids) <= MOST_NAMED else None
-    all_work = read_costs(session, worker_ids=named, since=scope.since, until=scope.until)
-    # Each row is taken from one of the two, which are not of the same moment.
+    drawn = [row for row in own if row.worker_id is not None and row.batch_id in batch_ids]
     rows = [row for row in own if row.worker_id is None]
-    rows += share_out_idle(row for row in all_work if row.worker_id is not None)
+    if drawn:
+        worker_ids = {row.worker_id for row in drawn if row.worker_id is not None}
+        all_work = read_costs(
+            session,
+            worker_ids=worker_ids if len(worker_ids) <= MOST_NAMED else None,
+            since=min(row.day for row in drawn),
+            until=max(row.day for row in drawn),
+        )
+        # Nothing is taken from both statements, which are not of the same moment.
+        rows += share_out_idle(row for row in all_work if row.worker_id is not None)
     return [row for row in rows if row.batch_id in batch_ids]
 
 
