@@ -293,8 +293,8 @@ def _load_cost(share: _Share) -> Range:
 
 
 def _held(lane: _Lane, finish_ns: Range) -> Range:
-    held = Range(*(device_cost(ns, lane.nanodollars_per_hour) for ns in finish_ns))
-    return held.times(lane.devices.count)
+    held_ns = finish_ns.times(lane.devices.count)
+    return Range(*(device_cost(ns, lane.nanodollars_per_hour) for ns in held_ns))
 
 
 def _allowance(amounts: Range, wasted: Sequence[Fraction]) -> Range:

@@ -66,7 +66,6 @@ def calibrate(
     settings = load_settings().model_copy(
         update={option: value for option, value in chosen.items() if value is not None}
     )
-    log_to_file(settings)
     card = load_card(settings.model, settings.resolved_models_dir)
     order = options.make_order(
         NAME,
@@ -85,6 +84,7 @@ def calibrate(
         guidance_scale=guidance_scale,
         guidance_rescale=guidance_rescale,
     )
+    log_to_file(settings)
     with open_services(settings) as services:
         status, calibration = _calibrate(services, card, order, as_json=as_json)
     if as_json:

@@ -106,8 +106,8 @@ def render(
     settings = load_settings().model_copy(
         update={option: value for option, value in chosen.items() if value is not None}
     )
-    log_to_file(settings)
     if resume:
+        log_to_file(settings)
         with open_services(settings) as services:
             _resume(services, what, out, workers, as_json=as_json)
         return
@@ -134,6 +134,7 @@ def render(
         max_cost=max_cost,
         local_workers=workers,
     )
+    log_to_file(settings)
     with _opened(what, prompt_format) as source:
         folder = _prepared(out, name or source.name)
         with open_services(settings) as services:
