@@ -6,11 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from producer.amounts import usd
+from producer.amounts import seconds, usd
 from shared.db.cost_sums import Booked, CostRow
 from shared.db.tallies import NOT_BOOKED
 from shared.domain.jobs import LedgerKind
-from shared.domain.money import NANOSECONDS
 
 ON_DEVICE = (
     LedgerKind.RENDER,
@@ -102,9 +101,9 @@ class Amounts:
         return {
             "images": self.images,
             "device_ns": self.device_ns,
-            "device_seconds": self.device_ns / NANOSECONDS,
+            "device_seconds": seconds(self.device_ns),
             "idle_ns": self.idle_ns,
-            "idle_seconds": self.idle_ns / NANOSECONDS,
+            "idle_seconds": seconds(self.idle_ns),
             **money_json(self.money()),
         }
 
@@ -120,11 +119,6 @@ def sum_of(rows: Iterable[CostRow]) -> Amounts:
 def per_image(nanodollars: int, images: int) -> int | None:
     """Divide among images, rounded half up to a nano-dollar; None among none."""
     return (nanodollars + images // 2) // images if images else None
-
-
-def per_cent(part: int, whole: int) -> float | None:
-    """Return a part in per cent, to two decimals; None of nothing."""
-    return round(100 * part / whole, 2) if whole else None
 
 
 def money_json(amounts: Mapping[str, int | None]) -> dict[str, int | str | None]:

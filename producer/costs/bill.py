@@ -9,14 +9,13 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from producer.amounts import usd
+from producer.amounts import seconds, usd
 from producer.costs.amounts import Amounts, money_json, sum_of
 from producer.costs.applied import AppliedPrice, applied_prices
 from producer.costs.quoted import QuoteComparison, compare
 from producer.costs.scope import Scope, Settled, read_scope
 from shared.db.tables import Batch
 from shared.domain.jobs import LedgerKind
-from shared.domain.money import NANOSECONDS
 
 ALWAYS_SHOWN = (LedgerKind.RENDER, LedgerKind.FAILED_ATTEMPT, LedgerKind.MODEL_LOAD)
 
@@ -35,7 +34,7 @@ class BillLine:
         return {
             "kind": self.kind.value,
             "count": self.count,
-            "device_seconds": self.device_ns / NANOSECONDS,
+            "device_seconds": seconds(self.device_ns),
             "nanodollars": self.nanodollars,
             "usd": usd(self.nanodollars),
         }
@@ -104,8 +103,8 @@ class Bill:
         return {
             "batch_id": str(self.batch_id),
             "lines": [line.to_json() for line in self.lines],
-            "device_seconds": self.device_ns / NANOSECONDS,
-            "idle_seconds": self.idle_ns / NANOSECONDS,
+            "device_seconds": seconds(self.device_ns),
+            "idle_seconds": seconds(self.idle_ns),
             **money_json(
                 {
                     "total": self.total_nanodollars,

@@ -12,11 +12,10 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Select, Subquery, and_, func, literal, select
 from sqlalchemy.orm import Session
 
-from producer.amounts import usd
+from producer.amounts import seconds, usd
 from shared.db.cost_tables import LedgerEntry
 from shared.db.tables import Attempt, Batch, Job
 from shared.domain.jobs import JobState, LedgerKind
-from shared.domain.money import NANOSECONDS
 
 ROWS_A_FETCH = 1_000
 BEFORE_ALL = -1
@@ -39,7 +38,7 @@ class JobCost:
             "custom_id": self.custom_id,
             "state": self.state.value,
             "device_ns": self.device_ns,
-            "device_seconds": self.device_ns / NANOSECONDS,
+            "device_seconds": seconds(self.device_ns),
             "nanodollars": self.nanodollars,
             "usd": usd(self.nanodollars),
         }

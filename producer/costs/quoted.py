@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from producer.costs.amounts import money_json, per_cent
+from producer.amounts import per_cent
+from producer.costs.amounts import money_json
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from sqlalchemy.orm import Session
 
-from producer.amounts import usd
-from producer.costs.amounts import Amounts, per_cent, sum_of
+from producer.amounts import per_cent, usd
+from producer.costs.amounts import Amounts, sum_of
 from producer.costs.grouping import COLUMNS, Key, group
 from producer.costs.scope import Scope, Settled, read_scope
 from producer.costs_by import CostsBy

@@ -151,11 +151,13 @@ def _speaks_of_money(node: ast.AST) -> bool:
 
 WHERE_MONEY_IS_COUNTED = (
     "shared/domain/money.py",
+    "shared/domain/rates.py",
     *(
         f"shared/db/{name}.py"
         for name in (
             "attempt_costs",
             "budgets",
+            "corrections",
             "cost_sums",
             "cost_tables",
             "ledger",
@@ -166,6 +168,13 @@ WHERE_MONEY_IS_COUNTED = (
         )
     ),
     "producer/budgets.py",
+    "producer/costs/",
+    "producer/planning/",
+    "producer/price_book.py",
+    "producer/price_file.py",
+    "producer/quote.py",
+    "producer/quote_batch.py",
+    "producer/quote_grounds.py",
     "producer/reconcile/",
 )
 
