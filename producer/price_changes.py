@@ -79,6 +79,8 @@ def update_book(
     opened = database.snapshot() if only_checks else database.write()
     with opened as session:
         if not only_checks:
+            # SQLite has its lock only with the first statement.
+            session.connection()
             keep_others_from_pricing(session)
         # Others have claimed before this moment, or will see what is recorded.
         now = database.now(session)

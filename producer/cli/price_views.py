@@ -38,8 +38,9 @@ def print_book(book: Book) -> None:
     if book.rates:
         say("\ndeclared, not measured")
     for rate in book.rates:
-        say(rate_text(rate))
-        _print_source(rate.source)
+        what, _, times = rate_text(rate).rpartition(": ")
+        say(what)
+        _print_source(f"{times}; {rate.source}")
 
 
 def _store_rows(book: Book) -> Iterable[Sequence[str]]:
