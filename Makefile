@@ -33,6 +33,7 @@ format: $(VENV)/installed-dev  ## Rewrite the code in the project's style
 bench: $(VENV)/installed-dev  ## Measure this machine: renders, submissions, status, results (20 min)
 	$(BIN)/python infra/benchmarks/render.py
 	$(BIN)/python infra/benchmarks/pipeline.py
+	$(BIN)/python infra/benchmarks/quote.py
 	PYTHONPATH=infra:tests $(BIN)/python infra/benchmarks/submit.py
 	PYTHONPATH=infra:tests $(BIN)/python infra/benchmarks/status.py
 	PYTHONPATH=infra:tests $(BIN)/python infra/benchmarks/manifest.py

@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from producer.amounts import usd
+from producer.amounts import seconds, usd
 from producer.order import Order
 from producer.prompt_files import literal_prompt
 from producer.services import Services
@@ -63,13 +63,13 @@ class CalibratedRate:
             **rate.shape._asdict(),
             "images": rate.images,
             "device_ns": rate.device_ns,
-            "device_seconds": rate.device_ns / NANOSECONDS,
+            "device_seconds": seconds(rate.device_ns),
             "image_spread": rate.image_spread / MILLION,
             "worker_spread": rate.worker_spread / MILLION,
             "wall_ns": rate.wall_ns,
             "images_per_second": self.images_per_second,
             "load_ns": rate.load_ns,
-            "load_seconds": rate.load_ns / NANOSECONDS,
+            "load_seconds": seconds(rate.load_ns),
             "nanodollars_per_hour": self.nanodollars_per_hour,
             "image_nanodollars": self.image_nanodollars,
             "image_usd": usd(self.image_nanodollars),
