@@ -13,9 +13,10 @@ from sqlalchemy.orm import Session
 
 from producer.price_book import Book, Standing, exact, moment_text, read_book
 from producer.price_file import PriceFile, PriceTable, RateTable, StoreTable
-from shared.db.corrections import Affected, Corrected, PriceSpan, correct, find_affected
+from shared.db.corrections import Corrected, correct
 from shared.db.cost_tables import DeclaredRate, LedgerEntry, Price, StoreRate
 from shared.db.engine import Database
+from shared.db.price_spans import Affected, PriceSpan, find_affected
 from shared.db.prices import keep_others_from_pricing
 from shared.domain.jobs import LedgerKind
 from shared.errors import InputError

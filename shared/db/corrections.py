@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from datetime import datetime
+from dataclasses import dataclass, fields
 from typing import Any
 from uuid import UUID
 
@@ -26,65 +25,22 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.orm import Session
 
 from shared.db.cost_tables import LedgerEntry, Price
 from shared.db.ledger import LEDGER, Entry
+from shared.db.price_spans import PriceSpan, is_entry_of, online_before_the_end
 from shared.db.prices import price_steps
 from shared.db.tables import Attempt, Worker
 from shared.db.tallies import append_tallies, note_cost
-from shared.domain.identifiers import NOBODY
-from shared.domain.jobs import AttemptOutcome, LedgerKind
+from shared.domain.identifiers import new_id
+from shared.domain.jobs import LedgerKind
 from shared.domain.money import device_cost, online_cost
 
-OF_DEVICE_TIME = (
-    LedgerKind.RENDER,
-    LedgerKind.FAILED_ATTEMPT,
-    LedgerKind.DUPLICATE,
-    LedgerKind.MODEL_LOAD,
-)
+SAME_NAMES = [field.name for field in fields(Entry) if field.name in LEDGER.c]
+"""Of the values of an entry that are columns, too."""
 ENTRIES_AT_ONCE = 1_000
 """In memory: there may be millions to correct."""
-
-
-@dataclass(frozen=True, slots=True)
-class PriceSpan:
-    """While a price is in force."""
-
-    device_kind: str
-    sku: str
-    begin: datetime
-    end: datetime | None
-    """When the next price begins; None is never."""
-
-    def has(self, moment: InstrumentedAttribute[datetime]) -> list[ColumnElement[bool]]:
-        """Return the conditions that a moment is within."""
-        conditions: list[ColumnElement[bool]] = [moment >= self.begin]
-        if self.end is not None:
-            conditions.append(moment < self.end)
-        return conditions
-
-    @property
-    def workers(self) -> Select[UUID]:
-        """Select the ids of the workers that have the device."""
-        return select(Worker.id).where(
-            Worker.device_kind == self.device_kind, Worker.device_sku == self.sku
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Affected:
-    """What was priced already while a new price should have been in force."""
-
-    entries: int = 0
-    """Of attempts and model loads."""
-    workers: int = 0
-    """Whose idle time is booked."""
-    running: int = 0
-    """Attempts under way: they will be booked at the price that they were claimed at."""
-
-    def __bool__(self) -> bool:
-        return bool(self.entries or self.workers or self.running)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,17 +63,6 @@ class Corrected:
         )
 
 
-def find_affected(session: Session, span: PriceSpan) -> Affected:
-    """Count what a price that is in force for some time would make wrong; reads the books."""
-    of_span = (Attempt.worker_id.in_(span.workers), *span.has(Attempt.claimed_at))
-    running = (Attempt.outcome == AttemptOutcome.RUNNING, *of_span)
-    return Affected(
-        entries=_count(session, select(LedgerEntry.id).where(*_is_entry_of(span))),
-        workers=_count(session, _settled_workers(span)),
-        running=_count(session, select(Attempt.id).where(*running)),
-    )
-
-
 def correct(session: Session, price: Price, span: PriceSpan) -> Corrected:
     """Book what a new price changes of what was booked while it should have been in force.
 
@@ -136,7 +81,7 @@ def correct(session: Session, price: Price, span: PriceSpan) -> Corrected:
         .values(nanodollars_per_hour=price.nanodollars_per_hour),
         execution_options={"synchronize_session": False},
     )
-    others = session.scalars(_other_prices(price)).all()
+    others = [id_ for id_ in session.scalars(_other_prices(price)) if _has_made(session, id_)]
     corrected = Corrected()
     for page in _pages(session, span):
         entries = list(_corrections(session, price, page, others))
@@ -149,24 +94,6 @@ def correct(session: Session, price: Price, span: PriceSpan) -> Corrected:
     return corrected + Corrected(0, len(balances), booked)
 
 
-def _count(session: Session, rows: Select[UUID]) -> int:
-    return session.scalar(select(func.count()).select_from(rows.subquery())) or 0
-
-
-def _is_entry_of(span: PriceSpan) -> list[ColumnElement[bool]]:
-    return [
-        LedgerEntry.kind.in_(OF_DEVICE_TIME),
-        LedgerEntry.worker_id.in_(span.workers),
-        *span.has(LedgerEntry.priced_at),
-    ]
-
-
-def _settled_workers(span: PriceSpan) -> Select[UUID]:
-    """Select the workers with a part of the span in their books, idle time included."""
-    settled = span.workers.where(Worker.settled_until > span.begin)
-    return settled if span.end is None else settled.where(Worker.online_at < span.end)
-
-
 def _other_prices(price: Price) -> Select[UUID]:
     return select(Price.id).where(
         Price.device_kind == price.device_kind, Price.sku == price.sku, Price.id != price.id
@@ -174,18 +101,12 @@ def _other_prices(price: Price) -> Select[UUID]:
 
 
 def _pages(session: Session, span: PriceSpan) -> Iterator[Sequence[Row[Any]]]:
-    last = NOBODY
-    while True:
-        page = session.execute(
-            select(*LEDGER.c)
-            .where(*_is_entry_of(span), LedgerEntry.id > last)
-            .order_by(LedgerEntry.id)
-            .limit(ENTRIES_AT_ONCE)
-        ).all()
-        if not page:
-            return
-        yield page
-        last = page[-1].id
+    entries = session.execute(
+        select(*LEDGER.c).where(*is_entry_of(span)),
+        execution_options={"yield_per": ENTRIES_AT_ONCE},
+    )
+    # Corrections that are appended meanwhile are none of these.
+    yield from entries.partitions()
 
 
 def _event(price_id: UUID, corrected_id: UUID) -> str:
@@ -194,6 +115,17 @@ def _event(price_id: UUID, corrected_id: UUID) -> str:
 
 def _events(price_id: UUID) -> str:
     return f"{LedgerKind.CORRECTION.value}:{price_id}:"
+
+
+def _made_by(price_id: UUID) -> tuple[ColumnElement[bool], ...]:
+    # A literal: else SQLite does not see that the index of corrections serves.
+    is_correction = LedgerEntry.kind == literal(LedgerKind.CORRECTION.value, literal_execute=True)
+    return is_correction, LedgerEntry.event_id.startswith(_events(price_id))
+
+
+def _has_made(session: Session, price_id: UUID) -> bool:
+    made = select(LedgerEntry.id).where(*_made_by(price_id))
+    return session.scalar(made.limit(1)) is not None
 
 
 def _corrections(
@@ -256,10 +188,15 @@ def _append(session: Session, entries: Sequence[Entry]) -> None:
     """Append entries that nobody has booked yet: a price is corrected for in one transaction."""
     if not entries:
         return
-    rows = [{**asdict(entry), "created_at": entry.booked_at} for entry in entries]
-    for row in rows:
-        del row["booked_at"]
-    session.execute(insert(LedgerEntry), rows)
+    rows = [
+        {
+            "id": new_id(),
+            "created_at": entry.booked_at,
+            **{name: getattr(entry, name) for name in SAME_NAMES},
+        }
+        for entry in entries
+    ]
+    session.connection().execute(insert(LEDGER), rows)
     for entry in entries:
         note_cost(session, entry.sum_of, entry.device_ns, entry.amount_nanodollars)
     append_tallies(session)
@@ -267,18 +204,12 @@ def _append(session: Session, entries: Sequence[Entry]) -> None:
 
 def _add_to_attempts(session: Session, price: Price) -> None:
     """Have attempts know what they cost now."""
-    # A literal: else SQLite does not see that the index of corrections serves.
-    is_correction = LedgerEntry.kind == literal(LedgerKind.CORRECTION.value, literal_execute=True)
     more = (
         select(
             LedgerEntry.attempt_id,
             cast(func.sum(LedgerEntry.amount_nanodollars), BigInteger).label("nanodollars"),
         )
-        .where(
-            is_correction,
-            LedgerEntry.event_id.startswith(_events(price.id)),
-            LedgerEntry.attempt_id.is_not(None),
-        )
+        .where(*_made_by(price.id), LedgerEntry.attempt_id.is_not(None))
         .group_by(LedgerEntry.attempt_id)
         .subquery()
     )
@@ -292,18 +223,21 @@ def _add_to_attempts(session: Session, price: Price) -> None:
 
 def _balances(session: Session, price: Price, span: PriceSpan) -> Iterator[Entry]:
     """Make what is missing in the books of workers, or too much, up to when they were settled."""
-    settled = Worker.id.in_(_settled_workers(span))
+    # At the very moment it may have claimed what is in its books by now.
+    may_differ = Worker.id.in_(
+        online_before_the_end(span).where(Worker.settled_until >= span.begin)
+    )
     booked = dict(
         session.execute(
             select(LedgerEntry.worker_id, func.sum(LedgerEntry.amount_nanodollars))
             .join(Worker, Worker.id == LedgerEntry.worker_id)
-            .where(settled, LedgerEntry.created_at <= Worker.settled_at)
+            .where(may_differ, LedgerEntry.created_at <= Worker.settled_at)
             .group_by(LedgerEntry.worker_id)
         ).all()
     )
     steps = price_steps(session, span.device_kind, span.sku)
     columns = (Worker.id, Worker.online_at, Worker.settled_until, Worker.settled_at)
-    workers: Select[Any, Any, Any, Any] = select(*columns).where(settled)
+    workers: Select[Any, Any, Any, Any] = select(*columns).where(may_differ)
     for id_, online_at, until, settled_at in session.execute(workers).all():
         missing = online_cost(online_at, until, steps) - int(booked.get(id_, 0))
         if missing:

@@ -25,7 +25,7 @@ from sqlalchemy.orm import Session
 
 from shared.db import corrections
 from shared.db.batches import cancel_batch, cancel_job, retry_failed
-from shared.db.corrections import Affected, Corrected, PriceSpan, correct, find_affected
+from shared.db.corrections import Corrected, correct
 from shared.db.cost_sums import read_costs
 from shared.db.cost_tables import LedgerEntry, Price
 from shared.db.engine import Database
@@ -34,6 +34,7 @@ from shared.db.leases import Lease, claim_chunk, renew_leases, return_jobs
 from shared.db.ledger import charge_model_load
 from shared.db.lost_leases import expire_leases, release_worker
 from shared.db.outcomes import PhaseTimes, record_done, record_failure
+from shared.db.price_spans import Affected, PriceSpan, find_affected
 from shared.db.prices import keep_others_from_pricing, price_in_force, price_steps
 from shared.db.settlement import settle_worker, unsettled_workers
 from shared.db.tables import Batch, Worker
@@ -397,6 +398,22 @@ def test_what_a_worker_drew_after_its_books_were_closed_is_not_balanced(scene: S
         assert whole == DEARER
 
 
+def test_a_worker_that_fell_silent_when_it_claimed_is_balanced_with_what_it_drew(
+    scene: Scene,
+) -> None:
+    for lease in scene.claim():
+        scene.finish(lease)
+    later = START + timedelta(hours=1)
+    with scene.database.write() as session:
+        assert unsettled_workers(session, later, LEASE) == [scene.worker_id]
+        settle_worker(session, scene.worker_id, later)
+
+    with scene.database.write() as session:
+        assert session.get_one(Worker, scene.worker_id).settled_until == START
+        assert set_price(session, START, DEARER).entries == 3
+        assert_books_are_as_the_prices_say(session, [scene.worker_id], scene.batch_id)
+
+
 def test_a_worker_that_was_never_settled_is_settled_at_the_new_price(scene: Scene) -> None:
     for lease in scene.claim():
         scene.finish(lease)
@@ -615,7 +632,7 @@ def run(opened: Callable[[], AbstractContextManager[Database]], stories: int) ->
 
 
 def test_books_are_as_the_price_book_says_whatever_happens(sqlite_database: Database) -> None:
-    run(lambda: nullcontext(sqlite_database), stories=30)
+    run(lambda: nullcontext(sqlite_database), stories=20)
 
 
 def test_books_are_as_the_price_book_says_on_postgres(postgres_database: Database) -> None:
