@@ -91,11 +91,12 @@ def main() -> None:
         "within",
         title=f"quote of {PROMPTS} prompts; limit {LIMIT_PER_CENT} %",
     )
-    differences = []
+    differences, actual = [], []
     with tempfile.TemporaryDirectory() as folder:
         for one in rounds(Path(folder)):
             low, expected, high = (one.quoted[end] for end in ("low", "expected", "high"))
             differences.append(one.difference_per_cent)
+            actual.append(one.actual)
             table.add_row(
                 f"{one.measured_images} images",
                 format_dollars(expected),
@@ -108,6 +109,9 @@ def main() -> None:
     median = statistics.median(abs(difference) for difference in differences)
     worst = max(abs(difference) for difference in differences)
     Console().print(f"median {median:.1f} %, worst {worst:.1f} %; limit {LIMIT_PER_CENT} %")
+    # No quote can be closer than the same render is to itself.
+    apart = 100 * (max(actual) - min(actual)) / min(actual)
+    Console().print(f"the {ROUNDS} renders themselves are up to {apart:.1f} % apart")
 
 
 if __name__ == "__main__":

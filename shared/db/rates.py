@@ -30,8 +30,8 @@ from shared.domain.rates import (
 )
 
 LATEST_WORKERS = 5
-LONE_WORKER_SPREAD = 50_000
-"""By how much workers differ where only one was measured."""
+LONE_WORKER_SPREAD = 100_000
+"""By how much workers are taken to differ where only one was measured."""
 NO_DEVICE_NAME = ""
 """Of a rate that somebody declared, for all devices of a kind and SKU."""
 
