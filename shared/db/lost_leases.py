@@ -44,7 +44,8 @@ def release_worker(session: Session, worker_id: UUID, now: datetime, max_attempt
         .where(Worker.id == worker_id, Worker.stopped_at.is_(None))
         .values(stopped_at=now)
     )
-    settle_worker(session, worker_id, now)
+    if session.get(Worker, worker_id) is not None:  # else it died before it was ready
+        settle_worker(session, worker_id, now)
     return len(lost)
 
 

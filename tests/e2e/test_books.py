@@ -12,10 +12,11 @@ from sqlalchemy import select
 
 from shared.clock import utc_now
 from shared.db.batches import count_jobs, find_batch
+from shared.db.conditions import IS_LEASED
 from shared.db.cost_sums import read_costs
 from shared.db.cost_tables import LedgerEntry, Price
 from shared.db.engine import Database
-from shared.db.tables import Worker
+from shared.db.tables import Job, Worker
 from shared.domain.jobs import JobState, LedgerKind
 from shared.domain.money import NANOSECONDS_PER_HOUR
 from support.books import opened_books
@@ -27,12 +28,20 @@ pytestmark = pytest.mark.timeout(300)
 
 SKU = "g5.xlarge"
 FIRST, SECOND = 1_000_000_007, 3_000_000_019
-IMAGES = 120
+IMAGES = 80
 
 
 def done_of(database: Database, batch: str) -> int:
     with database.read() as session:
         return count_jobs(session, find_batch(session, batch).id)[JobState.DONE]
+
+
+def has_work(database: Database, sku: str) -> bool:
+    leased = select(Job.id).join(Worker, Worker.id == Job.worker_id)
+    with database.read() as session:
+        return (
+            session.scalar(leased.where(IS_LEASED, Worker.device_sku == sku).limit(1)) is not None
+        )
 
 
 def test_the_sum_of_all_entries_is_the_time_online_at_its_price(
@@ -42,7 +51,7 @@ def test_the_sum_of_all_entries_is_the_time_online_at_its_price(
         **stack_env,
         "TENSTEP_DEVICE": "simulated:0",
         "TENSTEP_DEVICE_SKU": SKU,
-        "TENSTEP_SIMULATED_IMAGE_SECONDS": "0.05",
+        "TENSTEP_SIMULATED_IMAGE_SECONDS": "0.2",
     }
     path = tmp_path / "prompts.txt"
     lines = [f"{f'{FAIL_ONCE_IN_TWO} ' if n % 10 == 0 else ''}prompt {n}\n" for n in range(IMAGES)]
@@ -62,7 +71,7 @@ def test_the_sum_of_all_entries_is_the_time_online_at_its_price(
             running(fast, "worker", cwd=tmp_path),
             running({**stack_env, "TENSTEP_DEVICE": "cpu"}, "worker", cwd=tmp_path),
         ):
-            wait_until(lambda: done_of(database, batch) >= 20)
+            wait_until(lambda: done_of(database, batch) >= 20 and has_work(database, SKU))
             simulated = [
                 process
                 for process in worker_processes(Path(fast["TENSTEP_DATA_DIR"]))
@@ -90,6 +99,47 @@ def test_the_sum_of_all_entries_is_the_time_online_at_its_price(
     assert sum(entries) == due == json.loads(proof.stdout)["online_nanodollars"]
     assert {LedgerKind.RENDER, LedgerKind.FAILED_ATTEMPT, LedgerKind.IDLE} <= kinds
     assert {FIRST, SECOND} < rates, "and that of cpu"
+
+
+def test_two_workers_that_race_stop_at_the_budget_and_go_on_when_it_is_raised(
+    stack_env: dict[str, str], tmp_path: Path
+) -> None:
+    simulated = {
+        **stack_env,
+        "TENSTEP_DEVICE": "simulated:0",
+        "TENSTEP_SIMULATED_IMAGE_SECONDS": "0.05",
+    }
+    image = 500  # nano-dollars: 50 ms of a simulated device
+    path = tmp_path / "prompts.txt"
+    path.write_text("".join(f"prompt {n}\n" for n in range(150)), "utf-8")
+
+    def look() -> tuple[dict[str, int], int]:
+        status = tenstep_json(simulated, "status", cwd=tmp_path)
+        return status["counts"], status["cost_nanodollars"]
+
+    def is_stopped() -> bool:
+        counts, _ = look()
+        return counts["held"] > 0 and not counts["leased"] + counts["pending"]
+
+    def dollars(images: int) -> str:
+        return f"{images * image // 1000}e-6"
+
+    options = ("--max-cost", dollars(50))
+    batch = tenstep_json(simulated, "submit", str(path), *options, cwd=tmp_path)["batch_id"]
+    with running(simulated, "up", "--workers", "2", cwd=tmp_path):
+        wait_until(is_stopped)
+        first, spent = look()
+        tenstep_json(simulated, "budget", batch, "--max-cost", dollars(100), cwd=tmp_path)
+        wait_until(lambda: look()[0]["done"] > first["done"] and is_stopped())
+        second, spent_then = look()
+        tenstep_json(simulated, "budget", batch, "--no-limit", cwd=tmp_path)
+        wait_until(lambda: look()[0]["done"] == 150)
+
+    assert first["done"] <= 50, "models are loaded for the money too"
+    assert first["done"] + first["held"] == 150
+    assert spent > 49 * image, "not one image more is paid for"
+    assert second["done"] <= 100
+    assert spent_then > 99 * image
 
 
 def time_online(database: Database) -> int:
