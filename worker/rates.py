@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from shared.domain.rates import NANOSECONDS_SQUARED, Measured, Shape
 
-NEWS_EVERY_SECONDS = 1.0
+NEWS_EVERY_SECONDS = 0.2
 
 
 class ImageTime(NamedTuple):
@@ -65,8 +65,8 @@ class RateLog:
     def wait(self, seconds: float) -> None:
         """Wait so long, or until a chunk is drawn.
 
-        An idle worker may be ended at once, and what it has not written down is lost. A chunk
-        ends the wait once a second at most.
+        An idle worker may be ended at once, and what it has not written down is lost. Chunks
+        end the wait five times a second at most.
         """
         pause = min(seconds, max(0.0, self._next_news - time.monotonic()))
         time.sleep(pause)

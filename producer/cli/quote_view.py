@@ -99,7 +99,7 @@ def _print_quote(quote: Quote, rated: Mapping[Bought, Rated]) -> None:
         say(f"  {_priced(' '.join(bought).rstrip(), rated[bought])}")
     say(f"  {basis_words(quote.basis, quote.measured_images)}")
     if 0 < quote.guessed_images < quote.images:
-        say(f"  {quote.guessed_images:,} of the images have a shape that was never measured")
+        say(f"  never measured is the shape of {counted(quote.guessed_images)}")
     table = Table(box=None, pad_edge=False)
     table.add_column("", no_wrap=True)
     for heading in ("low", "expected", "high"):
