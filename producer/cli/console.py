@@ -16,7 +16,6 @@ from shared.domain.money import format_dollars
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from producer.costs import Bill
     from producer.rejects import Rejects
     from producer.status import BatchStatus, BatchSummary
 
@@ -207,13 +206,6 @@ def print_batches(batches: Sequence[BatchSummary]) -> None:
         done = f"{batch.counts[JobState.DONE]:,}"
         table.add_row(str(batch.id), Text(batch.name), batch.state, done, f"{batch.total:,}")
     _console().print(table)
-
-
-def print_bill(bill: Bill) -> None:
-    """Write a bill."""
-    from producer.cli.cost_views import print_bill as print_whole_bill
-
-    print_whole_bill(bill)
 
 
 def print_rejects(rejects: Rejects, *, as_json: bool = False) -> None:

@@ -13,7 +13,6 @@ import typer
 
 from producer.cli import options
 from producer.cli.console import (
-    print_bill,
     print_json,
     print_rejects,
     progress_view,
@@ -273,6 +272,8 @@ def _how_to_go_on(services: Services, batch_id: UUID) -> str:
 def _print(
     rendered: Rendered, status: BatchStatus, bill: Bill, rejects: Rejects | None, *, as_json: bool
 ) -> None:
+    from producer.cli.cost_views import print_bill
+
     pulled = rendered.pulled
     warn_of_cut_prompts(pulled.cut)
     if as_json:

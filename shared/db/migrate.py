@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
+from sqlalchemy import text
+from sqlalchemy.exc import DatabaseError
 
 from shared.db.engine import Database
 from shared.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+    from alembic.runtime.migration import MigrationContext
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 POSTGRES_MIGRATION_LOCK = 0x7E57E9
@@ -24,6 +27,12 @@ def migrate(database: Database, *, revision: str = "head") -> None:
         ServiceUnavailableError: it does not answer.
     """
     database.check()
+    if revision == "head" and _current_revision(database) == _newest_revision():
+        # As good as always: no lock is taken for it, and Alembic is not even imported.
+        return
+    from alembic import command
+    from alembic.runtime.migration import MigrationContext
+
     config = _config()
     with database.engine.begin() as connection:
         if connection.dialect.name == "postgresql":
@@ -35,19 +44,39 @@ def migrate(database: Database, *, revision: str = "head") -> None:
 
 def downgrade(database: Database, revision: str) -> None:
     """Go back to ``revision``."""
+    from alembic import command
+
     config = _config()
     with database.engine.begin() as connection:
         config.attributes["connection"] = connection
         command.downgrade(config, revision)
 
 
+def _current_revision(database: Database) -> str | None:
+    try:
+        with database.read() as session:
+            found: str | None = session.scalar(text("SELECT version_num FROM alembic_version"))
+            return found
+    except DatabaseError:  # there is no such table yet
+        return None
+
+
+def _newest_revision() -> str:
+    """Return the revision that the last migration's file is named after."""
+    return max(path.name.split("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
+
+
 def _config() -> Config:
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     return config
 
 
 def _refuse_unknown_revision(config: Config, context: MigrationContext) -> None:
+    from alembic.script import ScriptDirectory
+
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     current = context.get_current_revision()
     if current is not None and current not in known:

@@ -252,3 +252,9 @@ def test_batches_from_before_there_were_tallies_are_counted_once(database_url: s
     assert (tally.counts[JobState.DONE], tally.counts[JobState.FAILED]) == (2, 1)
     assert (tally.total, tally.nanodollars) == (3, 15)
     database.close()
+
+
+def test_a_database_that_is_up_to_date_is_not_written_to(database: Database) -> None:
+    """Every command looks at it first, and must not wait for whoever writes."""
+    with database.write():
+        migrate(database)
