@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
-from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, Subquery, and_, func, literal, select
+from sqlalchemy import and_, select
 from sqlalchemy.orm import Session
 
 from producer.amounts import seconds, usd
-from shared.db.cost_tables import LedgerEntry
 from shared.db.tables import Attempt, Batch, Job
-from shared.domain.jobs import JobState, LedgerKind
+from shared.domain.jobs import JobState
 
 ROWS_A_FETCH = 1_000
 BEFORE_ALL = -1
@@ -65,16 +63,11 @@ def job_costs(
         .subquery()
     )
     is_booked = and_(Attempt.job_id == jobs.c.id, Attempt.cost_nanodollars.is_not(None))
-    page = None if limit is None else select(jobs.c.id)
-    corrections = _corrections(batch.id, page) if _has_corrections(session, batch.id) else None
-    corrected = literal(0) if corrections is None else corrections.c.nanodollars
+    # What a price of the past has corrected is in what its attempts cost.
     rows = select(
         *(jobs.c[name] for name in ("position", "custom_id", "state")),
         *(Attempt.device_ns, Attempt.cost_nanodollars),
-        func.coalesce(corrected, 0).label("corrected"),
     ).outerjoin_from(jobs, Attempt, is_booked)
-    if corrections is not None:
-        rows = rows.outerjoin(corrections, corrections.c.job_id == jobs.c.id)
     found = session.execute(
         rows.order_by(jobs.c.position), execution_options={"yield_per": ROWS_A_FETCH}
     )
@@ -89,34 +82,5 @@ def _job_cost(position: int, attempts: Sequence[Any]) -> JobCost:
         first.custom_id,
         JobState(first.state),
         device_ns=sum(each.device_ns or 0 for each in attempts),
-        # The same sum of corrections is in every row of a job.
-        nanodollars=sum(each.cost_nanodollars or 0 for each in attempts) + int(first.corrected),
-    )
-
-
-def _of_jobs(batch_id: UUID) -> ColumnElement[bool]:
-    # A literal: else SQLite does not see that the index of corrections serves.
-    is_correction = LedgerEntry.kind == literal(LedgerKind.CORRECTION.value, literal_execute=True)
-    return and_(is_correction, LedgerEntry.batch_id == batch_id, LedgerEntry.job_id.is_not(None))
-
-
-def _has_corrections(session: Session, batch_id: UUID) -> bool:
-    return session.scalar(select(LedgerEntry.id).where(_of_jobs(batch_id)).limit(1)) is not None
-
-
-def _corrections(batch_id: UUID, page: Select[UUID] | None) -> Subquery:
-    """Sum up corrections by job: of all jobs, or of those on a page."""
-    of_jobs = (
-        _of_jobs(batch_id)
-        if page is None
-        else and_(_of_jobs(batch_id), LedgerEntry.job_id.in_(page))
-    )
-    return (
-        select(
-            LedgerEntry.job_id,
-            func.sum(LedgerEntry.amount_nanodollars).label("nanodollars"),
-        )
-        .where(of_jobs)
-        .group_by(LedgerEntry.job_id)
-        .subquery()
+        nanodollars=sum(each.cost_nanodollars or 0 for each in attempts),
     )

@@ -70,7 +70,8 @@ def keep_others_from_pricing(session: Session) -> None:
     """Let nobody look up a price until this transaction ends.
 
     So whoever claims a job either did before a new price, at a time before it, or sees it.
-    SQLite has one writer at a time anyway.
+    SQLite has one writer at a time, from its transaction's beginning, which is here.
     """
-    if session.get_bind().dialect.name == "postgresql":
-        session.execute(text("LOCK TABLE price IN ACCESS EXCLUSIVE MODE"))
+    connection = session.connection()
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("LOCK TABLE price IN ACCESS EXCLUSIVE MODE"))

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
+from fractions import Fraction
 
 NANODOLLARS = 1_000_000_000
 NANODOLLAR_DECIMALS = 9
 NANOSECONDS = 1_000_000_000
 NANOSECONDS_PER_HOUR = 3600 * NANOSECONDS
 NANOSECONDS_PER_MICROSECOND = 1_000
+MAX_AMOUNT_CHARACTERS = 100
 MAX_NANODOLLARS = 10**18
 """A thousand million dollars: sums of it still fit an SQL integer."""
 
@@ -126,6 +128,8 @@ def parse_dollars(text: str) -> int:
     Raises:
         ValueError: it is no number, negative, finer than a nano-dollar, or too large.
     """
+    if len(text) > MAX_AMOUNT_CHARACTERS:
+        raise ValueError(f"an amount of dollars has at most {MAX_AMOUNT_CHARACTERS} characters")
     try:
         amount = Decimal(text.strip())
     except InvalidOperation:
@@ -136,10 +140,12 @@ def parse_dollars(text: str) -> int:
         raise ValueError(f"{text} is negative")
     if amount > MAX_NANODOLLARS // NANODOLLARS:
         raise ValueError(f"{text} is more than {MAX_NANODOLLARS // NANODOLLARS:,} dollars")
-    nanodollars = amount.scaleb(NANODOLLAR_DECIMALS)
-    if nanodollars != nanodollars.to_integral_value():
+    # As a fraction, since decimal arithmetic would round what has more digits than its context.
+    is_tiny = bool(amount) and amount.adjusted() < -NANODOLLAR_DECIMALS
+    nanodollars = Fraction(0 if is_tiny else amount) * NANODOLLARS
+    if is_tiny or nanodollars.denominator != 1:
         raise ValueError(f"{text} is finer than a nano-dollar, which is 9 decimals")
-    return int(nanodollars)
+    return nanodollars.numerator
 
 
 def format_dollars(nanodollars: int, *, decimals: int = 6) -> str:

@@ -171,6 +171,7 @@ WHERE_MONEY_IS_COUNTED = (
     "producer/costs/",
     "producer/planning/",
     "producer/price_book.py",
+    "producer/price_changes.py",
     "producer/price_file.py",
     "producer/quote.py",
     "producer/quote_batch.py",

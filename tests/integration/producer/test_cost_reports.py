@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
-from producer.costs import CostReport, cost_report, job_costs, make_bill
+from producer.costs import CostReport, cost_report, make_bill
 from producer.costs.amounts import Amounts
 from producer.costs_by import CostsBy
 from shared.db.cost_sums import read_costs
@@ -26,7 +26,7 @@ from shared.db.tables import Batch, Tally, Worker
 from shared.db.tallies import fold_tallies
 from shared.domain.identifiers import new_id
 from shared.domain.jobs import LedgerKind
-from support.factories import START, add_batch, add_price, add_worker, jobs_of
+from support.factories import START, add_batch, add_price, add_worker
 
 DAY = timedelta(days=1)
 TODAY = START.date()
@@ -304,24 +304,6 @@ def test_a_correction_of_idle_time_is_idle_time(story: Story) -> None:
     groups = by_first(report)
     assert groups[str(story.large)].idle + groups[str(story.small)].idle == 500
     assert report.total.of(LedgerKind.CORRECTION).nanodollars == -10
-
-
-def test_a_job_has_the_corrections_of_its_attempts(story: Story) -> None:
-    with story.database.write() as session:
-        batch = session.get_one(Batch, story.large)
-        first, _, third = jobs_of(session, batch.id)
-        for job, amounts in ((first, (5, -2)), (third, (11,))):
-            for amount in amounts:
-                book(session, LedgerKind.CORRECTION, amount, batch=batch, job_id=job.id)
-    with story.database.read() as session:
-        batch = session.get_one(Batch, story.large)
-        every = [job.nanodollars for job in job_costs(session, batch)]
-        page = list(job_costs(session, batch, after=0, limit=1))
-        last = list(job_costs(session, batch, after=1, limit=5))
-
-    assert every == [3, 0, 11]
-    assert [(job.position, job.nanodollars) for job in page] == [(1, 0)]
-    assert [(job.position, job.nanodollars) for job in last] == [(2, 11)]
 
 
 # The bill's quote and budget
