@@ -11,8 +11,10 @@ import pytest
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
+from producer.costs import job_costs, make_bill
 from producer.reconcile.bill import BillKey, compare_bill, read_bill
 from producer.reconcile.proof import prove
+from shared.db.corrections import correct
 from shared.db.cost_sums import read_costs
 from shared.db.cost_tables import CostSum, LedgerEntry, Price, StoreRate
 from shared.db.engine import Database
@@ -21,10 +23,11 @@ from shared.db.leases import claim_chunk, renew_leases
 from shared.db.ledger import charge_model_load
 from shared.db.lost_leases import release_worker
 from shared.db.outcomes import record_done, record_failure
+from shared.db.price_spans import PriceSpan
 from shared.db.prices import MissingPriceError
 from shared.db.settlement import settle_worker
 from shared.db.storage_costs import book_storage
-from shared.db.tables import Attempt, Worker
+from shared.db.tables import Attempt, Batch, Worker
 from shared.db.tallies import fold_tallies, read_tally
 from shared.domain.jobs import JobState, LedgerKind
 from shared.domain.money import device_cost
@@ -174,6 +177,32 @@ def test_a_fleet_at_work_is_proved_up_to_when_it_was_settled(database: Database)
     assert proof.at_work == 1
     assert proof.in_hand_nanodollars == 2 * device_cost(TIMES.device_ns, CPU)
     assert proof.online_nanodollars > device_cost(660 * 10**9, CPU)
+
+
+def test_a_price_of_the_past_is_corrected_in_every_account(run: Run) -> None:
+    begin = START + SECOND
+    with run.database.write() as session:
+        g5 = Price.sku == "g5"
+        end = session.scalar(select(Price.effective_from).where(g5, Price.effective_from > START))
+        before = read_tally(session, run.batch_id).nanodollars
+        price = add_price(
+            session,
+            device_kind="cuda",
+            sku="g5",
+            nanodollars_per_hour=5 * CUDA,
+            effective_from=begin,
+        )
+        correct(session, price, PriceSpan("cuda", "g5", begin, end))
+
+    with run.database.snapshot() as session:
+        proof = prove(session)
+        batch = session.get_one(Batch, run.batch_id)
+        bill = make_bill(session, batch)
+        of_jobs = sum(job.nanodollars for job in job_costs(session, batch))
+    assert proof.holds
+    assert bill.total_nanodollars > before
+    loads = [line.nanodollars for line in bill.lines if line.kind is LedgerKind.MODEL_LOAD]
+    assert bill.total_nanodollars == of_jobs + sum(loads)
 
 
 def lose_a_render(session: Session) -> None:
