@@ -10,7 +10,9 @@ import os
 import secrets
 import shutil
 import signal
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -103,6 +105,21 @@ def sqlite_database(_migrated_sqlite: Path, tmp_path: Path) -> Iterator[Database
     database = Database(f"sqlite:///{path}")
     yield database
     database.close()
+
+
+@pytest.fixture
+def opened_sqlite(_migrated_sqlite: Path) -> Callable[[], AbstractContextManager[Database]]:
+    """Opens a migrated database in a SQLite file, another one each time."""
+
+    @contextmanager
+    def opened() -> Iterator[Database]:
+        with tempfile.TemporaryDirectory() as folder:
+            path = shutil.copy(_migrated_sqlite, Path(folder) / "tenstep.sqlite3")
+            database = Database(f"sqlite:///{path}")
+            yield database
+            database.close()
+
+    return opened
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from sqlalchemy import Row, Select, and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from producer.reconcile.findings import Finding, Proof
-from producer.reconcile.price_book import PriceBook
+from producer.reconcile.price_lookup import PriceLookup
 from shared.db.conditions import IS_LEASED
 from shared.db.cost_sums import read_costs
 from shared.db.cost_tables import LedgerEntry
@@ -50,7 +50,7 @@ def prove(session: Session, on_progress: OnProgress | None = None) -> Proof:
     Raises:
         MissingPriceError: a worker's device has no price: nothing can be proved then.
     """
-    prices = PriceBook(session)
+    prices = PriceLookup(session)
     workers = {worker.id: worker for worker in session.scalars(select(Worker))}
     at_work = set(session.scalars(select(Job.worker_id).where(IS_LEASED).distinct()))
     attempts, served = _check_attempts(session, prices, workers, on_progress)
@@ -78,7 +78,7 @@ def _amount(session: Session, query: Select[Any]) -> int:
 
 def _check_attempts(
     session: Session,
-    prices: PriceBook,
+    prices: PriceLookup,
     workers: Mapping[UUID, Worker],
     on_progress: OnProgress | None,
 ) -> tuple[Finding, set[UUID]]:
@@ -99,7 +99,7 @@ def _check_attempts(
     return finding, served
 
 
-def _check_attempt(finding: Finding, row: Row[Any], prices: PriceBook, worker: Worker) -> None:
+def _check_attempt(finding: Finding, row: Row[Any], prices: PriceLookup, worker: Worker) -> None:
     what, booked = f"attempt {row.id}", int(row.booked or 0)
     due = 0
     if row.device_ns is not None:
@@ -144,7 +144,7 @@ def _attempts_and_entries() -> Select[Any]:
     ).outerjoin(entries, entries.c.attempt_id == Attempt.id)
 
 
-def _check_loads(session: Session, prices: PriceBook, served: Iterable[Worker]) -> Finding:
+def _check_loads(session: Session, prices: PriceLookup, served: Iterable[Worker]) -> Finding:
     finding = Finding("model loads", "a worker that was given jobs has its loading booked once")
     entries = (
         select(LedgerEntry.worker_id, func.sum(AMOUNT))
@@ -177,7 +177,7 @@ class _Time:
     def __init__(
         self,
         session: Session,
-        prices: PriceBook,
+        prices: PriceLookup,
         workers: Mapping[UUID, Worker],
     ) -> None:
         self.finding = Finding(
@@ -199,7 +199,7 @@ class _Time:
             self._compare(worker, prices, *proved)
             self.in_hand += whole[0] - proved[0]
 
-    def _compare(self, worker: Worker, prices: PriceBook, booked: int, device_ns: int) -> None:
+    def _compare(self, worker: Worker, prices: PriceLookup, booked: int, device_ns: int) -> None:
         due = due_ns = 0
         if worker.settled_until is not None:
             steps = prices.steps(worker.device_kind, worker.device_sku)

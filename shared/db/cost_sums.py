@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date
-from typing import Any, NamedTuple, Self, cast
+from typing import Any, NamedTuple, Self
 from uuid import UUID
 
 from sqlalchemy import (
     ColumnElement,
-    Insert,
     Select,
-    case,
     func,
     select,
     union_all,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from shared.db.adding import add_to_row
 from shared.db.cost_tables import CostSum
 from shared.db.tables import Tally
 from shared.domain.identifiers import NOBODY
@@ -145,26 +143,15 @@ def _rows_of(
 
 def add_to_sums(session: Session, costs: Mapping[CostKey, Booked]) -> None:
     """Add what was booked to the sums, in one order, so that no two wait for each other."""
-    rows = [
-        {**key._asdict(), "worker_id": key.worker_id or NOBODY, **booked._asdict()}
-        for key, booked in costs.items()
-    ]
-    rows.sort(key=lambda row: (row["batch_id"], row["worker_id"], row["kind"], row["day"]))
-    for row in rows:
-        session.execute(_add(session, row))
-
-
-def _add(session: Session, row: dict[str, Any]) -> Insert:
-    is_postgres = session.get_bind().dialect.name == "postgresql"
-    adding = (postgresql if is_postgres else sqlite).insert(CostSum).values(**row)
-    new = adding.excluded
-    sums: dict[str, ColumnElement[int]] = {
-        name: getattr(CostSum, name) + new[name] for name in ("entries", "device_ns", "nanodollars")
+    named = {
+        (key.batch_id, key.worker_id or NOBODY, key.kind, key.day): costs[key] for key in costs
     }
-    least, most = CostSum.least_nanodollars, CostSum.most_nanodollars
-    sums["least_nanodollars"] = case(
-        (new.least_nanodollars < least, new.least_nanodollars), else_=least
-    )
-    sums["most_nanodollars"] = case((new.most_nanodollars > most, new.most_nanodollars), else_=most)
-    key = ["batch_id", "worker_id", "kind", "day"]
-    return cast("Insert", adding.on_conflict_do_update(index_elements=key, set_=sums))
+    for place in sorted(named):
+        add_to_row(
+            session,
+            CostSum,
+            dict(zip(CostKey._fields, place, strict=True)),
+            named[place]._asdict(),
+            least=("least_nanodollars",),
+            most=("most_nanodollars",),
+        )

@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
 from math import isqrt
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Insert, Select, func, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
+from shared.db.adding import add_to_row
 from shared.db.cost_tables import DeclaredRate, MeasuredRate
 from shared.db.tables import Worker
 from shared.domain.rates import (
@@ -41,22 +41,9 @@ def record_rates(
 ) -> None:
     """Add what a worker has measured since the last time."""
     for shape, sums in sorted(measured.items()):
-        row = {"worker_id": worker_id, **shape._asdict(), **sums._asdict(), "updated_at": now}
-        session.execute(_add(session, row))
-
-
-def _add(session: Session, row: dict[str, Any]) -> Insert:
-    is_postgres = session.get_bind().dialect.name == "postgresql"
-    adding = (postgresql if is_postgres else sqlite).insert(MeasuredRate).values(**row)
-    new = adding.excluded
-    sums = {name: getattr(MeasuredRate, name) + new[name] for name in Measured._fields}
-    return cast(
-        "Insert",
-        adding.on_conflict_do_update(
-            index_elements=["worker_id", *Shape._fields],
-            set_={**sums, "updated_at": new.updated_at},
-        ),
-    )
+        key = {"worker_id": worker_id, **shape._asdict()}
+        amounts = {**sums._asdict(), "updated_at": now}
+        add_to_row(session, MeasuredRate, key, amounts, latest=("updated_at",))
 
 
 def read_rates(session: Session, model: str) -> Sequence[DeviceRate]:

@@ -15,7 +15,6 @@ from uuid import UUID
 
 from sqlalchemy import (
     BindParameter,
-    Insert,
     Select,
     Table,
     bindparam,
@@ -25,9 +24,9 @@ from sqlalchemy import (
     select,
     union_all,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from shared.db.adding import add_to_row
 from shared.db.cost_sums import Booked, CostKey, add_to_sums
 from shared.db.tables import BatchCount, JobCounts, Tally
 from shared.domain.identifiers import NOBODY, new_id
@@ -210,14 +209,6 @@ def fold_tallies(session: Session) -> int:
     # In one order, so that no two wait for each other.
     for batch_id in sorted(moves):
         sum_of = dict(zip(FIGURES, moves[batch_id], strict=True))
-        session.execute(_add(session, {"batch_id": batch_id, **sum_of}))
+        add_to_row(session, BatchCount, {"batch_id": batch_id}, sum_of)
     add_to_sums(session, costs)
     return folded
-
-
-def _add(session: Session, values: dict[str, Any]) -> Insert:
-    is_postgres = session.get_bind().dialect.name == "postgresql"
-    adding = (postgresql if is_postgres else sqlite).insert(BatchCount).values(**values)
-    sums = {name: getattr(BatchCount, name) + adding.excluded[name] for name in FIGURES}
-    adding = adding.on_conflict_do_update(index_elements=["batch_id"], set_=sums)
-    return cast("Insert", adding)

@@ -155,6 +155,7 @@ WHERE_MONEY_IS_COUNTED = (
     *(
         f"shared/db/{name}.py"
         for name in (
+            "adding",
             "attempt_costs",
             "budgets",
             "corrections",

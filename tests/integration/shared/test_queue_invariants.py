@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import (
-    AbstractContextManager,
     ExitStack,
     contextmanager,
     nullcontext,
     suppress,
 )
 from datetime import timedelta
-from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import ClassVar
 from uuid import UUID
 
-import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 
 from shared.db.batches import (
@@ -58,6 +51,7 @@ from support.factories import (
     jobs_of,
     ledger_of,
 )
+from support.stories import Opened, pick, run_stories
 
 JOBS = 4
 WORKERS = 3
@@ -66,16 +60,10 @@ ENDINGS = ["done", "transient", "done", "permanent", "given back"]
 WISHES = {"pause": BatchControl.PAUSED, "resume": BatchControl.ACTIVE}
 CONTROLS = [*["resume", "pause", "retry failed"] * 3, "cancel"]
 
-T = TypeVar("T")
 
 workers = st.integers(0, WORKERS - 1)
 positions = st.integers(0, JOBS - 1)
 ages = st.integers(0, 5)
-
-
-def pick(remembered: list[T], back: int) -> T:
-    """Return one of the last few, the last of all if there are not so many."""
-    return remembered[max(0, len(remembered) - 1 - back)]
 
 
 class QueueMachine(RuleBasedStateMachine):
@@ -85,7 +73,7 @@ class QueueMachine(RuleBasedStateMachine):
     twice, and long after the lease has ended.
     """
 
-    opened: ClassVar[Callable[[], AbstractContextManager[Database]]]
+    opened: ClassVar[Opened]
 
     def __init__(self) -> None:
         super().__init__()
@@ -228,45 +216,19 @@ def booked_by_attempt(ledger: Sequence[LedgerEntry]) -> dict[UUID | None, int]:
     return dict(booked)
 
 
-def run(opened: Callable[[], AbstractContextManager[Database]], stories: int) -> None:
-    run_state_machine_as_test(
-        type("Machine", (QueueMachine,), {"opened": staticmethod(opened)}),
-        settings=settings(
-            max_examples=stories,
-            stateful_step_count=50,
-            deadline=None,
-            derandomize=True,
-            # Shrinking takes minutes; set Phase.shrink to look into a failure.
-            phases=[Phase.generate],
-            database=None,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
-
-
-@pytest.fixture
-def opened_sqlite(_migrated_sqlite: Path) -> Callable[[], AbstractContextManager[Database]]:
+def test_the_laws_of_the_queue_hold_whatever_happens(opened_sqlite: Opened) -> None:
     @contextmanager
-    def opened() -> Iterator[Database]:
-        with tempfile.TemporaryDirectory() as folder:
-            path = shutil.copy(_migrated_sqlite, Path(folder) / "queue.sqlite3")
-            database = Database(f"sqlite:///{path}")
+    def with_a_price() -> Iterator[Database]:
+        with opened_sqlite() as database:
             with database.write() as session:
                 add_price(session)
             yield database
-            database.close()
 
-    return opened
-
-
-def test_the_laws_of_the_queue_hold_whatever_happens(
-    opened_sqlite: Callable[[], AbstractContextManager[Database]],
-) -> None:
-    run(opened_sqlite, stories=12)
+    run_stories(QueueMachine, with_a_price, 12)
 
 
 def test_the_laws_of_the_queue_hold_on_postgres(postgres_database: Database) -> None:
     with postgres_database.write() as session:
         add_price(session)
 
-    run(lambda: nullcontext(postgres_database), stories=5)
+    run_stories(QueueMachine, lambda: nullcontext(postgres_database), 5)

@@ -14,7 +14,7 @@ from shared.db.prices import MissingPriceError
 from shared.domain.money import PriceStep
 
 
-class PriceBook:
+class PriceLookup:
     """Finds the price in force, as the books have it."""
 
     def __init__(self, session: Session) -> None:
