@@ -54,9 +54,9 @@ $(BIN)/python:
 # torch comes first and alone: its exact pin decides between a small CPU build and CUDA's.
 $(VENV)/installed: pyproject.toml infra/constraints.txt | $(BIN)/python
 	$(PIP) install --constraint infra/constraints.txt torch
-	$(PIP) install --constraint infra/constraints.txt --editable '.[worker]'
+	$(PIP) install --constraint infra/constraints.txt --editable '.[worker,api]'
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(PIP) install --constraint infra/constraints.txt --editable '.[worker,train,test,lint]'
+	$(PIP) install --constraint infra/constraints.txt --editable '.[worker,api,train,test,lint]'
 	@touch $@

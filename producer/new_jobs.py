@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import NamedTuple
 from uuid import UUID
@@ -38,6 +39,18 @@ class PieceOfJobs(NamedTuple):
     """What was refused; with the last piece, which has no jobs."""
     images: Mapping[Shape, int] | None = None
     """How many jobs of each shape there are in all, those that were skipped too; with the last."""
+    requests: int | None = None
+    """How many good lines there are in all; with the last."""
+
+
+@dataclass(slots=True)
+class Counted:
+    """What was read of a source so far."""
+
+    requests: int = 0
+    """Good lines."""
+    jobs: Counter[Settled] = field(default_factory=Counter)
+    """By what was settled for them."""
 
 
 def pieces_of_jobs(
@@ -63,8 +76,8 @@ def pieces_of_jobs(
         InputError: there are more than 10 million, or the source cannot be read.
         ServiceUnavailableError: the log cannot be written.
     """
-    counts: Counter[Settled] = Counter()
-    jobs = islice(new_jobs(source, batch_id, settler, log, state, counts), skip, None)
+    counted = Counted()
+    jobs = islice(new_jobs(source, batch_id, settler, log, state, counted), skip, None)
     size = FIRST_PIECE
     try:
         while piece := [tuple(job) for job in islice(jobs, size)]:
@@ -73,7 +86,7 @@ def pieces_of_jobs(
     except BaseException:
         log.discard()
         raise
-    yield PieceOfJobs((), 1.0, log.close(), by_shape(counts))
+    yield PieceOfJobs((), 1.0, log.close(), by_shape(counted.jobs), counted.requests)
 
 
 def new_jobs(
@@ -82,7 +95,7 @@ def new_jobs(
     settler: Settler,
     log: RejectLog,
     state: JobState,
-    counts: Counter[Settled],
+    counted: Counted,
 ) -> Iterator[NewJob]:
     """Yield the jobs of every good line, in order; the others go to the log.
 
@@ -92,7 +105,7 @@ def new_jobs(
         settler: knows what a line leaves open.
         log: takes the bad lines.
         state: of new jobs.
-        counts: jobs are counted here, by what was settled for them.
+        counted: lines and jobs are counted here.
 
     Raises:
         InputError: there are more than 10 million, or the source cannot be read.
@@ -103,7 +116,8 @@ def new_jobs(
         negative_prompt, extra = settler.negative_prompt(request), request.model_extra
         details = json.dumps(extra) if extra else NO_DETAILS
         seeds = settler.seeds(request, position)
-        counts[settled] += len(seeds)
+        counted.requests += 1
+        counted.jobs[settled] += len(seeds)
         for seed in seeds:
             if position == MAX_JOBS_A_BATCH:
                 raise InputError(

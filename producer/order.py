@@ -42,6 +42,8 @@ class Order:
     """Whether the model's safety checker, where there is one, looks at the images."""
     key: str | None = None
     """The same key is the same batch. None is a batch of its own, written whole or not at all."""
+    batch_id: UUID | None = None
+    """What a new batch is to be called; None makes an id."""
     takes_good_lines: bool = True
     """Whether a file with bad lines is submitted without them, or not at all."""
     is_held: bool = False
@@ -72,6 +74,8 @@ class Submission:
     rejects: Rejects
     was_there: int = 0
     """Jobs that an earlier submission of the same key had written."""
+    requests: int | None = None
+    """Good lines of the source; None where it was not read to its end again."""
     reused: int = 0
     """Jobs that were done at once, with an image from before."""
     quote: Mapping[str, Any] | None = None

@@ -34,6 +34,8 @@ from shared.models.card import ModelCard
 from shared.settings import Settings
 
 MAX_NAME_CHARACTERS = 256
+FEW_LINES = 10_000
+"""So many take less time to read than a process of their own takes to be worth it."""
 
 OnProgress = Callable[[int, float | None], None]
 """Is told how many jobs are written, and the share of the source that was read, if known."""
@@ -116,6 +118,7 @@ def _submitted_before(batch: Batch, source: PromptSource) -> Submission:
         batch.total,
         rejects,
         was_there=batch.total,
+        requests=batch.client.get("requests"),
         quote=batch.quote,
     )
 
@@ -123,7 +126,7 @@ def _submitted_before(batch: Batch, source: PromptSource) -> Submission:
 def _new_batch(card: ModelCard, source: PromptSource, order: Order) -> Batch:
     now = utc_now()
     return Batch(
-        id=new_id(),
+        id=order.batch_id or new_id(),
         name=(order.name or Path(source.name).name)[:MAX_NAME_CHARACTERS],
         model=card.name,
         priority=order.priority,
@@ -158,6 +161,7 @@ class _Submitter:
         self._id, self._name = batch.id, batch.name
         self._was_there = self._total = batch.total
         self._reused = 0
+        self._requests: int | None = None
         self._quote: dict[str, Any] | None = None
         self._state = JobState.HELD if order.is_held else JobState.PENDING
         self._rejects_path = _rejects_path(settings, batch.id)
@@ -179,13 +183,14 @@ class _Submitter:
             self._total,
             rejects,
             was_there=self._was_there,
+            requests=self._requests,
             reused=self._reused,
             quote=self._quote,
         )
 
     def _write_all(self, source: PromptSource, on_progress: OnProgress | None) -> Rejects:
         with ExitStack() as stack:
-            pieces = stack.enter_context(read_ahead(lambda: self._pieces(source)))
+            pieces = self._read(stack, source)
             transaction = self._transaction(stack)
             for piece in pieces:
                 self._write(transaction, piece)
@@ -195,8 +200,14 @@ class _Submitter:
                 raise RuntimeError("the last piece tells what was refused, and what was not")
             if not self._total:
                 raise RefusedError(piece.rejects, "no line of it can be drawn")
+            self._requests = piece.requests
             self._finish(transaction, piece.rejects, piece.images)
         return piece.rejects
+
+    def _read(self, stack: ExitStack, source: PromptSource) -> Iterator[PieceOfJobs]:
+        if source.expected is not None and source.expected <= FEW_LINES:
+            return self._pieces(source)
+        return stack.enter_context(read_ahead(lambda: self._pieces(source)))
 
     def _pieces(self, source: PromptSource) -> Iterator[PieceOfJobs]:
         settler = Settler(self._order.defaults, self._card)
@@ -273,7 +284,7 @@ class _Submitter:
             if self._order.sample:
                 chosen = spread(self._order.sample, self._total)
                 release_positions(session, batch, chosen)
-            batch.client = {**batch.client, "rejected": refused}
+            batch.client = {**batch.client, "rejected": refused, "requests": self._requests}
             if self._order.reuses:
                 images = without_reused(session, self._id, images)
             batch.quote = self._quote = quote_batch(

@@ -38,6 +38,12 @@ def _store_is_known(url: str) -> str:
     return url
 
 
+def _server_is_http(url: str) -> str:
+    if not url.startswith(("http://", "https://")):
+        raise ValueError("must start with http:// or https://")
+    return url.rstrip("/")
+
+
 TenantWeight = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
 
 
@@ -148,6 +154,38 @@ class Settings(BaseSettings):
     )
     stop_grace_seconds: float = Field(
         default=30, gt=0, le=3600, description="A stopping worker's time to give back its jobs."
+    )
+
+    server: Annotated[str, AfterValidator(_server_is_http)] | None = Field(
+        default=None,
+        description="For the command line: a tenstep server to work with, such as "
+        "https://tenstep.example. Default: the database and the store themselves.",
+    )
+    api_key: SecretStr | None = Field(default=None, description="Key for that server.")
+    public_url: Annotated[str, AfterValidator(_server_is_http)] | None = Field(
+        default=None,
+        description="For servers: what clients call them by. Default: as the request has it.",
+    )
+    url_hours: float = Field(
+        default=168, gt=0, le=8760, description="How long the URLs of images in results are good."
+    )
+    max_upload_bytes: int = Field(
+        default=16 * 2**30, ge=1, description="Of one file that is uploaded."
+    )
+    max_requests_per_minute: int = Field(
+        default=6_000, ge=1, description="Of a key of the API that has no limit of its own."
+    )
+    max_open_batches: int = Field(
+        default=1_000, ge=1, description="Of a tenant, asked for over the API and not ended."
+    )
+    max_open_jobs: int = Field(
+        default=50_000_000, ge=1, description="Of a tenant: images that are still to be drawn."
+    )
+    interactive_seconds: float = Field(
+        default=120, gt=0, le=3600, description="How long a request waits for its images."
+    )
+    webhooks_to_private_addresses: bool = Field(
+        default=False, description="For operators: lets webhooks go to hosts of the own network."
     )
 
     @property

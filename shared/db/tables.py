@@ -74,6 +74,10 @@ class Batch(Base):
     created_at: Mapped[datetime]
     deadline_at: Mapped[datetime | None]
     """When its owner wants it done: of batches of equal priority the earliest goes first."""
+    end_announced_at: Mapped[datetime | None]
+    """When webhooks were told that it has ended."""
+    budget_announced_at: Mapped[datetime | None]
+    """When they were told that its money is spent."""
 
 
 UNSENT = "state = 'pending' AND chunk_id IS NULL"

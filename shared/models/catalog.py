@@ -56,6 +56,36 @@ def load_card(name: str, models_dir: Path | None = None) -> ModelCard:
     )
 
 
+def load_served_card(name: str | None, default: str, models_dir: Path) -> ModelCard:
+    """Find a model for somebody elsewhere, who must not name folders of this host.
+
+    Args:
+        name: of the default, or of one that ships with tenstep or was pulled; None is the
+            default.
+        default: the server's own model: a name or a folder.
+        models_dir: where pulled models are kept.
+
+    Raises:
+        ConfigurationError: there is none, or there are several.
+    """
+    cards = served_cards(default, models_dir)
+    found = cards[:1] if name is None else [card for card in cards if card.name == name]
+    if not found and name is not None:
+        found = [card for card in cards if card.name.startswith(f"{name}@")]
+    if len(found) == 1:
+        return found[0]
+    names = ", ".join(card.name for card in found or cards)
+    said = "is several models" if found else "is no model of this server, which has"
+    raise ConfigurationError(f"{name!r} {said}: {names}")
+
+
+def served_cards(default: str, models_dir: Path) -> list[ModelCard]:
+    """Return the cards of the default model and of all that were shipped or pulled, each once."""
+    folders = [*shipped_folders(), *pulled_folders(models_dir)]
+    cards = [load_card(default, models_dir), *map(read_card, folders)]
+    return list({card.name: card for card in cards}.values())
+
+
 def _pulled(name: str, models_dir: Path) -> list[Path]:
     repository, _, revision = name.partition("@")
     prefix = f"{repository.replace('/', '--')}@{revision}"
