@@ -21,7 +21,7 @@ from shared.db.lost_leases import release_worker
 from shared.db.tables import Job, Worker
 from shared.domain.identifiers import new_id
 from shared.errors import ConfigurationError, TenstepError
-from shared.settings import Settings, child_environment
+from shared.settings import Settings, worker_environment
 
 log = structlog.get_logger()
 
@@ -62,7 +62,7 @@ class LocalWorker:
             self._process = subprocess.Popen(
                 # -P: a folder named worker in the current directory must not win.
                 [sys.executable, "-P", "-m", "worker"],
-                env=child_environment(self._settings, self._worker_id),
+                env=worker_environment(self._settings, self._worker_id),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

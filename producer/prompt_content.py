@@ -24,6 +24,9 @@ BLOCK_BYTES = 64 * 2**10
 HASHED_BYTES = 2**20
 MAX_UNPACKED_BYTES = 64 * 2**30
 """Of a file that cannot be read while it is unpacked."""
+UNSUSPICIOUS_BYTES = 2**30
+MAX_UNPACKED_TIMES = 200
+"""What prompts say again and again packs to a fiftieth; nothing but a bomb to a thousandth."""
 MAGIC = {b"\x1f\x8b": Compression.GZIP, b"\x28\xb5\x2f\xfd": Compression.ZSTD}
 
 
@@ -47,7 +50,13 @@ class Content:
         with readable(self.name, self.compression):
             self.file.seek(0)
             stream = self.file if self.compression is None else _unpacked(self)
+            unpacked = 0
             while block := stream.read(BLOCK_BYTES):
+                unpacked += len(block)
+                if unpacked > max(UNSUSPICIOUS_BYTES, MAX_UNPACKED_TIMES * self.size):
+                    raise InputError(
+                        f"{self.name}: unpacks to more than {MAX_UNPACKED_TIMES} times its size"
+                    )
                 yield block
 
     def share_read(self) -> float:
@@ -103,11 +112,20 @@ def opened_content(source: str, settings: Settings | None) -> Iterator[Content]:
     """
     name = STDIN if source == "-" else source
     with _opened(source, settings) as opened, _seekable(opened, name) as file:
-        with readable(name):
-            size = file.seek(0, os.SEEK_END)
-            file.seek(0)
-            compression = _compression_of(file, name, size)
-        yield Content(name, file, size, compression)
+        yield content_of(file, name)
+
+
+def content_of(file: BinaryIO, name: str) -> Content:
+    """Look at a file that is open, and can be read again and again.
+
+    Raises:
+        InputError: it is unreadable, or not packed as its name says.
+    """
+    with readable(name):
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        compression = _compression_of(file, name, size)
+    return Content(name, file, size, compression)
 
 
 @contextmanager

@@ -79,14 +79,24 @@ def open_prompts(
         ServiceUnavailableError: the object storage does not answer.
     """
     chosen = prompt_format or (None if source == "-" else format_of_name(source))
-    with opened_content(source, settings) as content:
-        known = chosen or _sniffed(content)
-        salt = f"tenstep prompts as {known}\n"
-        if known is PromptFormat.PARQUET:
-            with unpacked_content(content) as unpacked:
-                yield _parquet_source(unpacked, lambda: content.sha256(salt))
-        else:
-            yield _line_source(content, known, lambda: content.sha256(salt))
+    with opened_content(source, settings) as content, prompts_in(content, chosen) as prompts:
+        yield prompts
+
+
+@contextmanager
+def prompts_in(content: Content, prompt_format: PromptFormat | None) -> Iterator[PromptSource]:
+    """Read what is open already; None tells the format by how it begins.
+
+    Raises:
+        InputError: as `open_prompts` does, of the content.
+    """
+    known = prompt_format or _sniffed(content)
+    salt = f"tenstep prompts as {known}\n"
+    if known is PromptFormat.PARQUET:
+        with unpacked_content(content) as unpacked:
+            yield _parquet_source(unpacked, lambda: content.sha256(salt))
+    else:
+        yield _line_source(content, known, lambda: content.sha256(salt))
 
 
 def literal_prompt(prompt: str) -> PromptSource:

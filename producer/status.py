@@ -214,8 +214,13 @@ def list_batches(database: Database, limit: int) -> Sequence[BatchSummary]:
     """Return the newest batches, newest first."""
     with database.read() as session:
         batches = session.scalars(select(Batch).order_by(Batch.id.desc()).limit(limit)).all()
-        tallies = read_tallies(session, [batch.id for batch in batches])
-        return [_summary(batch, tallies.get(batch.id, NOTHING)) for batch in batches]
+        return summaries(session, batches)
+
+
+def summaries(session: Session, batches: Sequence[Batch]) -> Sequence[BatchSummary]:
+    """Look at several batches at once."""
+    tallies = read_tallies(session, [batch.id for batch in batches])
+    return [_summary(batch, tallies.get(batch.id, NOTHING)) for batch in batches]
 
 
 def _summary(batch: Batch, tally: BatchTally) -> BatchSummary:

@@ -228,8 +228,8 @@ WORKER_ID = "TENSTEP_WORKER_ID"
 STARTER_PID = "TENSTEP_STARTER_PID"
 
 
-def child_environment(settings: Settings, worker_id: UUID) -> dict[str, str]:
-    """Return this process's environment with these settings in it, for a worker process."""
+def child_environment(settings: Settings) -> dict[str, str]:
+    """Return this process's environment with these settings in it, for a process of its own."""
     environment = dict(os.environ)
     for name, value in settings:
         if value is not None:
@@ -237,9 +237,13 @@ def child_environment(settings: Settings, worker_id: UUID) -> dict[str, str]:
     environment["TENSTEP_DATA_DIR"] = str(settings.data_dir.absolute())
     if settings.models_dir is not None:
         environment["TENSTEP_MODELS_DIR"] = str(settings.models_dir.absolute())
-    environment[WORKER_ID] = str(worker_id)
     environment[STARTER_PID] = str(os.getpid())
     return environment
+
+
+def worker_environment(settings: Settings, worker_id: UUID) -> dict[str, str]:
+    """Return such an environment for a worker, with the id that it is to have."""
+    return {**child_environment(settings), WORKER_ID: str(worker_id)}
 
 
 def _as_text(value: object) -> str:

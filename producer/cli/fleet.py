@@ -1,10 +1,11 @@
-"""Commands that keep running: ``worker``, ``dispatch``, ``up``."""
+"""Commands that keep running: ``worker``, ``dispatch``, ``up``, ``serve``."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, NoReturn
 from uuid import UUID
 
@@ -14,12 +15,16 @@ if TYPE_CHECKING:
     from producer.dispatch import DispatcherThread
     from producer.local_fleet import LocalFleet
     from producer.services import Services
+    from producer.serving import ServerProcesses
     from shared.db.tables import Worker
     from shared.settings import Settings
 
 WORKER_EPILOG = "Example: TENSTEP_REDIS_URL=redis://queue:6379/0 tenstep worker --device cuda:0"
 DISPATCH_EPILOG = "Example: TENSTEP_REDIS_URL=redis://queue:6379/0 tenstep dispatch"
-UP_EPILOG = "Example: tenstep up --workers 2"
+UP_EPILOG = "Example: tenstep up --workers 2 --port 8080"
+SERVE_EPILOG = "Example: TENSTEP_DATABASE_URL=… tenstep serve --host 0.0.0.0 --port 8080"
+DEFAULT_PORT = 8080
+LOOPBACK = "127.0.0.1"
 POLL_SECONDS = 0.5
 
 Device = Annotated[
@@ -32,6 +37,9 @@ Workers = Annotated[
     int, typer.Option("--workers", min=0, max=64, help="How many worker processes.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print a JSON object for every event.")]
+Host = Annotated[
+    str, typer.Option("--host", help="Address to answer on; 0.0.0.0 is all of this host's.")
+]
 
 
 def worker(
@@ -52,10 +60,56 @@ def dispatch(*, as_json: Json = False) -> None:
 
 
 def up(
-    device: Device = None, model: Model = None, workers: Workers = 1, *, as_json: Json = False
+    device: Device = None,
+    model: Model = None,
+    workers: Workers = 1,
+    host: Host = LOOPBACK,
+    port: Annotated[
+        int | None,
+        typer.Option("--port", min=0, max=65535, help="Also serve the API there; 0 is any port."),
+    ] = None,
+    *,
+    as_json: Json = False,
 ) -> None:
     """Run a dispatcher and local workers until Ctrl-C: all that a batch needs."""
-    _run(_settings(device, model), workers=workers, dispatches=True, as_json=as_json)
+    _run(
+        _settings(device, model),
+        workers=workers,
+        dispatches=True,
+        address=None if port is None else (host, port),
+        as_json=as_json,
+    )
+
+
+def serve(
+    host: Host = LOOPBACK,
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="Port to answer on; 0 is any.")
+    ] = DEFAULT_PORT,
+    processes: Annotated[
+        int, typer.Option("--processes", min=1, max=64, help="How many processes answer.")
+    ] = 1,
+    *,
+    dispatch: Annotated[
+        bool,
+        typer.Option(
+            "--dispatch/--no-dispatch", help="Feed the queues too, or leave that to others."
+        ),
+    ] = True,
+    as_json: Json = False,
+) -> None:
+    """Serve the HTTP API until Ctrl-C; the workers are elsewhere.
+
+    Until a key is made (tenstep keys create) it can be used from its own host alone.
+    """
+    _run(
+        _settings(None, None),
+        workers=0,
+        dispatches=dispatch,
+        address=(host, port),
+        processes=processes,
+        as_json=as_json,
+    )
 
 
 def _settings(device: str | None, model: str | None) -> Settings:
@@ -70,14 +124,22 @@ def _settings(device: str | None, model: str | None) -> Settings:
     return settings
 
 
-def _run(settings: Settings, *, workers: int, dispatches: bool, as_json: bool) -> None:
+def _run(
+    settings: Settings,
+    *,
+    workers: int,
+    dispatches: bool,
+    as_json: bool,
+    address: tuple[str, int] | None = None,
+    processes: int = 1,
+) -> None:
     from producer.dispatch import Dispatcher, DispatcherThread
     from producer.local_fleet import LocalFleet
     from producer.logs import log_to_file
     from producer.services import open_services
 
     log_to_file(settings)
-    with open_services(settings) as services:
+    with open_services(settings) as services, _served(settings, address, processes) as server:
         fleet = LocalFleet(settings, services.database, workers)
         dispatcher = DispatcherThread(
             Dispatcher(services.database, services.broker, settings),
@@ -85,12 +147,12 @@ def _run(settings: Settings, *, workers: int, dispatches: bool, as_json: bool) -
             settings.dispatch_seconds,
         )
         say = _Speaker(as_json=as_json)
-        say("started", _introduction(services, workers, dispatches=dispatches))
+        say("started", _introduction(services, workers, server, dispatches=dispatches))
         try:
             if dispatches:
                 dispatcher.start()
             fleet.start()
-            _watch_over(services, fleet, dispatcher, say)
+            _watch_over(services, fleet, dispatcher, server, say)
         finally:
             say("stopping", "stopping: workers give back what they have not begun")
             dispatcher.stop()
@@ -98,8 +160,31 @@ def _run(settings: Settings, *, workers: int, dispatches: bool, as_json: bool) -
             say("stopped", "stopped; tenstep status tells what is left")
 
 
+@contextmanager
+def _served(
+    settings: Settings, address: tuple[str, int] | None, processes: int
+) -> Iterator[ServerProcesses | None]:
+    """Answer at an address while the block runs; at none if that is None."""
+    if address is None:
+        yield None
+        return
+    from producer.serving import ServerProcesses, listen
+
+    with listen(*address) as listening:
+        server = ServerProcesses(settings, listening, processes)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop()
+
+
 def _watch_over(
-    services: Services, fleet: LocalFleet, dispatcher: DispatcherThread, say: _Speaker
+    services: Services,
+    fleet: LocalFleet,
+    dispatcher: DispatcherThread,
+    server: ServerProcesses | None,
+    say: _Speaker,
 ) -> NoReturn:
     from sqlalchemy.exc import OperationalError
 
@@ -108,6 +193,8 @@ def _watch_over(
         try:
             fleet.supervise()
             dispatcher.mend()
+            if server is not None:
+                server.supervise()
             for row in _newly_ready(services, fleet.worker_ids - ready):
                 ready.add(row.id)
                 say("worker_ready", _ready_sentence(row))
@@ -135,12 +222,17 @@ def _ready_sentence(row: Worker) -> str:
     )
 
 
-def _introduction(services: Services, workers: int, *, dispatches: bool) -> str:
+def _introduction(
+    services: Services, workers: int, server: ServerProcesses | None, *, dispatches: bool
+) -> str:
     settings = services.settings
     does = [f"{workers} worker(s) of {settings.model} on {settings.device}"] if workers else []
     does += ["a dispatcher"] if dispatches else []
+    does += ["a server"] if server else []
+    serves = f"  server   {server.url}, described at {server.url}/docs\n" if server else ""
     return (
         f"running {' and '.join(does)}; Ctrl-C stops\n"
+        f"{serves}"
         f"  database {services.database.display_url}\n"
         f"  broker   {services.broker.display_url}\n"
         f"  store    {services.store.display_url}"

@@ -87,6 +87,7 @@ EPILOGS: dict[Callable[..., None], str] = {
     fleet.worker: fleet.WORKER_EPILOG,
     fleet.dispatch: fleet.DISPATCH_EPILOG,
     fleet.up: fleet.UP_EPILOG,
+    fleet.serve: fleet.SERVE_EPILOG,
     gc.gc: "Example: tenstep gc --older-than 2h --dry-run",
     migrate.migrate: "Example: tenstep migrate --json",
 }

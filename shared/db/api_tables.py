@@ -120,8 +120,6 @@ class BatchRequest(Base):
     last_failure: Mapped[str | None] = mapped_column(Text)
 
 
-
-
 class Webhook(Base):
     """Where a tenant wants to be told of what becomes of its batches."""
 

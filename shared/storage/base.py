@@ -6,11 +6,12 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import IO, Protocol
 
 from shared.errors import InputError, ServiceUnavailableError
 
+BLOCK_BYTES = 2**20
 IMAGES = "images/"
 """What the keys of images begin with."""
 
@@ -69,6 +70,25 @@ class ObjectStore(Protocol):
         Raises:
             ObjectNotFoundError: there is none.
             ServiceUnavailableError: it cannot be read.
+        """
+        ...
+
+    def blocks(self, key: str) -> Iterator[bytes]:
+        """Read an object piece by piece, 1 MiB at most each; for what is too large for memory.
+
+        Raises:
+            ObjectNotFoundError: there is none; said before the first piece is asked for.
+            ServiceUnavailableError: it cannot be read.
+        """
+        ...
+
+    def url(self, key: str, lifetime: timedelta, content_type: str) -> str | None:
+        """Return where anybody can fetch an object for a while, or None if nowhere.
+
+        Args:
+            key: of the object; whether there is one is not checked.
+            lifetime: for how long.
+            content_type: what the store is to call it when it sends it.
         """
         ...
 

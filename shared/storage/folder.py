@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO
 
 from shared.errors import ServiceUnavailableError
 from shared.files import atomic_file
-from shared.storage.base import ObjectNotFoundError, StoredObject, checked_key
+from shared.storage.base import BLOCK_BYTES, ObjectNotFoundError, StoredObject, checked_key
 
 
 class FolderStore:
@@ -57,6 +57,20 @@ class FolderStore:
         """Read a file."""
         with self._translated("read", key):
             return self._path(key).read_bytes()
+
+    def blocks(self, key: str) -> Iterator[bytes]:
+        """Open a file now, and read it as it is asked for."""
+        with self._translated("read", key):
+            file = self._path(key).open("rb")
+        return self._blocks_of(file, key)
+
+    def _blocks_of(self, file: IO[bytes], key: str) -> Iterator[bytes]:
+        with file, self._translated("read", key):
+            while block := file.read(BLOCK_BYTES):
+                yield block
+
+    def url(self, key: str, lifetime: timedelta, content_type: str) -> None:
+        """Return None: a folder is on nobody's network."""
 
     def delete(self, key: str) -> None:
         """Remove a file."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from datetime import timedelta
 from typing import IO, TYPE_CHECKING
 
 import boto3
@@ -13,15 +14,17 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from shared.errors import ServiceUnavailableError
 from shared.settings import Settings
-from shared.storage.base import ObjectNotFoundError, StoredObject, checked_key
+from shared.storage.base import BLOCK_BYTES, ObjectNotFoundError, StoredObject, checked_key
 from shared.storage.s3_reads import QuickRead, quick_read
 
 if TYPE_CHECKING:
+    from botocore.response import StreamingBody
     from mypy_boto3_s3 import S3Client
 
 MISSING = {"NoSuchKey", "404"}
 CONNECT_TIMEOUT_SECONDS = 5
 READ_TIMEOUT_SECONDS = 30
+LONGEST_URL = timedelta(days=7)
 CONNECTIONS = 64
 """At most; a thread that finds none free would open one that is thrown away after use."""
 
@@ -73,6 +76,28 @@ class S3Store:
         with self._translated("read", key):
             answer = self._client.get_object(Bucket=self._bucket, Key=where)
             return answer["Body"].read()
+
+    def blocks(self, key: str) -> Iterator[bytes]:
+        """Ask for an object now, and read the answer as it is asked for."""
+        with self._translated("read", key):
+            answer = self._client.get_object(Bucket=self._bucket, Key=self._key(key))
+        return self._blocks_of(answer["Body"], key)
+
+    def _blocks_of(self, body: StreamingBody, key: str) -> Iterator[bytes]:
+        with closing(body), self._translated("read", key):
+            yield from body.iter_chunks(BLOCK_BYTES)
+
+    def url(self, key: str, lifetime: timedelta, content_type: str) -> str:
+        """Sign a URL; seven days is the longest that S3 knows."""
+        return self._client.generate_presigned_url(
+            "get_object",
+            Params={
+                "Bucket": self._bucket,
+                "Key": self._key(key),
+                "ResponseContentType": content_type,
+            },
+            ExpiresIn=int(min(lifetime, LONGEST_URL).total_seconds()),
+        )
 
     def delete(self, key: str) -> None:
         """Remove an object."""
@@ -137,6 +162,7 @@ def s3_client(settings: Settings) -> S3Client:
             read_timeout=READ_TIMEOUT_SECONDS,
             max_pool_connections=CONNECTIONS,
             retries={"mode": "standard", "total_max_attempts": 3},
+            signature_version="s3v4",  # signed URLs too: the SDK would choose an older one
             # Path style works with every server; some others than AWS refuse the
             # checksums that newer SDKs add unasked.
             s3={"addressing_style": "path" if settings.s3_endpoint_url else "auto"},

@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from shared.errors import ConfigurationError
-from shared.settings import Settings, assigned_worker_id, child_environment, load_settings
+from shared.settings import Settings, assigned_worker_id, worker_environment, load_settings
 
 SECRET = "correct-horse-battery"
 SECRETS = {
@@ -108,7 +108,7 @@ def test_a_worker_process_is_given_the_same_settings(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("TENSTEP_LEASE_SECONDS", "7.5")
     monkeypatch.setenv("TENSTEP_TENANT_WEIGHTS", '{"studio": 3}')
     settings, worker_id = load_settings(), uuid4()
-    environment = child_environment(settings, worker_id)
+    environment = worker_environment(settings, worker_id)
     for name in SECRETS:
         monkeypatch.delenv(name)
 

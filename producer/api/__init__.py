@@ -1,0 +1,1 @@
+"""The HTTP interface: FastAPI, imported by nothing but the process that serves it."""

@@ -1,0 +1,75 @@
+"""The application: routes, errors and the gate before them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from anyio.to_thread import current_default_thread_limiter
+from fastapi import APIRouter, FastAPI
+
+from producer.api import health, problems
+from producer.api.context import Context
+from producer.api.feed import StatusFeed
+from producer.api.gate import Gate
+from producer.api.keyring import KeyRing
+from producer.api.native import batches, changes
+from producer.api.rates import RateLimiter
+from producer.api.signed_urls import open_signer
+from shared.version import VERSION
+
+if TYPE_CHECKING:
+    from producer.services import Services
+
+THREADS = 12
+"""Fewer than the connections of a pool: a request would else wait for one in vain."""
+DESCRIPTION = """
+Renders very large batches of prompts into images, and knows what each one cost.
+
+Routes below `/api` do everything that tenstep can do; those below `/v1` are OpenAI's, for
+programs that speak its API already. Errors are problem details (RFC 9457) below `/api`, and
+OpenAI's error object below `/v1`.
+"""
+
+
+def make_app(services: Services) -> FastAPI:
+    """Make the application of a server process."""
+    settings = services.settings
+    context = Context(
+        services,
+        StatusFeed(batches.status_reader(services.database, settings)),
+        open_signer(services.database, timedelta(hours=settings.url_hours)),
+    )
+    app = FastAPI(
+        title="tenstep",
+        version=VERSION,
+        description=DESCRIPTION,
+        lifespan=_lifespan,
+        redoc_url=None,
+        redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    app.state.context = context
+    problems.install(app)
+    for router in ROUTERS:
+        app.include_router(router)
+    app.add_middleware(
+        Gate,
+        keys=KeyRing(services.database),
+        rates=RateLimiter(
+            services.broker.url, settings.redis_key_prefix, settings.max_requests_per_minute
+        ),
+        max_upload_bytes=settings.max_upload_bytes,
+    )
+    return app
+
+
+ROUTERS: tuple[APIRouter, ...] = (health.router, batches.router, changes.router)
+
+
+@asynccontextmanager
+async def _lifespan(_app: FastAPI) -> AsyncIterator[None]:
+    current_default_thread_limiter().total_tokens = THREADS
+    yield

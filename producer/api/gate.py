@@ -1,0 +1,114 @@
+"""What every request passes before a route sees it: whose it is, how often, how much, how slow."""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Send
+from starlette.types import Scope as AsgiScope
+
+from producer.api.keyring import KeyRing
+from producer.api.problems import ApiError, as_api_error, render
+from producer.api.rates import RateLimiter
+
+OPEN = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs"})
+OPEN_PREFIX = "/images/"
+"""Of URLs that are signed."""
+UPLOADS = frozenset({"/v1/files", "/api/files", "/api/batches"})
+MAX_DOCUMENT_BYTES = 16 * 2**20
+MULTIPART_EXTRA_BYTES = 2**16
+SILENCE_SECONDS = 30.0
+SHORTEST_BYTES_A_SECOND = 1_024
+"""A body that comes more slowly, after a minute, holds up a place for nothing."""
+PATIENCE_SECONDS = 60.0
+
+
+class Gate:
+    """ASGI middleware."""
+
+    def __init__(
+        self, app: ASGIApp, *, keys: KeyRing, rates: RateLimiter, max_upload_bytes: int
+    ) -> None:
+        self._app = app
+        self._keys = keys
+        self._rates = rates
+        self._max_upload_bytes = max_upload_bytes
+
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        """Let a request in, or answer it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        path: str = scope["path"]
+        try:
+            body = _Body(receive, self._most(scope, path), Headers(scope=scope))
+            if path not in OPEN and not path.startswith(OPEN_PREFIX):
+                principal = await self._keys.principal(scope)
+                scope.setdefault("state", {})["principal"] = principal
+                await self._rates.count(principal)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is answered here
+            await render(path, as_api_error(error))(scope, receive, send)
+            return
+        await self._app(scope, body, send)
+
+    def _most(self, scope: AsgiScope, path: str) -> int:
+        is_upload = path in UPLOADS and scope["method"] == "POST"
+        if is_upload and path == "/api/batches" and _is_json(Headers(scope=scope)):
+            is_upload = False
+        return self._max_upload_bytes + MULTIPART_EXTRA_BYTES if is_upload else MAX_DOCUMENT_BYTES
+
+
+def _is_json(headers: Headers) -> bool:
+    return headers.get("content-type", "application/json").split(";")[0].endswith("json")
+
+
+class _Body:
+    """Receives a body of bounded size, and not for ever."""
+
+    def __init__(self, receive: Receive, most: int, headers: Headers) -> None:
+        self._receive = receive
+        self._most = most
+        self._received = 0
+        self._is_whole = False
+        self._begin = asyncio.get_running_loop().time()
+        length = headers.get("content-length", "0")
+        if length.isdecimal() and int(length) > most:
+            raise self._too_large()
+
+    async def __call__(self) -> Message:
+        """Receive what comes next."""
+        if self._is_whole:  # then it waits for the client to go away
+            return await self._receive()
+        try:
+            message = await asyncio.wait_for(self._receive(), SILENCE_SECONDS)
+        except TimeoutError:
+            raise _too_slow() from None
+        if message["type"] == "http.request":
+            self._received += len(message.get("body", b""))
+            self._is_whole = not message.get("more_body", False)
+            self._check()
+        return message
+
+    def _check(self) -> None:
+        if self._received > self._most:
+            raise self._too_large()
+        seconds = asyncio.get_running_loop().time() - self._begin
+        is_slow = self._received < (seconds - PATIENCE_SECONDS) * SHORTEST_BYTES_A_SECOND
+        if not self._is_whole and is_slow:
+            raise _too_slow()
+
+    def _too_large(self) -> ApiError:
+        return ApiError(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            f"this is more than {self._most:,} bytes",
+            hint="Upload prompts as a file, and packed with gzip or zstd.",
+            headers={"Connection": "close"},
+        )
+
+
+def _too_slow() -> ApiError:
+    return ApiError(
+        HTTPStatus.REQUEST_TIMEOUT, "the body comes too slowly", headers={"Connection": "close"}
+    )

@@ -1,0 +1,1 @@
+"""Routes below ``/api``: everything that tenstep can do."""

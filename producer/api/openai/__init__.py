@@ -1,0 +1,1 @@
+"""Routes below ``/v1``: what clients of OpenAI's API expect."""

@@ -1,0 +1,146 @@
+"""From a file that was uploaded to the jobs of a batch."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID
+
+from producer.batch_options import BatchOptions
+from producer.clerk.claim import Claim
+from producer.order import RefusedError, Submission
+from producer.prompt_content import content_of
+from producer.prompt_files import PromptSource, prompts_in
+from producer.prompt_format import PromptFormat
+from producer.rejects import RejectedLine, Rejects
+from producer.services import Services
+from producer.submit import ConflictError, submit
+from shared.db.api_tables import BatchRequest, StoredFile
+from shared.domain.requests import RequestState
+from shared.errors import ConfigurationError, InputError
+from shared.storage.base import ObjectStore
+
+JSON_LINES = "application/x-ndjson"
+KEY_PREFIX = "api:"
+"""Keeps the keys of these batches apart from those that users choose."""
+
+
+def rejects_key(batch_id: UUID) -> str:
+    """Name the object that lists the lines which were left out of a batch."""
+    return f"rejects/{batch_id}.jsonl"
+
+
+def take_in(services: Services, claim: Claim) -> None:
+    """Write the jobs of a request's batch; what was cut off before goes on where it stopped.
+
+    Raises:
+        ServiceUnavailableError: something that is needed does not answer; later it may.
+        ClaimLostError: another clerk has taken it over.
+    """
+    with services.database.read() as session:
+        request = session.get_one(BatchRequest, claim.request_id)
+        file = session.get(StoredFile, request.input_file_id)
+    if file is None:
+        _refuse(services, request, [{"code": "file_not_found", "message": "its file is gone"}])
+        return
+    try:
+        with _prompts(services.store, file, PromptFormat(request.prompt_format)) as source:
+            submission = _submit(services, claim, request, source)
+    except RefusedError as error:
+        keep_rejects(services.store, request.id, error.rejects)
+        _refuse(services, request, _errors_of(error), requests=error.rejects.count)
+    except ConflictError:
+        # Called off while it was read: what comes of that is decided elsewhere.
+        claim.give_back()
+    except (InputError, ConfigurationError) as error:
+        _refuse(services, request, [{"code": "invalid_file", "message": error.message}])
+    else:
+        keep_rejects(services.store, request.id, submission.rejects)
+        _taken_in(services, request, submission)
+
+
+@contextmanager
+def _prompts(
+    store: ObjectStore, file: StoredFile, prompt_format: PromptFormat
+) -> Iterator[PromptSource]:
+    """Copy the file to this host's disk: it is read by seeking, and perhaps twice."""
+    with tempfile.TemporaryFile(prefix="tenstep-") as copy:
+        for block in store.blocks(file.object_key):
+            copy.write(block)
+        with prompts_in(content_of(copy, file.name), prompt_format) as prompts:
+            yield prompts
+
+
+def _submit(
+    services: Services, claim: Claim, request: BatchRequest, source: PromptSource
+) -> Submission:
+    options = BatchOptions.model_validate(request.options)
+    order = options.order(
+        request.tenant,
+        key=f"{KEY_PREFIX}{request.id}",
+        batch_id=request.id,
+        client={"file_id": str(request.input_file_id)},
+    )
+    card = options.card(services.settings)
+    return submit(
+        services.database,
+        services.settings,
+        card,
+        source,
+        order,
+        on_progress=lambda _jobs, _share: claim.renew(),
+    )
+
+
+def keep_rejects(store: ObjectStore, batch_id: UUID, rejects: Rejects) -> None:
+    """Put the list of refused lines where every server can read it."""
+    if rejects.path is None:
+        return
+    with rejects.path.open("rb") as file, store.writer(rejects_key(batch_id), JSON_LINES) as kept:
+        while block := file.read(2**20):
+            kept.write(block)
+
+
+def _taken_in(services: Services, request: BatchRequest, submission: Submission) -> None:
+    with services.database.write() as session:
+        found = session.get_one(BatchRequest, request.id, with_for_update=True)
+        now = services.database.now(session)
+        found.requests = (submission.requests or 0) + submission.rejects.count
+        found.worked_on_until = None
+        found.failures = 0
+        if found.state != RequestState.VALIDATING:
+            return
+        found.in_progress_at = now
+        found.state = RequestState.IN_PROGRESS
+        if found.endpoint is None:  # nothing is written at its end
+            found.state, found.ended_at = RequestState.COMPLETED, now
+
+
+def _refuse(
+    services: Services, request: BatchRequest, errors: list[dict[str, Any]], *, requests: int = 0
+) -> None:
+    with services.database.write() as session:
+        found = session.get_one(BatchRequest, request.id, with_for_update=True)
+        found.state = RequestState.FAILED
+        found.errors = {"data": errors}
+        found.requests = requests
+        found.ended_at = services.database.now(session)
+        found.worked_on_until = None
+
+
+def _errors_of(error: RefusedError) -> list[dict[str, Any]]:
+    return [
+        {"code": "refused", "message": error.message},
+        *(_error_of(line) for line in error.rejects.first),
+    ]
+
+
+def _error_of(line: RejectedLine) -> dict[str, Any]:
+    return {
+        "code": "invalid_line",
+        "message": line.reason,
+        "param": line.field,
+        "line": line.line_number,
+    }
