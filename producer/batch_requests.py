@@ -32,7 +32,8 @@ class Asked:
 
     tenant: str
     input_file_id: UUID
-    prompt_format: PromptFormat
+    prompt_format: PromptFormat | None
+    """None tells it by the file's name, or by how it begins."""
     options: BatchOptions
     key: str | None = None
     """Idempotency key: the same is the same batch."""
@@ -63,7 +64,7 @@ def ask(session: Session, settings: Settings, asked: Asked, now: datetime) -> Ba
         key=asked.key,
         request_sha256=asked.request_sha256,
         input_file_id=asked.input_file_id,
-        prompt_format=asked.prompt_format.value,
+        prompt_format=asked.prompt_format and asked.prompt_format.value,
         options=asked.options.model_dump(mode="json"),
         endpoint=asked.endpoint,
         completion_window=asked.completion_window,

@@ -145,6 +145,33 @@ class JobList(Document):
     looked_through: tuple[int, int] | None
 
 
+class JobDocument(Document):
+    """All that is known of a job."""
+
+    job_id: UUID = Field(examples=[JOB_ID])
+    batch_id: UUID = Field(examples=[BATCH_ID])
+    batch_name: str
+    model: str
+    position: int
+    custom_id: str | None
+    source_line: int | None
+    prompt: str
+    negative_prompt: str
+    settings: dict[str, Any]
+    details: dict[str, Any] = Field(description="The caller's own fields of the prompt line.")
+    state: JobState
+    attempts_counted: int
+    image: dict[str, Any] | None
+    image_url: str | None = Field(description="Needs no key, and expires.")
+    reused_from: UUID | None
+    error: dict[str, Any] | None
+    why_waiting: str | None
+    cost_nanodollars: int
+    cost_usd: str
+    attempts: list[dict[str, Any]] = Field(description="Worker, phases, cost and end of each try.")
+    timeline: list[dict[str, Any]]
+
+
 class FileOut(Document):
     """A file without its bytes."""
 
@@ -154,6 +181,13 @@ class FileOut(Document):
     bytes: int
     sha256: str
     created_at: int = Field(description="Seconds since 1970.")
+
+
+class FileList(Document):
+    """The newest files first."""
+
+    files: list[FileOut]
+    next: UUID | None = Field(description="Give it as `before` for the next page.")
 
 
 class Changed(Document):

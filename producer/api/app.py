@@ -15,7 +15,7 @@ from producer.api.context import Context
 from producer.api.feed import StatusFeed
 from producer.api.gate import Gate
 from producer.api.keyring import KeyRing
-from producer.api.native import batches, changes
+from producer.api.native import batches, changes, events, files, images, jobs, new_batches
 from producer.api.rates import RateLimiter
 from producer.api.signed_urls import open_signer
 from shared.version import VERSION
@@ -66,7 +66,16 @@ def make_app(services: Services) -> FastAPI:
     return app
 
 
-ROUTERS: tuple[APIRouter, ...] = (health.router, batches.router, changes.router)
+ROUTERS: tuple[APIRouter, ...] = (
+    health.router,
+    files.router,
+    new_batches.router,
+    batches.router,
+    changes.router,
+    events.router,
+    jobs.router,
+    images.router,
+)
 
 
 @asynccontextmanager

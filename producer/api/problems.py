@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from producer.batch_requests import LimitReachedError
 from producer.order import RefusedError
 from producer.submit import ConflictError
 from shared.errors import ConfigurationError, InputError, ServiceUnavailableError
@@ -23,9 +24,12 @@ from shared.storage.base import ObjectNotFoundError
 
 log = structlog.get_logger()
 
+Parsed = TypeVar("Parsed", bound=BaseModel)
+
 OPENAI = "/v1/"
 PROBLEM = "application/problem+json"
 RETRY_SECONDS = 5
+COMES_AGAIN = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 MAX_ERRORS_LISTED = 20
 SCOPE_OF_ERROR = {
     HTTPStatus.UNAUTHORIZED: "authentication_error",
@@ -204,6 +208,7 @@ def as_api_error(error: Exception) -> ApiError:
 
 FOREIGN: Mapping[type[Exception], HTTPStatus] = {
     ConflictError: HTTPStatus.CONFLICT,
+    LimitReachedError: HTTPStatus.TOO_MANY_REQUESTS,
     ObjectNotFoundError: HTTPStatus.NOT_FOUND,
     InputError: HTTPStatus.UNPROCESSABLE_ENTITY,
     ConfigurationError: HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -215,7 +220,7 @@ FOREIGN: Mapping[type[Exception], HTTPStatus] = {
 
 
 def _known(error: Exception, status: HTTPStatus) -> ApiError:
-    headers = {"Retry-After": str(RETRY_SECONDS)} if status >= HTTPStatus.BAD_GATEWAY else None
+    headers = {"Retry-After": str(RETRY_SECONDS)} if status in COMES_AGAIN else None
     if isinstance(error, RefusedError):
         rejected = error.rejects.to_json() | {"file": None}
         return ApiError(
@@ -229,23 +234,47 @@ def _known(error: Exception, status: HTTPStatus) -> ApiError:
         log.warning("service_unavailable", error=str(error))
         return ApiError(status, "a service that is needed for it is down", headers=headers)
     hint = getattr(error, "hint", None)
-    return ApiError(status, getattr(error, "message", str(error)), hint=hint)
+    return ApiError(status, getattr(error, "message", str(error)), hint=hint, headers=headers)
+
+
+def parsed(model: type[Parsed], body: bytes) -> Parsed:
+    """Read a JSON body by Pydantic's own parser, which knows what is no Unicode.
+
+    Raises:
+        ApiError: it is not JSON, or not what is asked for: 422.
+    """
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        raise _invalid_fields(error.errors(include_url=False, include_context=False)) from None
+
+
+def validated(model: type[Parsed], fields: Mapping[str, Any]) -> Parsed:
+    """Check fields that are text, such as those of a query.
+
+    Raises:
+        ApiError: they are not what is asked for: 422.
+    """
+    try:
+        return model.model_validate(fields)
+    except ValidationError as error:
+        raise _invalid_fields(error.errors(include_url=False, include_context=False)) from None
 
 
 def _invalid(error: RequestValidationError) -> ApiError:
+    return _invalid_fields([{**one, "loc": one["loc"][1:]} for one in error.errors()])
+
+
+def _invalid_fields(errors: Sequence[Any]) -> ApiError:
     found = [
-        {"field": _place(one["loc"]), "message": _plain(one["msg"])} for one in error.errors()
-    ][:MAX_ERRORS_LISTED]
+        {"field": ".".join(map(str, one["loc"])), "message": _plain(one["msg"])}
+        for one in errors[:MAX_ERRORS_LISTED]
+    ]
     first = found[0]
     message = f"{first['field']}: {first['message']}" if first["field"] else first["message"]
     return ApiError(
         HTTPStatus.UNPROCESSABLE_ENTITY, message, param=first["field"], more={"errors": found}
     )
-
-
-def _place(location: tuple[int | str, ...]) -> str:
-    """Name a field without saying whether it stood in the body, the path or the query."""
-    return ".".join(str(part) for part in location[1:])
 
 
 def _plain(message: str) -> str:

@@ -70,6 +70,18 @@ def get_own_job(session: Session, job_id: UUID, who: Principal) -> Job:
     return found
 
 
+def get_signed_job(session: Session, job_id: UUID) -> Job:
+    """Return a job for whoever has a signed URL of its image.
+
+    Raises:
+        ApiError: it is not there: 404.
+    """
+    job = session.get(Job, job_id)
+    if job is None:
+        raise not_found(f"job {job_id}")
+    return job
+
+
 def newest(
     session: Session, owned: type[Owned], who: Principal, limit: int, before: UUID | None = None
 ) -> Sequence[Owned]:

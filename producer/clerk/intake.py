@@ -6,15 +6,15 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from uuid import UUID
 
 from producer.batch_options import BatchOptions
 from producer.clerk.claim import Claim
 from producer.order import RefusedError, Submission
 from producer.prompt_content import content_of
 from producer.prompt_files import PromptSource, prompts_in
-from producer.prompt_format import PromptFormat
-from producer.rejects import RejectedLine, Rejects
+from producer.prompt_format import PromptFormat, format_of_name
+from producer.rejected_lines import keep_rejects
+from producer.rejects import RejectedLine
 from producer.services import Services
 from producer.submit import ConflictError, submit
 from shared.db.api_tables import BatchRequest, StoredFile
@@ -22,14 +22,8 @@ from shared.domain.requests import RequestState
 from shared.errors import ConfigurationError, InputError
 from shared.storage.base import ObjectStore
 
-JSON_LINES = "application/x-ndjson"
 KEY_PREFIX = "api:"
 """Keeps the keys of these batches apart from those that users choose."""
-
-
-def rejects_key(batch_id: UUID) -> str:
-    """Name the object that lists the lines which were left out of a batch."""
-    return f"rejects/{batch_id}.jsonl"
 
 
 def take_in(services: Services, claim: Claim) -> None:
@@ -46,7 +40,7 @@ def take_in(services: Services, claim: Claim) -> None:
         _refuse(services, request, [{"code": "file_not_found", "message": "its file is gone"}])
         return
     try:
-        with _prompts(services.store, file, PromptFormat(request.prompt_format)) as source:
+        with _prompts(services.store, file, _format_of(request, file)) as source:
             submission = _submit(services, claim, request, source)
     except RefusedError as error:
         keep_rejects(services.store, request.id, error.rejects)
@@ -63,7 +57,7 @@ def take_in(services: Services, claim: Claim) -> None:
 
 @contextmanager
 def _prompts(
-    store: ObjectStore, file: StoredFile, prompt_format: PromptFormat
+    store: ObjectStore, file: StoredFile, prompt_format: PromptFormat | None
 ) -> Iterator[PromptSource]:
     """Copy the file to this host's disk: it is read by seeking, and perhaps twice."""
     with tempfile.TemporaryFile(prefix="tenstep-") as copy:
@@ -71,6 +65,11 @@ def _prompts(
             copy.write(block)
         with prompts_in(content_of(copy, file.name), prompt_format) as prompts:
             yield prompts
+
+
+def _format_of(request: BatchRequest, file: StoredFile) -> PromptFormat | None:
+    known = request.prompt_format
+    return format_of_name(file.name) if known is None else PromptFormat(known)
 
 
 def _submit(
@@ -92,15 +91,6 @@ def _submit(
         order,
         on_progress=lambda _jobs, _share: claim.renew(),
     )
-
-
-def keep_rejects(store: ObjectStore, batch_id: UUID, rejects: Rejects) -> None:
-    """Put the list of refused lines where every server can read it."""
-    if rejects.path is None:
-        return
-    with rejects.path.open("rb") as file, store.writer(rejects_key(batch_id), JSON_LINES) as kept:
-        while block := file.read(2**20):
-            kept.write(block)
 
 
 def _taken_in(services: Services, request: BatchRequest, submission: Submission) -> None:

@@ -49,6 +49,7 @@ class JobRow(NamedTuple):
     error_message: str | None
     finished_at: datetime | None
     reused_from: UUID | None
+    id: UUID
 
 
 class AttemptRow(NamedTuple):
@@ -104,7 +105,7 @@ JOB_COLUMNS = (
     *(_job.seed, _job.width, _job.height, _job.scheduler, _job.steps, _job.squeeze),
     *(_job.guidance_scale, _job.guidance_rescale, cast(_job.details, Text)),
     *(_job.state, _job.attempts, _job.image_key, _job.image_sha256, _job.image_bytes),
-    *(_job.error_code, _job.error_message, _job.finished_at, _job.reused_from),
+    *(_job.error_code, _job.error_message, _job.finished_at, _job.reused_from, _job.id),
 )
 ATTEMPT_COLUMNS = (
     *(_attempt.number, _attempt.outcome, _attempt.device_kind, _attempt.device_name),

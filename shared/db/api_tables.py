@@ -89,8 +89,8 @@ class BatchRequest(Base):
     request_sha256: Mapped[str | None] = mapped_column(String(64))
     """Of what was asked with that key."""
     input_file_id: Mapped[UUID]
-    prompt_format: Mapped[str] = mapped_column(String(16))
-    """How the file is written."""
+    prompt_format: Mapped[str | None] = mapped_column(String(16))
+    """How the file is written; None tells it by its name, or by how it begins."""
     options: Mapped[dict[str, Any]]
     """What the batch is to be: `producer.batch_options.BatchOptions`."""
     endpoint: Mapped[str | None] = mapped_column(String(64))

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from sqlalchemy.orm import Session
 
 from producer.api.context import ContextOf, Operator
 from producer.api.problems import NATIVE_ERRORS, ApiError
@@ -28,6 +27,9 @@ from shared.domain.jobs import BatchControl
 from shared.domain.money import parse_dollars
 from shared.domain.prompts import Label
 from shared.domain.requests import REQUEST_ENDS
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
 
 router = APIRouter(prefix="/api/batches", tags=["batches"], responses=NATIVE_ERRORS)
 

@@ -36,7 +36,7 @@ def upgrade() -> None:
     sa.Column('key', sa.String(length=256), nullable=True),
     sa.Column('request_sha256', sa.String(length=64), nullable=True),
     sa.Column('input_file_id', sa.Uuid(), nullable=False),
-    sa.Column('prompt_format', sa.String(length=16), nullable=False),
+    sa.Column('prompt_format', sa.String(length=16), nullable=True),
     sa.Column('options', sa.JSON(), nullable=False),
     sa.Column('endpoint', sa.String(length=64), nullable=True),
     sa.Column('completion_window', sa.String(length=16), nullable=True),

@@ -1,0 +1,222 @@
+"""New batches: of prompts in the request, of a file that was uploaded, or of the body itself."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
+
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Header
+from pydantic import ConfigDict, Field, model_validator
+from starlette.datastructures import QueryParams
+from starlette.requests import Request
+from starlette.responses import Response
+
+from producer.api.context import Context, ContextOf, Submitter
+from producer.api.problems import NATIVE_ERRORS, ApiError, parsed, validated
+from producer.api.receiving import keep_file, receive_file
+from producer.api.tenancy import get_own
+from producer.batch_options import BatchOptions
+from producer.batch_requests import Asked, ask, check_limits
+from producer.inline_batches import MAX_PROMPTS, fingerprint, submit_inline
+from producer.keys import Principal
+from producer.order import Submission
+from producer.prompt_format import PromptFormat
+from producer.rejected_lines import keep_rejects
+from producer.wire import NewBatchOut
+from shared.db.api_tables import StoredFile
+from shared.domain.prompts import Label
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+router = APIRouter(prefix="/api/batches", tags=["batches"], responses=NATIVE_ERRORS)
+
+JSON = "application/json"
+FORMATS = {
+    "text/plain": PromptFormat.TEXT,
+    "text/csv": PromptFormat.CSV,
+    "text/tab-separated-values": PromptFormat.TSV,
+    "application/x-ndjson": PromptFormat.JSONL,
+    "application/jsonl": PromptFormat.JSONL,
+    "application/vnd.apache.parquet": PromptFormat.PARQUET,
+    "application/octet-stream": None,
+}
+"""How a body is written; where nothing tells, its begin does."""
+PURPOSE = "prompts"
+TAG = "tag"
+MAX_KEY_CHARACTERS = 200
+IdempotencyKey = Annotated[
+    Label | None,
+    Header(max_length=MAX_KEY_CHARACTERS, description="The same key is the same batch."),
+]
+INLINE_EXAMPLE: dict[str, Any] = {
+    "prompts": ["a red apple", {"prompt": "a green pear", "seed": 7, "custom_id": "pear"}],
+    "name": "fruit",
+    "steps": 16,
+    "squeeze": "10,6",
+}
+
+
+class NewBatch(BatchOptions):
+    """Prompts, or a file that has them, and what the batch is to be."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", json_schema_extra={"examples": [INLINE_EXAMPLE]}
+    )
+
+    prompts: list[str | dict[str, Any]] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=MAX_PROMPTS,
+        description="Prompts, or the lines of a JSONL file as objects.",
+    )
+    file_id: UUID | None = Field(default=None, description="Of an uploaded file.")
+    format: PromptFormat | None = Field(
+        default=None, description="How the file is written; default by its name, or its begin."
+    )
+
+    @model_validator(mode="after")
+    def _has_one_source(self) -> NewBatch:
+        if (self.prompts is None) == (self.file_id is None):
+            raise ValueError("give prompts or file_id")
+        return self
+
+    def options(self) -> BatchOptions:
+        """Return what is said beside the prompts."""
+        return BatchOptions.model_validate(
+            {name: getattr(self, name) for name in BatchOptions.model_fields}
+        )
+
+
+def _documented() -> dict[str, Any]:
+    """Describe the body, and the options as parameters: FastAPI sees neither."""
+    binary = {"schema": {"type": "string", "format": "binary"}}
+    inline = {"schema": {"$ref": "#/components/schemas/NewBatch"}}
+    properties = BatchOptions.model_json_schema()["properties"]
+    parameters = [
+        {"name": name, "in": "query", "required": False, "schema": schema}
+        for name, schema in properties.items()
+        if name != "tags"
+    ]
+    tag = {"type": "array", "items": {"type": "string", "examples": ["campaign=spring"]}}
+    return {
+        "parameters": [*parameters, {"name": TAG, "in": "query", "schema": tag}],
+        "requestBody": {
+            "required": True,
+            "content": {JSON: inline, **dict.fromkeys(FORMATS, binary)},
+        },
+    }
+
+
+@router.post(
+    "",
+    summary="Submit a batch",
+    status_code=HTTPStatus.CREATED,
+    response_model=NewBatchOut,
+    responses={202: {"model": NewBatchOut, "description": "Its file is being read."}},
+    openapi_extra=_documented(),
+)
+async def post_batch(
+    context: ContextOf,
+    who: Submitter,
+    request: Request,
+    response: Response,
+    idempotency_key: IdempotencyKey = None,
+) -> NewBatchOut:
+    """Submit up to 10,000 prompts at once, or a file of up to 10 million.
+
+    A body that is no JSON is the file itself; the options are then in the query. A file is
+    read after the answer: the batch's state is "validating" until then.
+    """
+    kind = request.headers.get("content-type", JSON).split(";")[0].strip().lower()
+    if kind == JSON:
+        new = parsed(NewBatch, await request.body())
+        made = await run_sync(_submitted, context, who, new, idempotency_key)
+    elif kind in FORMATS:
+        options = _options_of(request.query_params)
+        written = await receive_file(context.store, request.stream())
+        file = await keep_file(
+            context.services, written, tenant=who.tenant, name=PURPOSE, purpose=PURPOSE
+        )
+        asked = _asked(who, options, file.id, FORMATS[kind], idempotency_key, file.sha256)
+        made = await run_sync(_ask, context, asked)
+    else:
+        raise ApiError(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            f"a body of type {kind[:80]} is no batch",
+            hint=f"One of {JSON}, {', '.join(FORMATS)}.",
+        )
+    if made.total is None:
+        response.status_code = HTTPStatus.ACCEPTED
+    response.headers["Location"] = f"/api/batches/{made.batch_id}"
+    return made
+
+
+def _options_of(query: QueryParams) -> BatchOptions:
+    given: dict[str, Any] = {name: value for name, value in query.items() if name != TAG}
+    tags = [text.partition("=") for text in query.getlist(TAG)]
+    if any(not equals for _, equals, _ in tags):
+        raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, "tag: is not KEY=VALUE", param=TAG)
+    return validated(BatchOptions, {**given, "tags": {name: value for name, _, value in tags}})
+
+
+def _submitted(context: Context, who: Principal, new: NewBatch, key: str | None) -> NewBatchOut:
+    options = new.options()
+    options.card(context.settings)
+    if new.prompts is None:
+        with context.database.read() as session:
+            file = _file_of(session, new, who)
+        asked = _asked(who, options, file.id, new.format, key, file.sha256)
+        return _ask(context, asked)
+    with context.database.read() as session:
+        check_limits(session, context.settings, who.tenant)
+    submission = submit_inline(context.services, options, new.prompts, tenant=who.tenant, key=key)
+    keep_rejects(context.store, submission.batch_id, submission.rejects)
+    return _made(submission)
+
+
+def _file_of(session: Session, new: NewBatch, who: Principal) -> StoredFile:
+    assert new.file_id is not None  # noqa: S101 - the model has seen to it
+    return get_own(session, StoredFile, new.file_id, who)
+
+
+def _asked(
+    who: Principal,
+    options: BatchOptions,
+    file_id: UUID,
+    prompt_format: PromptFormat | None,
+    key: str | None,
+    sha256: str,
+) -> Asked:
+    told = {"options": options.model_dump(mode="json"), "sha256": sha256, "format": prompt_format}
+    return Asked(
+        tenant=who.tenant,
+        input_file_id=file_id,
+        prompt_format=prompt_format,
+        options=options,
+        key=key,
+        request_sha256=fingerprint(told),
+    )
+
+
+def _ask(context: Context, asked: Asked) -> NewBatchOut:
+    asked.options.card(context.settings)
+    with context.database.write() as session:
+        request = ask(session, context.settings, asked, context.database.now(session))
+        return NewBatchOut(
+            batch_id=request.id,
+            state="validating",
+            total=None,
+            was_there=0,
+            reused=0,
+            quote=None,
+            rejected=None,
+        )
+
+
+def _made(submission: Submission) -> NewBatchOut:
+    document = submission.to_json()
+    document["rejected"].pop("file")
+    return NewBatchOut.model_validate({**document, "state": "submitted"})
