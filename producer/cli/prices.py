@@ -53,7 +53,8 @@ def prices(context: typer.Context, *, all_: All = False, as_json: options.Json =
 @app.command("list", epilog="Example: tenstep prices list --all --json")
 def list_prices(*, all_: All = False, as_json: options.Json = False) -> None:
     """List the prices in force, and those to come."""
-    from producer.cli.price_views import book_json, print_book
+    from producer.cli.price_views import print_book
+    from producer.price_documents import book_json
 
     book = _read()
     if not all_:
@@ -149,8 +150,9 @@ def _read() -> Book:
 
 def _put(file: PriceFile, name: str | None, *, correct: bool, check: bool, as_json: bool) -> None:
     from producer.cli.database import opened
-    from producer.cli.price_views import print_update, update_json
+    from producer.cli.price_views import print_update
     from producer.price_changes import update_book
+    from producer.price_documents import update_json
     from shared.settings import load_settings
 
     with opened(load_settings(), may_create=True) as database:

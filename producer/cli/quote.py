@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from producer.prompt_files import PromptSource
     from producer.prompt_lines import PromptLine
     from producer.prompt_shapes import CountedPrompts
-    from producer.quote import Fleet, Quote
+    from producer.quote import Fleet
     from producer.quote_grounds import Grounds
     from shared.models.card import ModelCard
     from shared.settings import Settings
@@ -84,6 +84,7 @@ def quote(
     measures them where nothing was drawn yet. Every amount is a range.
     """
     from producer.order import check_order
+    from producer.quoting import quote_prompts
     from shared.models.catalog import load_card
     from shared.settings import load_settings
 
@@ -114,11 +115,16 @@ def quote(
         file, prompt_format, template, var or [], settings, zips=zip_values
     ) as source:
         prompts = _counted(source, order, card, as_json=as_json)
-    quotes = _quotes(settings, prompts, grounds, asked)
+    quoted = quote_prompts(card.name, prompts, grounds, settings.chunk_size, asked)
+    if quoted.unquoted is not None:
+        complain(
+            f"the workers that are alive are not quoted: {quoted.unquoted.name}, of which not all "
+            "were measured; tenstep calibrate measures them"
+        )
     if as_json:
-        print_json(_to_json(quotes, prompts, card, grounds))
+        print_json(quoted.to_json())
     else:
-        print_quotes(quotes, prompts, card.name, grounds.rated, grounds.waste)
+        print_quotes(quoted.quotes, prompts, card.name, grounds.rated, grounds.waste)
     if prompts.rejects.count:
         raise typer.Exit(BAD_INPUT)
 
@@ -183,50 +189,3 @@ def _watched(
         if number % LINES_A_LOOK == 0:
             show(number, source.progress())
         yield line
-
-
-def _quotes(
-    settings: Settings, prompts: CountedPrompts, grounds: Grounds, asked: Fleet | None
-) -> Sequence[Quote]:
-    """Quote the fleet that was asked for, else the workers that live; and one of each device."""
-    from producer.planning.offers import Work
-    from producer.quote import make_quote
-    from producer.quote_batch import one_of_each
-
-    work = Work(prompts.images, settings.chunk_size)
-    first = asked or grounds.live
-    if first is not None and any(bought not in grounds.rated for bought in first.bought):
-        complain(
-            f"the workers that are alive are not quoted: {first.name}, of which not all were "
-            "measured; tenstep calibrate measures them"
-        )
-        first = None
-    fleets = [*([first] if first else []), *one_of_each(grounds.rated)]
-    return [make_quote(work, fleet, grounds.rated, grounds.waste) for fleet in fleets]
-
-
-def _to_json(
-    quotes: Sequence[Quote], prompts: CountedPrompts, card: ModelCard, grounds: Grounds
-) -> dict[str, object]:
-    from producer.amounts import usd
-
-    return {
-        "model": card.name,
-        "images": prompts.total,
-        "shapes": [
-            {**shape._asdict(), "images": images} for shape, images in prompts.images.items()
-        ],
-        "rejected": prompts.rejects.to_json(),
-        "waste_nanodollars_per_dollar": int(grounds.waste * 10**9),
-        "prices": [
-            {
-                "device_kind": kind,
-                "sku": sku,
-                "nanodollars_per_hour": rated.nanodollars_per_hour,
-                "usd_per_hour": usd(rated.nanodollars_per_hour),
-                "is_example": rated.is_example,
-            }
-            for (kind, sku), rated in grounds.rated.items()
-        ],
-        "quotes": [quote.to_json() for quote in quotes],
-    }
