@@ -18,12 +18,14 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
+from pydantic import SecretStr
 
 from shared.db.engine import Database
 from shared.db.migrate import migrate
 from shared.settings import Settings
 from shared.storage.base import ObjectStore
 from shared.storage.open import open_store
+from support.api import ApiServer, run_api
 from support.postgres import Postgres, run_postgres
 from support.seaweedfs import S3Bucket, S3Server, run_seaweedfs
 from support.valkey import RedisServer, run_valkey
@@ -54,6 +56,10 @@ def _scrubbed(environment: Mapping[str, str]) -> dict[str, str]:
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hide the settings of whoever runs the tests."""
+    _hide_settings(monkeypatch)
+
+
+def _hide_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in set(os.environ) - set(_scrubbed(os.environ)):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
@@ -221,3 +227,37 @@ def stack_env(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
             "TENSTEP_REDIS_URL": request.getfixturevalue("redis_url"),
         }
     return environment
+
+
+@pytest.fixture(scope="module")
+def api(
+    _migrated_sqlite: Path, _redis: RedisServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ApiServer]:
+    """A server on SQLite and a folder, with what the tests of a module have left in it."""
+    data_dir = tmp_path_factory.mktemp("api")
+    shutil.copy(_migrated_sqlite, data_dir / "tenstep.sqlite3")
+    with pytest.MonkeyPatch.context() as patch:
+        _hide_settings(patch)
+        settings = Settings(
+            data_dir=data_dir,
+            redis_url=SecretStr(_redis.url),
+            redis_key_prefix=f"api-{secrets.token_hex(4)}:",
+        )
+        with run_api(settings) as server:
+            yield server
+
+
+@pytest.fixture
+def api_on_services(
+    s3: S3Bucket, postgres_url: str, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[ApiServer]:
+    """A server on Postgres and S3, by URL, with two processes that answer."""
+    for name, value in s3.settings.items():
+        monkeypatch.setenv(name, value)
+    settings = Settings(
+        data_dir=tmp_path / "data",
+        database_url=SecretStr(postgres_url),
+        redis_url=SecretStr(redis_url),
+    )
+    with run_api(settings, processes=2) as server:
+        yield server
