@@ -14,6 +14,7 @@ from shared.domain.identifiers import new_id
 from shared.domain.requests import RequestState
 
 UNFINISHED = "ended_at IS NULL"
+NEVER_BEGAN = "ended_at IS NOT NULL AND in_progress_at IS NULL AND end_announced_at IS NULL"
 DUE = "next_at IS NOT NULL"
 
 
@@ -79,6 +80,7 @@ class BatchRequest(Base):
         UniqueConstraint("tenant", "key"),
         Index("ix_batch_request_tenant", "tenant", "id"),
         partial_index("ix_batch_request_unfinished", "id", condition=UNFINISHED),
+        partial_index("ix_batch_request_unannounced", "tenant", "id", condition=NEVER_BEGAN),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
@@ -113,6 +115,8 @@ class BatchRequest(Base):
     expires_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
     """When it came to its last state; nothing more is done then."""
+    end_announced_at: Mapped[datetime | None]
+    """When webhooks were told that nothing came of it; a batch's end is told of by the batch."""
     worked_on_until: Mapped[datetime | None]
     """A clerk has it until then; it renews that while it works."""
     failures: Mapped[int] = mapped_column(default=0, server_default="0")
@@ -133,6 +137,8 @@ class Webhook(Base):
     """Types with commas between them."""
     secret: Mapped[str] = mapped_column(String(128))
     """Signs what is sent: the server needs it in clear."""
+    first_batch: Mapped[UUID]
+    """It is told of this batch, and of those that were made later."""
     created_at: Mapped[datetime]
     disabled_at: Mapped[datetime | None]
     """When its receiver answered that it is gone for good."""
@@ -152,7 +158,8 @@ class WebhookDelivery(Base):
     event_id: Mapped[UUID]
     """The same for all webhooks that are told of it: receivers know a repetition by it."""
     event_type: Mapped[str] = mapped_column(String(64))
-    batch_id: Mapped[UUID]
+    batch_id: Mapped[UUID | None]
+    """None of a test."""
     payload: Mapped[dict[str, Any]]
     created_at: Mapped[datetime]
     attempts: Mapped[int] = mapped_column(default=0)

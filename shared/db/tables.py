@@ -31,6 +31,7 @@ def _one_of(column: str, values: type[JobState | AttemptOutcome | BatchControl])
 
 
 HAS_KEY = "key IS NOT NULL"
+UNANNOUNCED = "end_announced_at IS NULL AND submitted_at IS NOT NULL"
 
 
 class Batch(Base):
@@ -47,6 +48,7 @@ class Batch(Base):
             sqlite_where=text(HAS_KEY),
             postgresql_where=text(HAS_KEY),
         ),
+        partial_index("ix_batch_unannounced", "tenant", "id", condition=UNANNOUNCED),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)

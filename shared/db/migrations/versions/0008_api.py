@@ -53,6 +53,7 @@ def upgrade() -> None:
     sa.Column('finalizing_at', sa.DateTime(timezone=True), nullable=True),
     sa.Column('expires_at', sa.DateTime(timezone=True), nullable=True),
     sa.Column('ended_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('end_announced_at', sa.DateTime(timezone=True), nullable=True),
     sa.Column('worked_on_until', sa.DateTime(timezone=True), nullable=True),
     sa.Column('failures', sa.BigInteger(), server_default='0', nullable=False),
     sa.Column('last_failure', sa.Text(), nullable=True),
@@ -62,6 +63,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table('batch_request', schema=None) as batch_op:
         batch_op.create_index('ix_batch_request_tenant', ['tenant', 'id'], unique=False)
+        batch_op.create_index('ix_batch_request_unannounced', ['tenant', 'id'], unique=False, sqlite_where=sa.text("ended_at IS NOT NULL AND in_progress_at IS NULL AND end_announced_at IS NULL"), postgresql_where=sa.text("ended_at IS NOT NULL AND in_progress_at IS NULL AND end_announced_at IS NULL"))
         batch_op.create_index('ix_batch_request_unfinished', ['id'], unique=False, sqlite_where=sa.text('ended_at IS NULL'), postgresql_where=sa.text('ended_at IS NULL'))
 
     op.create_table('server_secret',
@@ -91,6 +93,7 @@ def upgrade() -> None:
     sa.Column('url', sa.String(length=2048), nullable=False),
     sa.Column('events', sa.String(length=256), nullable=False),
     sa.Column('secret', sa.String(length=128), nullable=False),
+    sa.Column('first_batch', sa.Uuid(), nullable=False),
     sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
     sa.Column('disabled_at', sa.DateTime(timezone=True), nullable=True),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_webhook'))
@@ -103,7 +106,7 @@ def upgrade() -> None:
     sa.Column('webhook_id', sa.Uuid(), nullable=False),
     sa.Column('event_id', sa.Uuid(), nullable=False),
     sa.Column('event_type', sa.String(length=64), nullable=False),
-    sa.Column('batch_id', sa.Uuid(), nullable=False),
+    sa.Column('batch_id', sa.Uuid(), nullable=True),
     sa.Column('payload', sa.JSON(), nullable=False),
     sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
     sa.Column('attempts', sa.BigInteger(), nullable=False),
@@ -120,10 +123,15 @@ def upgrade() -> None:
 
     op.add_column('batch', sa.Column('end_announced_at', sa.DateTime(timezone=True), nullable=True))
     op.add_column('batch', sa.Column('budget_announced_at', sa.DateTime(timezone=True), nullable=True))
+    with op.batch_alter_table('batch', schema=None) as batch_op:
+        batch_op.create_index('ix_batch_unannounced', ['tenant', 'id'], unique=False, sqlite_where=sa.text('end_announced_at IS NULL AND submitted_at IS NOT NULL'), postgresql_where=sa.text('end_announced_at IS NULL AND submitted_at IS NOT NULL'))
 
 
 
 def downgrade() -> None:
+    with op.batch_alter_table('batch', schema=None) as batch_op:
+        batch_op.drop_index('ix_batch_unannounced', sqlite_where=sa.text('end_announced_at IS NULL AND submitted_at IS NOT NULL'), postgresql_where=sa.text('end_announced_at IS NULL AND submitted_at IS NOT NULL'))
+
     op.drop_column('batch', 'budget_announced_at')
     op.drop_column('batch', 'end_announced_at')
 
@@ -132,6 +140,7 @@ def downgrade() -> None:
     op.drop_table('stored_file')
     op.drop_table('server_secret')
     with op.batch_alter_table('batch_request', schema=None) as batch_op:
+        batch_op.drop_index('ix_batch_request_unannounced', sqlite_where=sa.text("ended_at IS NOT NULL AND in_progress_at IS NULL AND end_announced_at IS NULL"), postgresql_where=sa.text("ended_at IS NOT NULL AND in_progress_at IS NULL AND end_announced_at IS NULL"))
         batch_op.drop_index('ix_batch_request_unfinished', sqlite_where=sa.text('ended_at IS NULL'), postgresql_where=sa.text('ended_at IS NULL'))
         batch_op.drop_index('ix_batch_request_tenant')
 
