@@ -57,6 +57,14 @@ class KeyView:
     expires_at: datetime | None
     revoked_at: datetime | None
 
+    def state(self, now: datetime) -> str:
+        """Say whether it is good for anything."""
+        if self.revoked_at is not None:
+            return "revoked"
+        if self.expires_at is not None and self.expires_at <= now:
+            return "expired"
+        return "in force"
+
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values."""
         return {

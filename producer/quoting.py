@@ -7,11 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from producer.amounts import usd
+from producer.batch_options import BatchOptions
+from producer.order import RefusedError, check_order
 from producer.planning.offers import Work
-from producer.prompt_shapes import CountedPrompts
+from producer.prompt_files import PromptSource
+from producer.prompt_shapes import CountedPrompts, count_prompts
 from producer.quote import Fleet, Quote, make_quote
 from producer.quote_batch import one_of_each
-from producer.quote_grounds import Grounds
+from producer.quote_grounds import Grounds, read_grounds
+from producer.services import Services
+from producer.settle import Settler
+from shared.domain.jobs import DEFAULT_TENANT
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +75,28 @@ def quote_prompts(
     fleets = [*([first] if first else []), *one_of_each(grounds.rated)]
     quotes = [make_quote(work, fleet, grounds.rated, grounds.waste) for fleet in fleets]
     return QuotedPrompts(model, prompts, grounds, quotes, unquoted)
+
+
+def quote_source(services: Services, options: BatchOptions, source: PromptSource) -> QuotedPrompts:
+    """Read prompts and quote them for the workers that live, and for each device.
+
+    Args:
+        services: database and settings.
+        options: what they would be submitted with.
+        source: the prompts.
+
+    Raises:
+        InputError: no line can be drawn, or an option is wrong.
+        NoRateError: nothing was measured yet.
+        MissingPriceError: a device has no price.
+    """
+    settings = services.settings
+    card = options.card(settings)
+    order = options.order(DEFAULT_TENANT)
+    check_order(order, card, settings)
+    with services.database.read() as session:
+        grounds = read_grounds(session, settings, card.name, services.database.now(session))
+    prompts = count_prompts(source, Settler(order.defaults, card))
+    if not prompts.total:
+        raise RefusedError(prompts.rejects, "no line of it can be drawn")
+    return quote_prompts(card.name, prompts, grounds, settings.chunk_size, None)

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from shared.domain.access import Scope
 from shared.domain.jobs import BatchControl, JobState
 
 BATCH_ID = "0197f3a2-5c1e-7bb0-9f6e-1f2d3c4b5a69"
@@ -188,6 +189,145 @@ class FileList(Document):
 
     files: list[FileOut]
     next: UUID | None = Field(description="Give it as `before` for the next page.")
+
+
+class BillLineOut(Document):
+    """What was spent on one thing."""
+
+    kind: str = Field(examples=["render"])
+
+
+class BillOut(Document):
+    """What a batch cost; the lines add up to the total."""
+
+    batch_id: UUID = Field(examples=[BATCH_ID])
+    lines: list[BillLineOut]
+    device_seconds: float
+    idle_seconds: float
+    total_nanodollars: int
+    total_usd: str
+    fully_loaded_nanodollars: int
+    fully_loaded_usd: str
+    per_image: dict[str, Any] | None
+    prices: list[dict[str, Any]]
+    quote: dict[str, Any] | None
+
+
+class CostReportOut(Document):
+    """What was spent, and on what."""
+
+    by: str
+    groups: list[dict[str, Any]]
+    others: dict[str, Any] | None = Field(description="The groups after the limit, as one.")
+    idle_for_nobody: dict[str, Any] | None
+    groups_overlap: bool
+    total: dict[str, Any]
+    total_nanodollars: int
+    total_usd: str
+    waste: list[dict[str, Any]]
+
+
+class QuotesOut(Document):
+    """What prompts would cost."""
+
+    model: str
+    images: int
+    shapes: list[dict[str, Any]]
+    rejected: RejectsOut
+    prices: list[dict[str, Any]]
+    quotes: list[dict[str, Any]]
+
+
+class WorkerOut(Document):
+    """One worker process, pinned to one device."""
+
+    worker_id: UUID
+    alive: bool
+    host: str
+    pid: int
+    device: str
+    device_kind: str
+    device_sku: str
+    device_name: str
+    backend: str
+    model: str
+    queue: str
+    version: str
+    draining: bool
+    online_at: datetime
+    started_at: datetime
+    heartbeat_at: datetime
+    last_claim_at: datetime | None
+    stopped_at: datetime | None
+
+
+class WorkerList(Document):
+    """The newest workers first."""
+
+    workers: list[WorkerOut]
+
+
+class PriceBookOut(Document):
+    """What devices and the object store cost."""
+
+    prices: list[dict[str, Any]]
+    store_rates: list[dict[str, Any]]
+    declared_rates: list[dict[str, Any]]
+
+
+class PriceChangesOut(Document):
+    """What was put into the price book."""
+
+    recorded: bool
+    changes: list[dict[str, Any]]
+    corrected: dict[str, Any]
+
+
+class ModelOut(Document):
+    """A model that batches can ask for."""
+
+    name: str = Field(examples=["emoji-64"])
+    title: str
+    licence: str
+    width: int
+    height: int
+    sampler: dict[str, Any]
+    weights: str
+    note: str | None
+    is_default: bool
+    workers_alive: int
+
+
+class ModelList(Document):
+    """The default first."""
+
+    models: list[ModelOut]
+
+
+class KeyOut(Document):
+    """A key without its secret."""
+
+    key_id: UUID
+    tenant: str
+    name: str
+    scopes: list[Scope]
+    ending: str = Field(description="The last characters of the secret.")
+    requests_per_minute: int | None
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+
+class NewKeyOut(KeyOut):
+    """A key with its secret, which is shown this once."""
+
+    secret: str = Field(examples=["tsk_…"])
+
+
+class KeyList(Document):
+    """All keys, oldest first."""
+
+    keys: list[KeyOut]
 
 
 class Changed(Document):

@@ -15,7 +15,18 @@ from producer.api.context import Context
 from producer.api.feed import StatusFeed
 from producer.api.gate import Gate
 from producer.api.keyring import KeyRing
-from producer.api.native import batches, changes, events, files, images, jobs, new_batches
+from producer.api.native import (
+    batches,
+    changes,
+    costs,
+    events,
+    files,
+    fleet,
+    images,
+    jobs,
+    keys,
+    new_batches,
+)
 from producer.api.rates import RateLimiter
 from producer.api.signed_urls import open_signer
 from shared.version import VERSION
@@ -75,6 +86,9 @@ ROUTERS: tuple[APIRouter, ...] = (
     events.router,
     jobs.router,
     images.router,
+    costs.router,
+    fleet.router,
+    keys.router,
 )
 
 

@@ -91,3 +91,7 @@ Submitter = Annotated[Principal, Depends(_allowed(Scope.SUBMIT))]
 Reader = Annotated[Principal, Depends(_allowed(Scope.READ))]
 Operator = Annotated[Principal, Depends(_allowed(Scope.OPERATE))]
 Admin = Annotated[Principal, Depends(_allowed(Scope.ADMIN))]
+
+NEEDS_READ = Depends(_allowed(Scope.READ))
+NEEDS_ADMIN = Depends(_allowed(Scope.ADMIN))
+"""For routes where it does not matter who it is."""

@@ -18,7 +18,9 @@ from starlette.responses import JSONResponse, Response
 
 from producer.batch_requests import LimitReachedError
 from producer.order import RefusedError
+from producer.quote_grounds import NoRateError
 from producer.submit import ConflictError
+from shared.db.prices import MissingPriceError
 from shared.errors import ConfigurationError, InputError, ServiceUnavailableError
 from shared.storage.base import ObjectNotFoundError
 
@@ -208,6 +210,8 @@ def as_api_error(error: Exception) -> ApiError:
 
 FOREIGN: Mapping[type[Exception], HTTPStatus] = {
     ConflictError: HTTPStatus.CONFLICT,
+    NoRateError: HTTPStatus.CONFLICT,
+    MissingPriceError: HTTPStatus.CONFLICT,
     LimitReachedError: HTTPStatus.TOO_MANY_REQUESTS,
     ObjectNotFoundError: HTTPStatus.NOT_FOUND,
     InputError: HTTPStatus.UNPROCESSABLE_ENTITY,

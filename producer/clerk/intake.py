@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from producer.batch_options import BatchOptions
 from producer.clerk.claim import Claim
 from producer.order import RefusedError, Submission
-from producer.prompt_content import content_of
-from producer.prompt_files import PromptSource, prompts_in
-from producer.prompt_format import PromptFormat, format_of_name
+from producer.prompt_files import PromptSource
+from producer.prompt_format import PromptFormat
 from producer.rejected_lines import keep_rejects
 from producer.rejects import RejectedLine
 from producer.services import Services
 from producer.submit import ConflictError, submit
+from producer.uploaded_prompts import open_uploaded
+from producer.uploads import FileView
 from shared.db.api_tables import BatchRequest, StoredFile
 from shared.domain.requests import RequestState
 from shared.errors import ConfigurationError, InputError
-from shared.storage.base import ObjectStore
 
 KEY_PREFIX = "api:"
 """Keeps the keys of these batches apart from those that users choose."""
@@ -40,7 +37,8 @@ def take_in(services: Services, claim: Claim) -> None:
         _refuse(services, request, [{"code": "file_not_found", "message": "its file is gone"}])
         return
     try:
-        with _prompts(services.store, file, _format_of(request, file)) as source:
+        known = None if request.prompt_format is None else PromptFormat(request.prompt_format)
+        with open_uploaded(services.store, FileView.of(file), known) as source:
             submission = _submit(services, claim, request, source)
     except RefusedError as error:
         keep_rejects(services.store, request.id, error.rejects)
@@ -53,23 +51,6 @@ def take_in(services: Services, claim: Claim) -> None:
     else:
         keep_rejects(services.store, request.id, submission.rejects)
         _taken_in(services, request, submission)
-
-
-@contextmanager
-def _prompts(
-    store: ObjectStore, file: StoredFile, prompt_format: PromptFormat | None
-) -> Iterator[PromptSource]:
-    """Copy the file to this host's disk: it is read by seeking, and perhaps twice."""
-    with tempfile.TemporaryFile(prefix="tenstep-") as copy:
-        for block in store.blocks(file.object_key):
-            copy.write(block)
-        with prompts_in(content_of(copy, file.name), prompt_format) as prompts:
-            yield prompts
-
-
-def _format_of(request: BatchRequest, file: StoredFile) -> PromptFormat | None:
-    known = request.prompt_format
-    return format_of_name(file.name) if known is None else PromptFormat(known)
 
 
 def _submit(

@@ -21,6 +21,7 @@ from producer.cli import (
     gallery,
     gc,
     jobs,
+    keys,
     migrate,
     plan,
     prices,
@@ -106,6 +107,7 @@ for _command, _epilog in EPILOGS.items():
 _register(reconcile.reconcile, reconcile.EPILOG, cost.app)
 app.add_typer(cost.app)
 app.add_typer(prices.app)
+app.add_typer(keys.app)
 for _found in entry_points(group=WORKER_COMMANDS):
     _loaded = _found.load()
     if isinstance(_loaded, typer.Typer):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from shared.domain.money import parse_dollars
 from shared.errors import InputError
 
@@ -24,13 +26,29 @@ def tenant_name(text: str) -> str:
     Raises:
         InputError: it is not one.
     """
+    from shared.domain.prompts import TenantName
+
+    return _checked("--tenant", text, TenantName)
+
+
+def label(option: str, text: str) -> str:
+    """Check what somebody calls something.
+
+    Raises:
+        InputError: it is empty, too long or cannot be printed; names the option.
+    """
+    from shared.domain.prompts import Label
+
+    return _checked(option, text, Label)
+
+
+def _checked(option: str, text: str, kind: Any) -> str:
     from pydantic import TypeAdapter, ValidationError
 
     from producer.rejects import first_reason
-    from shared.domain.prompts import TenantName
 
     try:
-        TypeAdapter(TenantName).validate_python(text)
+        TypeAdapter(kind).validate_python(text)
     except ValidationError as error:
-        raise InputError(f"--tenant: {first_reason(error)[1]}") from None
+        raise InputError(f"{option}: {first_reason(error)[1]}") from None
     return text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 from uuid import UUID
 
 from anyio.to_thread import run_sync
@@ -24,12 +24,10 @@ from producer.keys import Principal
 from producer.order import Submission
 from producer.prompt_format import PromptFormat
 from producer.rejected_lines import keep_rejects
+from producer.uploads import FileView
 from producer.wire import NewBatchOut
 from shared.db.api_tables import StoredFile
 from shared.domain.prompts import Label
-
-if TYPE_CHECKING:
-    from sqlalchemy.orm import Session
 
 router = APIRouter(prefix="/api/batches", tags=["batches"], responses=NATIVE_ERRORS)
 
@@ -90,10 +88,19 @@ class NewBatch(BatchOptions):
         )
 
 
+def json_body(model: str) -> dict[str, Any]:
+    """Document a JSON body that the route itself reads.
+
+    Args:
+        model: name of what it is, among the document's schemas.
+    """
+    schema = {"$ref": f"#/components/schemas/{model}"}
+    return {"requestBody": {"required": True, "content": {JSON: {"schema": schema}}}}
+
+
 def _documented() -> dict[str, Any]:
     """Describe the body, and the options as parameters: FastAPI sees neither."""
     binary = {"schema": {"type": "string", "format": "binary"}}
-    inline = {"schema": {"$ref": "#/components/schemas/NewBatch"}}
     properties = BatchOptions.model_json_schema()["properties"]
     parameters = [
         {"name": name, "in": "query", "required": False, "schema": schema}
@@ -101,13 +108,9 @@ def _documented() -> dict[str, Any]:
         if name != "tags"
     ]
     tag = {"type": "array", "items": {"type": "string", "examples": ["campaign=spring"]}}
-    return {
-        "parameters": [*parameters, {"name": TAG, "in": "query", "schema": tag}],
-        "requestBody": {
-            "required": True,
-            "content": {JSON: inline, **dict.fromkeys(FORMATS, binary)},
-        },
-    }
+    body = json_body(NewBatch.__name__)
+    body["requestBody"]["content"] |= dict.fromkeys(FORMATS, binary)
+    return {"parameters": [*parameters, {"name": TAG, "in": "query", "schema": tag}], **body}
 
 
 @router.post(
@@ -166,8 +169,7 @@ def _submitted(context: Context, who: Principal, new: NewBatch, key: str | None)
     options = new.options()
     options.card(context.settings)
     if new.prompts is None:
-        with context.database.read() as session:
-            file = _file_of(session, new, who)
+        file = file_of(context, new, who)
         asked = _asked(who, options, file.id, new.format, key, file.sha256)
         return _ask(context, asked)
     with context.database.read() as session:
@@ -177,9 +179,16 @@ def _submitted(context: Context, who: Principal, new: NewBatch, key: str | None)
     return _made(submission)
 
 
-def _file_of(session: Session, new: NewBatch, who: Principal) -> StoredFile:
-    assert new.file_id is not None  # noqa: S101 - the model has seen to it
-    return get_own(session, StoredFile, new.file_id, who)
+def file_of(context: Context, new: NewBatch, who: Principal) -> FileView:
+    """Return the file that a request names.
+
+    Raises:
+        ApiError: it is not there, or not theirs: 404.
+    """
+    if new.file_id is None:
+        raise ValueError("the request names no file")
+    with context.database.read() as session:
+        return FileView.of(get_own(session, StoredFile, new.file_id, who))
 
 
 def _asked(
