@@ -23,6 +23,8 @@ def imported_by(module: str) -> set[str]:
         "producer.cli.main",
         "producer.render",
         "producer.dispatch",
+        "producer.api.app",
+        "producer.clerk.clerk",
         "shared.storage.open",
         "worker.__main__",
         "worker.lifecycle",
