@@ -184,6 +184,12 @@ class Settings(BaseSettings):
     interactive_seconds: float = Field(
         default=120, gt=0, le=3600, description="How long a request waits for its images."
     )
+    request_patience_seconds: float = Field(
+        default=30,
+        gt=0,
+        le=3600,
+        description="How long a client may keep silent in the middle of a request.",
+    )
     webhooks_to_private_addresses: bool = Field(
         default=False, description="For operators: lets webhooks go to hosts of the own network."
     )

@@ -10,7 +10,7 @@ import sys
 import uvicorn
 
 from producer.api.app import make_app
-from producer.api.connections import ImpatientProtocol
+from producer.api.connections import impatient
 from producer.logs import log_to_file
 from producer.services import open_services
 from shared.errors import TenstepError
@@ -35,7 +35,7 @@ def main() -> int:
         with open_services(settings) as services:
             config = uvicorn.Config(
                 make_app(services),
-                http=ImpatientProtocol,
+                http=impatient(settings.request_patience_seconds),
                 ws="none",
                 loop="auto",
                 access_log=False,

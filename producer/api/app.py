@@ -72,7 +72,7 @@ def make_app(services: Services) -> FastAPI:
         rates=RateLimiter(
             services.broker.url, settings.redis_key_prefix, settings.max_requests_per_minute
         ),
-        max_upload_bytes=settings.max_upload_bytes,
+        settings=settings,
     )
     return app
 

@@ -7,12 +7,20 @@ from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-HEADER_SECONDS = 20.0
-"""From the first byte of a request, or from the connection's begin, to the end of the headers."""
+
+def impatient(seconds: float) -> type[H11Protocol]:
+    """Make a protocol that waits so long for the headers of a request, and then hangs up."""
+
+    class Impatient(_ImpatientProtocol):
+        patience_seconds = seconds
+
+    return Impatient
 
 
-class ImpatientProtocol(H11Protocol):
-    """uvicorn's own, which by itself waits for ever for the headers of a request."""
+class _ImpatientProtocol(H11Protocol):
+    """uvicorn's own, which by itself waits for ever."""
+
+    patience_seconds: float
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first request."""
@@ -35,7 +43,7 @@ class ImpatientProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def _wait_for_headers(self) -> None:
-        self._headers_due = self.loop.call_later(HEADER_SECONDS, self._give_up)
+        self._headers_due = self.loop.call_later(self.patience_seconds, self._give_up)
 
     def _stop_waiting(self) -> None:
         if self._headers_due is not None:

@@ -12,6 +12,7 @@ from starlette.types import Scope as AsgiScope
 from producer.api.keyring import KeyRing
 from producer.api.problems import ApiError, as_api_error, render
 from producer.api.rates import RateLimiter
+from shared.settings import Settings
 
 OPEN = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs"})
 OPEN_PREFIX = "/images/"
@@ -19,22 +20,21 @@ OPEN_PREFIX = "/images/"
 UPLOADS = frozenset({"/v1/files", "/api/files", "/api/batches"})
 MAX_DOCUMENT_BYTES = 16 * 2**20
 MULTIPART_EXTRA_BYTES = 2**16
-SILENCE_SECONDS = 30.0
-SHORTEST_BYTES_A_SECOND = 1_024
-"""A body that comes more slowly, after a minute, holds up a place for nothing."""
-PATIENCE_SECONDS = 60.0
+FEWEST_BYTES_A_SECOND = 1_024
+"""A body that comes more slowly holds up a place for nothing."""
 
 
 class Gate:
     """ASGI middleware."""
 
     def __init__(
-        self, app: ASGIApp, *, keys: KeyRing, rates: RateLimiter, max_upload_bytes: int
+        self, app: ASGIApp, *, keys: KeyRing, rates: RateLimiter, settings: Settings
     ) -> None:
         self._app = app
         self._keys = keys
         self._rates = rates
-        self._max_upload_bytes = max_upload_bytes
+        self._max_upload_bytes = settings.max_upload_bytes
+        self._patience = settings.request_patience_seconds
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         """Let a request in, or answer it."""
@@ -43,7 +43,7 @@ class Gate:
             return
         path: str = scope["path"]
         try:
-            body = _Body(receive, self._most(scope, path), Headers(scope=scope))
+            body = _Body(receive, self._most(scope, path), self._patience, Headers(scope=scope))
             if path not in OPEN and not path.startswith(OPEN_PREFIX):
                 principal = await self._keys.principal(scope)
                 scope.setdefault("state", {})["principal"] = principal
@@ -67,9 +67,10 @@ def _is_json(headers: Headers) -> bool:
 class _Body:
     """Receives a body of bounded size, and not for ever."""
 
-    def __init__(self, receive: Receive, most: int, headers: Headers) -> None:
+    def __init__(self, receive: Receive, most: int, patience: float, headers: Headers) -> None:
         self._receive = receive
         self._most = most
+        self._patience = patience
         self._received = 0
         self._is_whole = False
         self._begin = asyncio.get_running_loop().time()
@@ -82,7 +83,7 @@ class _Body:
         if self._is_whole:  # then it waits for the client to go away
             return await self._receive()
         try:
-            message = await asyncio.wait_for(self._receive(), SILENCE_SECONDS)
+            message = await asyncio.wait_for(self._receive(), self._patience)
         except TimeoutError:
             raise _too_slow() from None
         if message["type"] == "http.request":
@@ -95,7 +96,7 @@ class _Body:
         if self._received > self._most:
             raise self._too_large()
         seconds = asyncio.get_running_loop().time() - self._begin
-        is_slow = self._received < (seconds - PATIENCE_SECONDS) * SHORTEST_BYTES_A_SECOND
+        is_slow = self._received < (seconds - self._patience) * FEWEST_BYTES_A_SECOND
         if not self._is_whole and is_slow:
             raise _too_slow()
 
