@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from producer.amounts import usd
@@ -51,6 +51,7 @@ def set_batch_budget(session: Session, batch: Batch, max_nanodollars: int | None
     """Say what a batch may cost; the dispatcher holds its jobs, or lets them go on."""
     session.refresh(batch, with_for_update=True)
     batch.max_nanodollars = max_nanodollars
+    batch.budget_announced_at = None  # when it is spent again, that is news
     session.flush()
 
 
@@ -63,6 +64,12 @@ def set_tenant_budget(
 ) -> None:
     """Say what a tenant's batches may cost together; None lifts the limit."""
     budget = session.get(TenantBudget, tenant, with_for_update=True)
+    session.execute(  # when that is spent again, it is news too
+        update(Batch)
+        .where(Batch.tenant == tenant, Batch.budget_announced_at.is_not(None))
+        .values(budget_announced_at=None),
+        execution_options={"synchronize_session": False},
+    )
     if max_nanodollars is None:
         if budget is not None:
             session.delete(budget)

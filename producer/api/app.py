@@ -26,6 +26,7 @@ from producer.api.native import (
     jobs,
     keys,
     new_batches,
+    webhooks,
 )
 from producer.api.rates import RateLimiter
 from producer.api.signed_urls import open_signer
@@ -89,6 +90,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     costs.router,
     fleet.router,
     keys.router,
+    webhooks.router,
 )
 
 

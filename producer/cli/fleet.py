@@ -139,7 +139,7 @@ def _run(
     from producer.services import open_services
 
     log_to_file(settings)
-    with open_services(settings) as services, _served(settings, address, processes) as server:
+    with open_services(settings) as services, _served(services, address, processes) as server:
         fleet = LocalFleet(settings, services.database, workers)
         dispatcher = DispatcherThread(
             Dispatcher(services.database, services.broker, settings),
@@ -162,20 +162,26 @@ def _run(
 
 @contextmanager
 def _served(
-    settings: Settings, address: tuple[str, int] | None, processes: int
+    services: Services, address: tuple[str, int] | None, processes: int
 ) -> Iterator[ServerProcesses | None]:
-    """Answer at an address while the block runs; at none if that is None."""
+    """Answer at an address, and call webhooks, while the block runs; not if that is None."""
     if address is None:
         yield None
         return
     from producer.serving import ServerProcesses, listen
 
     with listen(*address) as listening:
-        server = ServerProcesses(settings, listening, processes)
+        server = ServerProcesses(services.settings, listening, processes)
+        # That has made sure that its packages are installed.
+        from producer.webhooks.messenger import MessengerThread
+
+        messenger = MessengerThread(services.database, services.settings)
         try:
             server.start()
+            messenger.start()
             yield server
         finally:
+            messenger.stop()
             server.stop()
 
 
