@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, select, union_all
+from sqlalchemy import func, select, union_all, update
 from sqlalchemy.orm import Session
 
 from producer.batch_options import BatchOptions
@@ -17,6 +17,7 @@ from producer.submit import ConflictError
 from shared.db.api_tables import BatchRequest
 from shared.db.batches import cancel_batch
 from shared.db.tables import Batch, BatchCount, Tally
+from shared.domain.jobs import BatchControl
 from shared.domain.requests import REQUEST_ENDS, RequestState
 from shared.errors import InputError
 from shared.settings import Settings
@@ -44,6 +45,8 @@ class Asked:
     window: timedelta | None = None
     """How long that is."""
     client_metadata: Mapping[str, Any] | None = None
+    base_url: str | None = None
+    """What the client calls the server by."""
 
 
 def ask(session: Session, settings: Settings, asked: Asked, now: datetime) -> BatchRequest:
@@ -69,6 +72,7 @@ def ask(session: Session, settings: Settings, asked: Asked, now: datetime) -> Ba
         endpoint=asked.endpoint,
         completion_window=asked.completion_window,
         client_metadata=None if asked.client_metadata is None else dict(asked.client_metadata),
+        base_url=asked.base_url,
         state=RequestState.VALIDATING,
         created_at=now,
         expires_at=None if asked.window is None else now + asked.window,
@@ -135,6 +139,11 @@ def cancel_request(session: Session, request: BatchRequest, now: datetime) -> No
     if request.state != RequestState.FINALIZING:
         request.state = RequestState.CANCELLING
         request.cancelling_at = request.cancelling_at or now
+        # Whoever is still reading its file stops, and nothing more of it is dispatched.
+        session.execute(
+            update(Batch).where(Batch.id == request.id).values(control=BatchControl.CANCELLED),
+            execution_options={"synchronize_session": False},
+        )
     session.flush()
 
 

@@ -15,6 +15,7 @@ from producer.prompt_content import Content, opened_content, unpacked_content
 from producer.prompt_csv import parse_table
 from producer.prompt_format import PromptFormat, format_of_name
 from producer.prompt_lines import AcceptedLine, LineGroup, PromptLine, as_text, line_groups
+from producer.prompt_openai import parse_openai
 from producer.prompt_parsers import parse_fields, parse_jsonl, parse_text
 from producer.rejects import rejected
 from producer.seen_ids import SeenIds
@@ -60,7 +61,11 @@ class PromptSource:
 
 @contextmanager
 def open_prompts(
-    source: str, *, prompt_format: PromptFormat | None = None, settings: Settings | None = None
+    source: str,
+    *,
+    prompt_format: PromptFormat | None = None,
+    settings: Settings | None = None,
+    model: str | None = None,
 ) -> Iterator[PromptSource]:
     """Open a prompt file and check all that needs no reading through.
 
@@ -72,6 +77,7 @@ def open_prompts(
         prompt_format: how it is written; None tells by the name, or by how it begins where the
             name has no suffix.
         settings: where the object storage is; needed for ``s3://`` alone.
+        model: lines that can name a model must name this one; None lets them name any.
 
     Raises:
         InputError: it is missing, a folder, empty, unreadable, broken, in UTF-16, of an unknown
@@ -79,13 +85,23 @@ def open_prompts(
         ServiceUnavailableError: the object storage does not answer.
     """
     chosen = prompt_format or (None if source == "-" else format_of_name(source))
-    with opened_content(source, settings) as content, prompts_in(content, chosen) as prompts:
+    with (
+        opened_content(source, settings) as content,
+        prompts_in(content, chosen, model=model) as prompts,
+    ):
         yield prompts
 
 
 @contextmanager
-def prompts_in(content: Content, prompt_format: PromptFormat | None) -> Iterator[PromptSource]:
+def prompts_in(
+    content: Content, prompt_format: PromptFormat | None, *, model: str | None = None
+) -> Iterator[PromptSource]:
     """Read what is open already; None tells the format by how it begins.
+
+    Args:
+        content: what is open.
+        prompt_format: how it is written.
+        model: as in `open_prompts`.
 
     Raises:
         InputError: as `open_prompts` does, of the content.
@@ -96,7 +112,7 @@ def prompts_in(content: Content, prompt_format: PromptFormat | None) -> Iterator
         with unpacked_content(content) as unpacked:
             yield _parquet_source(unpacked, lambda: content.sha256(salt))
     else:
-        yield _line_source(content, known, lambda: content.sha256(salt))
+        yield _line_source(content, known, model, lambda: content.sha256(salt))
 
 
 def literal_prompt(prompt: str) -> PromptSource:
@@ -162,17 +178,20 @@ def _parquet_source(content: Content, fingerprint: Callable[[], str]) -> PromptS
 
 
 def _line_source(
-    content: Content, prompt_format: PromptFormat, fingerprint: Callable[[], str]
+    content: Content,
+    prompt_format: PromptFormat,
+    model: str | None,
+    fingerprint: Callable[[], str],
 ) -> PromptSource:
     return source_of(
         content.name,
-        lambda: _parsed(content, prompt_format),
+        lambda: _parsed(content, prompt_format, model),
         progress=content.share_read,
         fingerprint=fingerprint,
     )
 
 
-def _parsed(content: Content, prompt_format: PromptFormat) -> Groups:
+def _parsed(content: Content, prompt_format: PromptFormat, model: str | None) -> Groups:
     groups = line_groups(content.blocks())
     first = next(groups, None)
     if first is None:
@@ -181,6 +200,8 @@ def _parsed(content: Content, prompt_format: PromptFormat) -> Groups:
     groups = chain([first], groups)
     if prompt_format in DELIMITERS:
         return parse_table(groups, content.name, DELIMITERS[prompt_format])
+    if prompt_format is PromptFormat.OPENAI:
+        return parse_openai(groups, model)
     return parse_jsonl(groups) if prompt_format is PromptFormat.JSONL else parse_text(groups)
 
 

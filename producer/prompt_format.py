@@ -23,6 +23,8 @@ class PromptFormat(StrEnum):
     """The same with tabs for commas; cells are quoted as in a CSV."""
     PARQUET = "parquet"
     """A table with a column ``prompt``."""
+    OPENAI = "openai"
+    """A request of OpenAI's batches a line."""
 
 
 class Compression(StrEnum):

@@ -24,12 +24,12 @@ _validate_fields = PromptRequest.__pydantic_validator__.validate_python
 
 def parse_text(groups: Iterator[LineGroup]) -> Iterator[list[PromptLine]]:
     """Read a prompt a line; blank lines are skipped."""
-    return _line_by_line(groups, _parse_prompt)
+    return line_by_line(groups, _parse_prompt)
 
 
 def parse_jsonl(groups: Iterator[LineGroup]) -> Iterator[list[PromptLine]]:
     """Read a JSON object a line; blank lines are skipped."""
-    return _line_by_line(groups, _parse_object)
+    return line_by_line(groups, _parse_object)
 
 
 def parse_fields(line_number: int, fields: dict[str, object], raw: str | None) -> PromptLine:
@@ -40,9 +40,10 @@ def parse_fields(line_number: int, fields: dict[str, object], raw: str | None) -
         return rejected_by(error, line_number, fields if raw is None else raw)
 
 
-def _line_by_line(
+def line_by_line(
     groups: Iterator[LineGroup], parse: Callable[[int, bytes], PromptLine | None]
 ) -> Iterator[list[PromptLine]]:
+    """Parse each line by its number; what comes out as None is skipped."""
     for group in groups:
         if group.is_too_long:
             yield [reject_of_long_line(group)]
@@ -75,10 +76,11 @@ def _parse_object(number: int, line: bytes) -> PromptLine | None:
         return AcceptedLine(number, _validate_json(line), line)
     except ValidationError as error:
         text = as_text(line).strip()
-        return _reject_of_object(number, text, error) if text else None
+        return reject_of_object(number, text, error) if text else None
 
 
-def _reject_of_object(number: int, text: str, error: ValidationError) -> RejectedLine:
+def reject_of_object(number: int, text: str, error: ValidationError) -> RejectedLine:
+    """Make the reject of a line that should have been a JSON object of some form."""
     reason = unreadable_because(text)
     if reason:
         return rejected(number, text, reason)

@@ -15,7 +15,11 @@ from shared.storage.base import ObjectStore
 
 @contextmanager
 def open_uploaded(
-    store: ObjectStore, file: FileView, prompt_format: PromptFormat | None
+    store: ObjectStore,
+    file: FileView,
+    prompt_format: PromptFormat | None,
+    *,
+    model: str | None = None,
 ) -> Iterator[PromptSource]:
     """Copy a file to this host's disk and open it: it is read by seeking, and perhaps twice.
 
@@ -23,6 +27,7 @@ def open_uploaded(
         store: has the file.
         file: which.
         prompt_format: how it is written; None tells by its name, or by how it begins.
+        model: lines that can name a model must name this one; None lets them name any.
 
     Raises:
         InputError: as `producer.prompt_files.open_prompts` does.
@@ -32,5 +37,5 @@ def open_uploaded(
     with tempfile.TemporaryFile(prefix="tenstep-") as copy:
         for block in store.blocks(file.object_key):
             copy.write(block)
-        with prompts_in(content_of(copy, file.name), known) as prompts:
+        with prompts_in(content_of(copy, file.name), known, model=model) as prompts:
             yield prompts

@@ -164,7 +164,10 @@ def answer(request: Request, error: Exception) -> Response:
 def render(path: str, error: ApiError) -> Response:
     """Write an error as clients of that path expect it."""
     if path.startswith(OPENAI):
-        return JSONResponse(_openai(error), error.status_code, error.headers)
+        # OpenAI's clients know 400 alone for what is wrong with a request.
+        is_invalid = error.status_code == HTTPStatus.UNPROCESSABLE_ENTITY
+        known = HTTPStatus.BAD_REQUEST if is_invalid else error.status_code
+        return JSONResponse(_openai(error), known, error.headers)
     status = HTTPStatus(error.status_code)
     details = {
         "type": "about:blank",

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import CursorResult, or_, select, update
+from sqlalchemy import CursorResult, or_, update
 
 from shared.db.api_tables import BatchRequest
 from shared.db.engine import Database
 
 LEASE = timedelta(seconds=60)
 RENEWED_AFTER_SECONDS = 20
-MOST_AT_ONCE = 1_000
 FIRST_PAUSE = timedelta(seconds=1)
 LONGEST_PAUSE = timedelta(minutes=5)
 
@@ -42,8 +40,15 @@ class Claim:
         Raises:
             ClaimLostError: another clerk has taken it over.
         """
-        if time.monotonic() < self._renew_at:
-            return
+        if time.monotonic() >= self._renew_at:
+            self.check()
+
+    def check(self) -> None:
+        """Renew it, whenever it was done last.
+
+        Raises:
+            ClaimLostError: another clerk has taken it over.
+        """
         with self._database.write() as session:
             until = self._database.now(session) + LEASE
             if not self._set(session, until, BatchRequest.worked_on_until == self._until):
@@ -77,12 +82,3 @@ class Claim:
 
 class ClaimLostError(Exception):
     """Another clerk went on with what this one was too slow at."""
-
-
-def free_requests(database: Database) -> Sequence[UUID]:
-    """Return the requests that are not ended and in nobody's hands, oldest first."""
-    with database.read() as session:
-        now = database.now(session)
-        free = or_(BatchRequest.worked_on_until.is_(None), BatchRequest.worked_on_until <= now)
-        query = select(BatchRequest.id).where(BatchRequest.ended_at.is_(None), free)
-        return session.scalars(query.order_by(BatchRequest.id).limit(MOST_AT_ONCE)).all()

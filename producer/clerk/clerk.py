@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from producer.clerk.claim import Claim, ClaimLostError, free_requests
+from producer.clerk.claim import Claim, ClaimLostError
+from producer.clerk.due import DueRequests
 from producer.clerk.intake import take_in
 from producer.clerk.results import call_off_cancelled, look_after, write_results
 from producer.services import Services
@@ -33,14 +34,15 @@ class Clerk:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._due = DueRequests(services.database)
 
     def work(self, should_stop: Callable[[], bool]) -> None:
-        """Look through all requests once.
+        """Look once for requests, and do what there is to do about them.
 
         Args:
             should_stop: asked before each.
         """
-        for request_id in free_requests(self._services.database):
+        for request_id in self._due.find():
             if should_stop():
                 return
             claim = Claim(self._services.database, request_id)

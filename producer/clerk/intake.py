@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 from producer.batch_options import BatchOptions
+from producer.batch_requests import cancel_request
 from producer.clerk.claim import Claim
 from producer.order import RefusedError, Submission
 from producer.prompt_files import PromptSource
@@ -16,8 +18,11 @@ from producer.submit import ConflictError, submit
 from producer.uploaded_prompts import open_uploaded
 from producer.uploads import FileView
 from shared.db.api_tables import BatchRequest, StoredFile
+from shared.db.tables import Batch
+from shared.domain.jobs import BatchControl
 from shared.domain.requests import RequestState
 from shared.errors import ConfigurationError, InputError
+from shared.storage.base import ObjectStore
 
 KEY_PREFIX = "api:"
 """Keeps the keys of these batches apart from those that users choose."""
@@ -37,15 +42,12 @@ def take_in(services: Services, claim: Claim) -> None:
         _refuse(services, request, [{"code": "file_not_found", "message": "its file is gone"}])
         return
     try:
-        known = None if request.prompt_format is None else PromptFormat(request.prompt_format)
-        with open_uploaded(services.store, FileView.of(file), known) as source:
-            submission = _submit(services, claim, request, source)
+        submission = _submit(services, claim, request, FileView.of(file))
     except RefusedError as error:
         keep_rejects(services.store, request.id, error.rejects)
         _refuse(services, request, _errors_of(error), requests=error.rejects.count)
     except ConflictError:
-        # Called off while it was read: what comes of that is decided elsewhere.
-        claim.give_back()
+        _called_off(services, request)
     except (InputError, ConfigurationError) as error:
         _refuse(services, request, [{"code": "invalid_file", "message": error.message}])
     else:
@@ -53,9 +55,7 @@ def take_in(services: Services, claim: Claim) -> None:
         _taken_in(services, request, submission)
 
 
-def _submit(
-    services: Services, claim: Claim, request: BatchRequest, source: PromptSource
-) -> Submission:
+def _submit(services: Services, claim: Claim, request: BatchRequest, file: FileView) -> Submission:
     options = BatchOptions.model_validate(request.options)
     order = options.order(
         request.tenant,
@@ -64,14 +64,23 @@ def _submit(
         client={"file_id": str(request.input_file_id)},
     )
     card = options.card(services.settings)
-    return submit(
-        services.database,
-        services.settings,
-        card,
-        source,
-        order,
-        on_progress=lambda _jobs, _share: claim.renew(),
-    )
+    with open_requested(services.store, request, file, card.name) as source:
+        return submit(
+            services.database,
+            services.settings,
+            card,
+            source,
+            order,
+            on_progress=lambda _jobs, _share: claim.renew(),
+        )
+
+
+def open_requested(
+    store: ObjectStore, request: BatchRequest, file: FileView, model: str
+) -> AbstractContextManager[PromptSource]:
+    """Open the file of a request, which may name no other model than its batch's."""
+    known = None if request.prompt_format is None else PromptFormat(request.prompt_format)
+    return open_uploaded(store, file, known, model=model)
 
 
 def _taken_in(services: Services, request: BatchRequest, submission: Submission) -> None:
@@ -89,16 +98,29 @@ def _taken_in(services: Services, request: BatchRequest, submission: Submission)
             found.state, found.ended_at = RequestState.COMPLETED, now
 
 
+def _called_off(services: Services, request: BatchRequest) -> None:
+    """Let go of a batch that was called off while it was read, by whatever means."""
+    with services.database.write() as session:
+        found = session.get_one(BatchRequest, request.id, with_for_update=True)
+        batch = session.get(Batch, request.id)
+        if batch is not None and batch.control == BatchControl.CANCELLED:
+            cancel_request(session, found, services.database.now(session))
+        found.worked_on_until = None
+
+
 def _refuse(
     services: Services, request: BatchRequest, errors: list[dict[str, Any]], *, requests: int = 0
 ) -> None:
     with services.database.write() as session:
         found = session.get_one(BatchRequest, request.id, with_for_update=True)
-        found.state = RequestState.FAILED
+        now = services.database.now(session)
         found.errors = {"data": errors}
         found.requests = requests
-        found.ended_at = services.database.now(session)
         found.worked_on_until = None
+        if found.endpoint is not None and requests:  # each has a line in the file of errors
+            found.state, found.finalizing_at = RequestState.FINALIZING, now
+        else:
+            found.state, found.ended_at = RequestState.FAILED, now
 
 
 def _errors_of(error: RefusedError) -> list[dict[str, Any]]:

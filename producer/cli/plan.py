@@ -157,7 +157,7 @@ def plan(
         guidance_scale=guidance_scale,
     )
     with prompt_source(
-        file, prompt_format, template, var or [], settings, zips=zip_values
+        file, prompt_format, template, var or [], settings, card.name, zips=zip_values
     ) as source:
         prompts = _count(source, order.defaults, card, as_json=as_json)
     work = Work(prompts.images, settings.chunk_size)

@@ -21,10 +21,13 @@ def prompt_source(
     template: str | None,
     variables: Sequence[str],
     settings: Settings,
+    model: str,
     *,
     zips: bool,
 ) -> Iterator[PromptSource]:
     """Open a file of prompts, or multiply a template.
+
+    Lines that can name a model must name this one.
 
     Raises:
         InputError: there is neither or both, or it cannot be read.
@@ -39,7 +42,9 @@ def prompt_source(
     if file is not None:
         if variables or zips:
             raise InputError("--var and --zip go with --template")
-        with open_prompts(file, prompt_format=prompt_format, settings=settings) as source:
+        with open_prompts(
+            file, prompt_format=prompt_format, settings=settings, model=model
+        ) as source:
             yield source
     elif template is not None:
         mode = TemplateMode.ZIP if zips else TemplateMode.PRODUCT

@@ -112,7 +112,7 @@ def quote(
     # Before the prompts, which may take minutes to read.
     grounds = _grounds(settings, card, asked)
     with prompt_source(
-        file, prompt_format, template, var or [], settings, zips=zip_values
+        file, prompt_format, template, var or [], settings, card.name, zips=zip_values
     ) as source:
         prompts = _counted(source, order, card, as_json=as_json)
     quoted = quote_prompts(card.name, prompts, grounds, settings.chunk_size, asked)

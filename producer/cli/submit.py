@@ -171,7 +171,7 @@ def submit(
         max_cost=max_cost,
     )
     with prompt_source(
-        file, prompt_format, template, var or [], settings, zips=zip_values
+        file, prompt_format, template, var or [], settings, card.name, zips=zip_values
     ) as source:
         submission = _submit(settings, card, source, order, key, as_json=as_json)
     _show(submission, order, as_json=as_json)

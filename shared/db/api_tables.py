@@ -99,6 +99,8 @@ class BatchRequest(Base):
     """Of a batch of requests in OpenAI's form: then files of results are written."""
     completion_window: Mapped[str | None] = mapped_column(String(16))
     client_metadata: Mapped[dict[str, Any] | None]
+    base_url: Mapped[str | None] = mapped_column(String(512))
+    """What the client called the server by: what URLs in its results begin with."""
     state: Mapped[str] = mapped_column(String(16), default=RequestState.VALIDATING)
     requests: Mapped[int] = mapped_column(default=0, server_default="0")
     """Lines of the file, the bad ones too; known when it is taken in."""

@@ -41,6 +41,7 @@ def upgrade() -> None:
     sa.Column('endpoint', sa.String(length=64), nullable=True),
     sa.Column('completion_window', sa.String(length=16), nullable=True),
     sa.Column('client_metadata', sa.JSON(), nullable=True),
+    sa.Column('base_url', sa.String(length=512), nullable=True),
     sa.Column('state', sa.String(length=16), nullable=False),
     sa.Column('requests', sa.BigInteger(), server_default='0', nullable=False),
     sa.Column('completed', sa.BigInteger(), nullable=True),
