@@ -17,6 +17,7 @@ import httpx
 from shared.errors import InputError
 
 MAX_URL_CHARACTERS = 2_048
+MAX_PORT = 65_535
 PORTS = {"https": 443, "http": 80}
 NOT_PUBLIC = tuple(
     map(
@@ -79,9 +80,10 @@ def parse_url(text: str, *, allow_private: bool) -> Target:
         raise InputError("url: must not have a name or password in it")
     if url.fragment:
         raise InputError("url: must not have a fragment")
-    if not host or url.port == 0:
+    port = PORTS[url.scheme] if url.port is None else url.port
+    if not host or not 0 < port <= MAX_PORT:
         raise InputError("url: names no host that could be called")
-    return Target(url, host, url.port or PORTS[url.scheme])
+    return Target(url, host, port)
 
 
 def resolve(target: Target, *, allow_private: bool) -> Sequence[str]:
