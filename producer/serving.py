@@ -75,7 +75,7 @@ class ServerProcess:
         self._module = module
         self._arguments = arguments
         self._fds = fds
-        self._process: subprocess.Popen[bytes] | None = None
+        self.running: subprocess.Popen[bytes] | None = None
         self._deaths = 0
         self._started_at = 0.0
         self._start_after = 0.0
@@ -83,7 +83,7 @@ class ServerProcess:
     def start(self) -> None:
         """Start the process."""
         with self._log_path.open("ab") as output:
-            self._process = subprocess.Popen(
+            self.running = subprocess.Popen(
                 [sys.executable, "-P", "-m", self._module, *self._arguments],
                 env=child_environment(self._settings),
                 stdin=subprocess.DEVNULL,
@@ -101,14 +101,14 @@ class ServerProcess:
         Raises:
             ConfigurationError: it says itself why it cannot work.
         """
-        if self._process is None:
+        if self.running is None:
             if time.monotonic() >= self._start_after:
                 self.start()
             return
-        status = self._process.poll()
+        status = self.running.poll()
         if status is None:
             return
-        self._process = None
+        self.running = None
         log.warning("process_died", module=self._module, status=status)
         if time.monotonic() - self._started_at > STEADY_SECONDS:
             self._deaths = 0
@@ -120,19 +120,19 @@ class ServerProcess:
 
     def ask_to_stop(self) -> None:
         """Have it end what it does."""
-        if self._process is not None:
-            self._process.terminate()
+        if self.running is not None:
+            self.running.terminate()
 
     def wait_or_kill(self, seconds: float) -> None:
         """Wait for its end; insist after some seconds."""
-        if self._process is None:
+        if self.running is None:
             return
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(seconds)
+            self.running.wait(seconds)
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-        self._process = None
+            os.killpg(self.running.pid, signal.SIGKILL)
+        self.running.wait()
+        self.running = None
 
     @property
     def _log_path(self) -> Path:
@@ -171,6 +171,11 @@ class ServerProcesses:
             ServerProcess(settings, "producer.clerk"),
             *(ServerProcess(settings, "producer.api", [str(fd)], [fd]) for _ in range(count)),
         ]
+
+    @property
+    def running(self) -> Sequence[subprocess.Popen[bytes]]:
+        """The processes that were started and not found dead."""
+        return [process.running for process in self._processes if process.running is not None]
 
     def start(self) -> None:
         """Start all."""
