@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from anyio.to_thread import current_default_thread_limiter
 from fastapi import APIRouter, FastAPI
 
-from producer.api import health, problems
+from producer.api import health, metrics, problems
 from producer.api.context import Context
 from producer.api.feed import StatusFeed
 from producer.api.gate import Gate
@@ -75,6 +75,7 @@ def make_app(services: Services) -> FastAPI:
         ),
         settings=settings,
     )
+    metrics.install(app, services)
     return app
 
 
@@ -91,6 +92,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     fleet.router,
     keys.router,
     webhooks.router,
+    metrics.router,
 )
 
 
