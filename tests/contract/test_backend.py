@@ -193,6 +193,10 @@ def test_tensors_are_moved_in_the_networks_precision(backend: Backend) -> None:
     assert backend.to_device(torch.zeros(2, dtype=torch.float64)).dtype == torch.float32
 
 
+def test_convolutions_of_float32_are_not_shortened_on_cuda(model: Model) -> None:
+    assert not torch.backends.cudnn.allow_tf32
+
+
 def test_the_record_tells_all_that_drew_an_image(
     backend: Backend, backend_name: str, model: Model
 ) -> None:
