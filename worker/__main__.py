@@ -40,10 +40,10 @@ def main() -> int:
         settings = load_settings()
         device = Device.parse(settings.device)
         require_worker_extra()
+        pin_environment(device, settings.cpu_threads, os.environ)
     except TenstepError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
-    pin_environment(device, settings.cpu_threads, os.environ)
 
     from celery.signals import worker_shutting_down
 
