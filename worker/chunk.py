@@ -36,7 +36,12 @@ PUBLISHERS = 2
 
 
 def render_chunk(runtime: Runtime, message: RenderChunk) -> None:
-    """Draw what is still pending of a chunk. A duplicate message finds nothing to do."""
+    """Draw what is still pending of a chunk. A duplicate message finds nothing to do.
+
+    Raises:
+        DeviceLostError: the device is lost; what was drawn before is published, and what was
+            not stays claimed.
+    """
     patience = runtime.settings.outage_patience_seconds
     begin = time.perf_counter_ns()
     leases = patiently(partial(_claim, runtime, message), patience)

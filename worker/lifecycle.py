@@ -22,6 +22,7 @@ from shared.messaging.contracts import RenderChunk, TaskName
 from shared.process import watch_parent
 from shared.settings import assigned_worker_id, load_settings, starter_pid
 from shared.telemetry.logs import configure_logs
+from worker.retry import DeviceLostError
 
 if TYPE_CHECKING:
     from worker.runtime import Runtime
@@ -78,4 +79,10 @@ def render(message: dict[str, Any]) -> None:
             now = _runtime.database.now(session)
             set_aside(session, _runtime.worker_id, reason, json.dumps(message), now)
         return
-    render_chunk(_runtime, pointer)
+    try:
+        render_chunk(_runtime, pointer)
+    except DeviceLostError:
+        log.exception("device_lost")
+        sys.stderr.flush()
+        # Only the end of the process frees the device; its next one takes the jobs back.
+        os.kill(os.getpid(), signal.SIGKILL)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from traceback import clear_frames
 
 import structlog
 
@@ -15,7 +16,7 @@ from shared.domain.money import share_evenly
 from shared.domain.prompts import ImageSettings
 from worker.drawing import Drawing
 from worker.patience import patiently
-from worker.retry import is_out_of_memory
+from worker.retry import DeviceLostError, is_device_lost, is_out_of_memory
 from worker.runtime import Runtime
 
 log = structlog.get_logger()
@@ -60,13 +61,20 @@ def draw_pass(
         group: the jobs.
         check_safety: whether the model's safety checker looks at the images.
         wasted_ns: device time of larger passes over the same jobs that failed.
+
+    Raises:
+        DeviceLostError: no other job could be drawn either.
     """
     settings = [ImageSettings.model_validate(held.job, from_attributes=True) for held in group]
     begin = time.perf_counter_ns()
     try:
         drawings = runtime.pipeline.draw(settings, check_safety=check_safety)
-    except Exception as error:  # noqa: BLE001 - a driver may raise anything: it ends this attempt
+    except Exception as error:  # a driver may raise anything: it ends this attempt
         wasted_ns += time.perf_counter_ns() - begin
+        if is_device_lost(error):
+            raise DeviceLostError(str(error)) from error
+        # Else the pass's tensors would stay on the device for as long as its error lives.
+        clear_frames(error.__traceback__)
         if len(group) == 1:
             # Nobody knows in which phase it was; the device was held all the same.
             yield Drawn(group[0], settings[0], error, PhaseTimes(denoise_ns=wasted_ns))

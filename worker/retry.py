@@ -14,7 +14,16 @@ from shared.errors import (
 
 FIRST_DELAY_SECONDS = 1.0
 LONGEST_DELAY_SECONDS = 60.0
-NO_ROOM = ("out of memory", "failed to allocate memory", "can't allocate memory")
+NO_ROOM = (
+    "out of memory",
+    "failed to allocate memory",
+    "can't allocate memory",
+    "status_alloc_failed",  # cuBLAS and cuDNN, which allocate for themselves
+)
+
+
+class DeviceLostError(Exception):
+    """Nothing can be drawn any more in this process, whatever the job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +65,14 @@ def classify(error: Exception) -> tuple[str, bool]:
             return "bad_settings", True
         case _:
             return "unexpected", False
+
+
+def is_device_lost(error: Exception) -> bool:
+    """Tell whether CUDA refuses all further work in this process.
+
+    A kernel that reads where it must not is enough, and so is a fault of the memory.
+    """
+    return type(error).__name__ == "AcceleratorError" and not is_out_of_memory(error)
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -28,8 +28,13 @@ KILL = "simulate: kill"
 HANG = "simulate: hang"
 FAIL = "simulate: fail"
 FAIL_ONCE_IN_TWO = "simulate: fail once in two"
+LOSE_DEVICE = "simulate: lose the device"
 NOTE = "Simulated: no model ran, the picture is a plain colour."
 HANGS_SECONDS = 3600.0
+
+
+class AcceleratorError(RuntimeError):
+    """Named as torch's own, for errors of a driver."""
 
 
 class SimulatedPipeline:
@@ -54,11 +59,13 @@ class SimulatedPipeline:
         self._image_seconds = image_seconds
         self._most_images = most_images
         self._passes = 0
+        self._is_lost = False
 
     def draw(self, jobs: Sequence[ImageSettings], *, check_safety: bool = True) -> list[Drawing]:
         """Pretend to draw a batch.
 
         Raises:
+            AcceleratorError: a prompt asked for it, in this pass or in an earlier one.
             MemoryError: the batch is larger than the device's memory.
             PermanentRenderError: a prompt asks for it.
             TransientRenderError: a prompt asks for it, on every other pass.
@@ -68,6 +75,8 @@ class SimulatedPipeline:
             raise MemoryError(f"{len(jobs)} images do not fit a simulated device")
         for job in jobs:
             self._obey(job.prompt)
+        if self._is_lost:
+            raise AcceleratorError("a simulated device that is lost")
         time.sleep(self._image_seconds * len(jobs))
         times = PhaseTimes(denoise_ns=round(self._image_seconds * NANOSECONDS))
         return [Drawing(pixels=_paint(job), timesteps=[], times=times) for job in jobs]
@@ -92,6 +101,8 @@ class SimulatedPipeline:
             os.kill(os.getpid(), signal.SIGKILL)
         if prompt.startswith(HANG):
             time.sleep(HANGS_SECONDS)
+        if prompt.startswith(LOSE_DEVICE):
+            self._is_lost = True
         if prompt.startswith(FAIL_ONCE_IN_TWO):
             if self._passes % 2:
                 raise TransientRenderError("a simulated fault that goes away")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
 
@@ -17,17 +19,21 @@ from shared.db.leases import claim_chunk
 from shared.db.tables import Fit, Job
 from shared.domain.identifiers import new_id
 from shared.domain.jobs import JobState
+from shared.domain.prompts import ImageSettings
 from shared.messaging.contracts import RenderChunk
 from shared.settings import Settings
 from support.factories import add_batch, attempts_of, dispatch, jobs_of, ledger_of
+from worker.backends.base import BackendRecord
 from worker.chunk import render_chunk
+from worker.drawing import Drawing, Draws
+from worker.retry import DeviceLostError
 from worker.runtime import (
     Runtime,
     start_runtime,
     stop_runtime,
     take_back_from_predecessor,
 )
-from worker.simulated import FAIL, FAIL_ONCE_IN_TWO
+from worker.simulated import FAIL, FAIL_ONCE_IN_TWO, LOSE_DEVICE
 
 Start = Callable[..., Runtime]
 
@@ -85,6 +91,56 @@ def test_a_pass_that_does_not_fit_is_halved_until_it_does_and_that_is_remembered
     assert second.fits == {(64, 64): 2}
     with second.database.read() as session:
         assert all(attempt.number == 1 for attempt in attempts_of(session, batch_id))
+
+
+class Activations:
+    """What a pass keeps on a device while it lasts."""
+
+
+class FullDevice:
+    """Has room for the activations of one pass, of two images at most."""
+
+    def __init__(self, pipeline: Draws) -> None:
+        self._pipeline = pipeline
+        self._held = weakref.WeakSet[Activations]()
+
+    def draw(self, jobs: Sequence[ImageSettings], *, check_safety: bool = True) -> list[Drawing]:
+        activations = Activations()
+        self._held.add(activations)
+        if len(jobs) > 2 or len(self._held) > 1:
+            raise MemoryError(f"{len(jobs)} images, beside {len(self._held) - 1} earlier passes")
+        return self._pipeline.draw(jobs, check_safety=check_safety)
+
+    def describe(self) -> BackendRecord:
+        return self._pipeline.describe()
+
+
+def test_a_pass_that_did_not_fit_leaves_the_device_to_the_smaller_ones(start: Start) -> None:
+    runtime = start(images_per_pass=8)
+    full = replace(runtime, pipeline=FullDevice(runtime.pipeline))
+
+    assert states(full, draw(full)) == [JobState.DONE] * 8
+    assert runtime.fits == {(64, 64): 2}
+
+
+def test_a_device_that_is_lost_fails_no_job_that_another_could_draw(start: Start) -> None:
+    """What was drawn before is kept; the rest is taken back from the process that ends."""
+    runtime = start(images_per_pass=2)
+    with runtime.database.write() as session:
+        batch_id = add_batch(session, jobs=6).id
+        this = (Job.batch_id == batch_id) & (Job.position == 2)
+        session.execute(update(Job).where(this).values(prompt=LOSE_DEVICE))
+        chunk_id = dispatch(session, batch_id, now=runtime.database.now(session))
+
+    with pytest.raises(DeviceLostError):
+        render_chunk(runtime, RenderChunk(chunk_id=chunk_id, batch_id=batch_id))
+
+    assert states(runtime, batch_id) == [JobState.DONE] * 2 + [JobState.LEASED] * 4
+    take_back_from_predecessor(runtime.settings, runtime.worker_id)
+    with runtime.database.read() as session:
+        jobs = jobs_of(session, batch_id)
+    assert [job.state for job in jobs] == [JobState.DONE] * 2 + [JobState.PENDING] * 4
+    assert [job.attempts for job in jobs] == [1, 1, 1, 0, 0, 0]
 
 
 def test_a_bad_job_costs_its_neighbours_nothing_but_time(start: Start) -> None:

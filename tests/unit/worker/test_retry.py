@@ -3,9 +3,10 @@ from __future__ import annotations
 from random import Random
 
 import pytest
+import torch
 
 from shared.errors import PermanentRenderError, ServiceUnavailableError, TransientRenderError
-from worker.retry import LONGEST_DELAY_SECONDS, decide
+from worker.retry import LONGEST_DELAY_SECONDS, decide, is_device_lost
 
 
 @pytest.mark.parametrize(
@@ -16,6 +17,13 @@ from worker.retry import LONGEST_DELAY_SECONDS, decide
         (TransientRenderError("later"), "transient", True),
         (ServiceUnavailableError("503"), "store_unavailable", True),
         (MemoryError(), "out_of_memory", True),
+        (torch.OutOfMemoryError("CUDA out of memory."), "out_of_memory", True),
+        (torch.AcceleratorError("CUDA error: out of memory"), "out_of_memory", True),
+        (
+            RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`"),
+            "out_of_memory",
+            True,
+        ),
         (RuntimeError("a driver's own"), "unexpected", True),
     ],
 )
@@ -42,3 +50,16 @@ def test_the_delay_grows_with_jitter_and_is_bounded(attempts: int) -> None:
     assert all(
         0 <= (delay or 0) <= min(LONGEST_DELAY_SECONDS, 2 ** (attempts - 1)) for delay in delays
     )
+
+
+@pytest.mark.parametrize(
+    ("error", "lost"),
+    [
+        (torch.AcceleratorError("CUDA error: device-side assert triggered"), True),
+        (torch.AcceleratorError("CUDA error: out of memory"), False),
+        (torch.OutOfMemoryError("CUDA out of memory."), False),
+        (RuntimeError("a driver's own"), False),
+    ],
+)
+def test_a_device_is_lost_when_cuda_refuses_it(error: Exception, *, lost: bool) -> None:
+    assert is_device_lost(error) == lost
