@@ -8,115 +8,30 @@ batch at a time.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Row, func, or_, select
 from sqlalchemy.orm import Session
 
-from producer.amounts import usd
 from producer.job_streams import JobStream
-from producer.text_search import contains, is_storable
+from producer.listed_jobs import JobFilter, JobPage, ListedJob
+from producer.text_search import contains
 from shared.db.engine import Database
 from shared.db.tables import Attempt, Job
 from shared.domain.jobs import JobState
 from shared.errors import InputError
 
+__all__ = ["JobFilter", "JobPage", "ListedJob", "list_jobs", "look_on"]
+
 MAX_JOBS_A_PAGE = 1_000
 POSITIONS_A_LOOK = 5_000
 """How much of a batch one page looks through: some milliseconds."""
 MAX_POSITION = 2**63 - 1
-MAX_TEXT_CHARACTERS = 200
 BEFORE_ALL = -1
 INDEXED = frozenset({JobState.FAILED, JobState.HELD, JobState.LEASED})
 """States whose jobs an index has apart from all others."""
-
-
-@dataclass(frozen=True, slots=True)
-class JobFilter:
-    """Which jobs are wanted; what is None does not matter.
-
-    Raises:
-        InputError: it makes no sense.
-    """
-
-    state: JobState | None = None
-    error: str | None = None
-    """The error code that a job failed with."""
-    text: str | None = None
-    """What its prompt or its custom_id contains, in upper or lower case."""
-
-    def __post_init__(self) -> None:
-        for name, value in (("error", self.error), ("text", self.text)):
-            if value is not None:
-                _check_text(name, value)
-        if self.error is not None and self.state not in {None, JobState.FAILED}:
-            raise InputError(
-                f"a {self.state} job has no error: only failed ones do",
-                hint="Leave out the state, or the error.",
-            )
-
-    @property
-    def wanted_state(self) -> JobState | None:
-        """The state, be it said or implied."""
-        return self.state if self.error is None else JobState.FAILED
-
-
-@dataclass(frozen=True, slots=True)
-class ListedJob:
-    """What fits on a line of a list of jobs."""
-
-    id: UUID
-    position: int
-    custom_id: str | None
-    state: JobState
-    prompt: str
-    attempts: int
-    error_code: str | None
-    image_key: str | None
-    cost_nanodollars: int
-    """Of all attempts at it."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as plain values."""
-        return {
-            "job_id": str(self.id),
-            "position": self.position,
-            "custom_id": self.custom_id,
-            "state": self.state.value,
-            "prompt": self.prompt,
-            "attempts": self.attempts,
-            "error_code": self.error_code,
-            "image_key": self.image_key,
-            "cost_nanodollars": self.cost_nanodollars,
-            "cost_usd": usd(self.cost_nanodollars),
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class JobPage:
-    """Some jobs of a batch, in order of position."""
-
-    jobs: Sequence[ListedJob]
-    next: int | None
-    """After which position the next page begins; None when nothing is left."""
-    looked_through: tuple[int, int] | None = None
-    """First and last position that were looked at; None unless the page is partial."""
-
-    @property
-    def is_partial(self) -> bool:
-        """Whether it looked through a part of the batch only, and is not full."""
-        return self.looked_through is not None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as plain values."""
-        return {
-            "jobs": [job.to_json() for job in self.jobs],
-            "next": self.next,
-            "is_partial": self.is_partial,
-            "looked_through": list(self.looked_through) if self.looked_through else None,
-        }
 
 
 def list_jobs(
@@ -164,13 +79,6 @@ def look_on(
         looked_through = (_following(after), page.looked_through[1])
         yield replace(page, jobs=tuple(jobs), looked_through=looked_through)
         begin = page.next
-
-
-def _check_text(name: str, value: str) -> None:
-    if not 0 < len(value) <= MAX_TEXT_CHARACTERS:
-        raise InputError(f"{name}: give 1 to {MAX_TEXT_CHARACTERS} characters")
-    if not is_storable(value):
-        raise InputError(f"{name}: not a text that a prompt could contain")
 
 
 def _checked(after: int | None, limit: int) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import sqrt
 from typing import Any
@@ -12,9 +11,9 @@ from uuid import UUID
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
-from producer.amounts import usd
+from producer.batch_status import BatchStatus, BatchSummary, FailureGroup
 from producer.idle import why_idle
-from shared.db.batches import find_batch, is_finished
+from shared.db.batches import find_batch
 from shared.db.conditions import IS_DONE, IS_FAILED, IS_LEASED, of_batch
 from shared.db.engine import Database
 from shared.db.fleet import count_ready_workers
@@ -23,6 +22,16 @@ from shared.db.tallies import NOTHING, BatchTally, read_tallies, read_tally
 from shared.domain.jobs import BatchControl, JobState
 from shared.settings import Settings
 
+__all__ = [
+    "BatchStatus",
+    "BatchSummary",
+    "FailureGroup",
+    "batch_status",
+    "list_batches",
+    "read_status",
+    "summaries",
+]
+
 RATE_WINDOW = timedelta(seconds=60)
 FEWEST_FOR_ETA = 4
 SMALLEST_ETA_SPREAD = 0.05
@@ -30,149 +39,6 @@ MOST_FOR_RATE = 1_000
 """Images that tell the rate to three parts in a hundred; reading more takes longer."""
 MAX_FAILURE_GROUPS = 20
 MOST_FAILURES_READ = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class FailureGroup:
-    """Failed jobs with the same error code."""
-
-    code: str
-    count: int
-    example_position: int
-    example_message: str
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as plain values."""
-        return {
-            "code": self.code,
-            "count": self.count,
-            "example": {"position": self.example_position, "message": self.example_message},
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class BatchSummary:
-    """What fits on a line of a list of batches."""
-
-    id: UUID
-    name: str
-    model: str
-    priority: int
-    control: BatchControl
-    created_at: datetime
-    is_submitted: bool
-    """Whether all of its jobs are written; until then there are more to come."""
-    tally: BatchTally
-    """How many jobs are in each state; they add up to the total."""
-
-    @property
-    def counts(self) -> Mapping[JobState, int]:
-        """Jobs by state; every state is a key."""
-        return self.tally.counts
-
-    @property
-    def total(self) -> int:
-        """Jobs that are written so far."""
-        return self.tally.total
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether every job has come to its end."""
-        return self.is_submitted and is_finished(self.counts)
-
-    @property
-    def state(self) -> str:
-        """One word for it all."""
-        if self.control is BatchControl.CANCELLED:
-            return "cancelled"
-        if self.is_finished:
-            return "finished"
-        if self.control is BatchControl.PAUSED:
-            return "paused"
-        if self.counts[JobState.HELD] and not (
-            self.counts[JobState.PENDING] or self.counts[JobState.LEASED]
-        ):
-            return "held"
-        return "working" if self.counts[JobState.LEASED] else "waiting"
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as plain values."""
-        return {
-            "batch_id": str(self.id),
-            "name": self.name,
-            "model": self.model,
-            "priority": self.priority,
-            "state": self.state,
-            "control": self.control.value,
-            "created_at": self.created_at.isoformat(),
-            "submitted": self.is_submitted,
-            "total": self.total,
-            "counts": {state.value: count for state, count in self.counts.items()},
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class BatchStatus:
-    """One batch, seen at one moment."""
-
-    summary: BatchSummary
-    images_per_second: float | None
-    """Over the last minute; of a finished batch, over its whole run."""
-    eta_seconds: tuple[float, float] | None
-    """Soonest and latest, as far as the rate can tell; None when it cannot."""
-    cost_nanodollars: int
-    failures: Sequence[FailureGroup]
-    workers_alive: int
-    """Workers that have the batch's model."""
-    devices: Mapping[str, int]
-    """Names of the devices that have a job of it in hand, and how many of each."""
-    why_idle: str | None
-    """Why an unfinished batch is in nobody's hands."""
-
-    @property
-    def ended(self) -> int:
-        """Jobs that have come to their end."""
-        counts = self.summary.counts
-        return self.summary.total - sum(
-            counts[state] for state in (JobState.PENDING, JobState.LEASED, JobState.HELD)
-        )
-
-    @property
-    def done(self) -> int:
-        """Images that are drawn."""
-        return self.summary.counts[JobState.DONE]
-
-    @property
-    def failed(self) -> int:
-        """Jobs that failed for good."""
-        return self.summary.counts[JobState.FAILED]
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether every job has come to its end."""
-        return self.summary.is_finished
-
-    @property
-    def is_at_rest(self) -> bool:
-        """Whether nothing more happens unless somebody decides about what is held."""
-        counts = self.summary.counts
-        under_way = counts[JobState.PENDING] + counts[JobState.LEASED]
-        return self.summary.is_submitted and not under_way
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as plain values."""
-        return {
-            **self.summary.to_json(),
-            "finished": self.is_finished,
-            "images_per_second": self.images_per_second,
-            "eta_seconds": list(self.eta_seconds) if self.eta_seconds else None,
-            "cost_nanodollars": self.cost_nanodollars,
-            "cost_usd": usd(self.cost_nanodollars),
-            "failures": [group.to_json() for group in self.failures],
-            "workers_alive": self.workers_alive,
-            "devices_at_work": dict(self.devices),
-            "why_idle": self.why_idle,
-        }
 
 
 def read_status(
@@ -191,7 +57,8 @@ def read_status(
 
 def batch_status(session: Session, batch: Batch, settings: Settings, now: datetime) -> BatchStatus:
     """Look at a batch."""
-    summary = _summary(batch, read_tally(session, batch.id))
+    tally = read_tally(session, batch.id)
+    summary = _summary(batch, tally)
     counts = summary.counts
     silence = timedelta(seconds=settings.lease_seconds)
     workers = count_ready_workers(session, now, silence, batch.model)
@@ -202,7 +69,7 @@ def batch_status(session: Session, batch: Batch, settings: Settings, now: dateti
         summary=summary,
         images_per_second=rate,
         eta_seconds=_eta(to_go, rate, measured_on) if tells_eta else None,
-        cost_nanodollars=summary.tally.nanodollars,
+        cost_nanodollars=tally.nanodollars,
         failures=_failures(session, batch.id) if counts[JobState.FAILED] else (),
         workers_alive=workers,
         devices=_devices_at_work(session, batch.id),
@@ -232,7 +99,8 @@ def _summary(batch: Batch, tally: BatchTally) -> BatchSummary:
         control=BatchControl(batch.control),
         created_at=batch.created_at,
         is_submitted=batch.submitted_at is not None,
-        tally=tally,
+        counts=tally.counts,
+        cost_nanodollars=tally.nanodollars,
     )
 
 

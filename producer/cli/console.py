@@ -16,8 +16,8 @@ from shared.domain.money import format_dollars
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
+    from producer.batch_status import BatchStatus, BatchSummary
     from producer.rejects import Rejects
-    from producer.status import BatchStatus, BatchSummary
 
 PLAIN_LINE_SECONDS = 5.0
 FRAMES_A_SECOND = 8
@@ -182,6 +182,8 @@ def print_status(status: BatchStatus) -> None:
     for group in status.failures:
         example = f"for example job {group.example_position}: {group.example_message}"
         say(f"  failed    {group.count:,} x {group.code}; {example}")
+    for reason in status.refused:
+        say(f"  refused   {reason}")
     if status.why_idle:
         say(f"  idle      {status.why_idle}")
 

@@ -13,8 +13,8 @@ from shared.domain.money import NANOSECONDS, format_dollars
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from producer.job_history import JobAttempt, JobHistory, JobImage, TimelineEvent
-    from producer.jobs import ListedJob
+    from producer.job_details import JobAttempt, JobHistory, JobImage, TimelineEvent
+    from producer.listed_jobs import ListedJob
 
 COST_DECIMALS = 6
 EXACT_DECIMALS = 9

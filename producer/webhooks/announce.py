@@ -226,7 +226,7 @@ OF_A_BATCH = (
 
 def _describe(batch: Batch, summary: BatchSummary, request: BatchRequest | None) -> dict[str, Any]:
     most = batch.max_nanodollars
-    spent = summary.tally.nanodollars
+    spent = summary.cost_nanodollars or 0
     document = {
         **summary.to_json(),
         "tenant": batch.tenant,
