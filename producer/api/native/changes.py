@@ -85,8 +85,6 @@ def change_batch(database: Database, batch_id: UUID, who: Principal, change: Bat
             return
         batch = _batch(session, batch_id, who)
         given = change.model_fields_set
-        if change.priority is not None:
-            batch.priority = change.priority
         if "max_cost_usd" in given:
             most = change.max_cost_usd
             set_batch_budget(session, batch, None if most is None else parse_dollars(most))
