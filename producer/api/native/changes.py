@@ -88,6 +88,8 @@ def change_batch(database: Database, batch_id: UUID, who: Principal, change: Bat
         if "max_cost_usd" in given:
             most = change.max_cost_usd
             set_batch_budget(session, batch, None if most is None else parse_dollars(most))
+        if change.priority is not None:
+            batch.priority = change.priority
         if "deadline_hours" in given:
             hours = change.deadline_hours
             now = database.now(session)
