@@ -28,6 +28,10 @@ from producer.api.native import (
     new_batches,
     webhooks,
 )
+from producer.api.openai import batches as openai_batches
+from producer.api.openai import files as openai_files
+from producer.api.openai import images as openai_images
+from producer.api.openai import models as openai_models
 from producer.api.rates import RateLimiter
 from producer.api.signed_urls import open_signer
 from shared.version import VERSION
@@ -93,6 +97,10 @@ ROUTERS: tuple[APIRouter, ...] = (
     keys.router,
     webhooks.router,
     metrics.router,
+    openai_files.router,
+    openai_batches.router,
+    openai_images.router,
+    openai_models.router,
 )
 
 

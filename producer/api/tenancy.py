@@ -6,7 +6,7 @@ import-linter contract keeps SQLAlchemy out of them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -83,7 +83,13 @@ def get_signed_job(session: Session, job_id: UUID) -> Job:
 
 
 def newest(
-    session: Session, owned: type[Owned], who: Principal, limit: int, before: UUID | None = None
+    session: Session,
+    owned: type[Owned],
+    who: Principal,
+    limit: int,
+    before: UUID | None = None,
+    *,
+    only: Mapping[str, object] | None = None,
 ) -> Sequence[Owned]:
     """Return the newest rows that somebody may see, newest first.
 
@@ -93,10 +99,13 @@ def newest(
         who: asks.
         limit: how many at most.
         before: leave out this one and all that are newer; None leaves out none.
+        only: columns, and what they must be.
     """
     query = visible(select(owned), owned, who).order_by(owned.id.desc()).limit(limit)
     if before is not None:
         query = query.where(owned.id < before)
+    for name, value in (only or {}).items():
+        query = query.where(getattr(owned, name) == value)
     return session.scalars(query).all()
 
 

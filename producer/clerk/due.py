@@ -10,7 +10,6 @@ from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.orm import Session
 
 from shared.db.api_tables import BatchRequest
-from shared.db.batches import is_finished
 from shared.db.engine import Database
 from shared.db.tables import Batch
 from shared.db.tallies import NOTHING, BatchTally, read_tallies
@@ -59,13 +58,8 @@ class DueRequests:
             for request_id, expires_at, control in rows
             if control == BatchControl.CANCELLED
             or (expires_at is not None and expires_at <= now)
-            or is_over(tallies.get(request_id, NOTHING))
+            or tallies.get(request_id, NOTHING).is_over
         ]
-
-
-def is_over(tally: BatchTally) -> bool:
-    """Tell whether every job of a batch that was taken in has come to its end."""
-    return tally.total > 0 and is_finished(tally.counts)
 
 
 def _is_free(now: datetime) -> ColumnElement[bool]:

@@ -9,7 +9,6 @@ from sqlalchemy.orm import Session
 
 from producer.batch_requests import call_off
 from producer.clerk.claim import Claim
-from producer.clerk.due import is_over
 from producer.image_urls import ImageUrls, secret_of_urls
 from producer.openai_lines import BATCH_CANCELLED, BATCH_EXPIRED, CALLED_OFF, Reason
 from producer.openai_results import ResultFile, write_result_files
@@ -36,7 +35,7 @@ def look_after(services: Services, claim: Claim) -> None:
         now = services.database.now(session)
         if batch.control == BatchControl.CANCELLED:
             request.state, request.cancelling_at = RequestState.CANCELLING, now
-        elif is_over(read_tally(session, batch.id)):
+        elif read_tally(session, batch.id).is_over:
             request.state, request.finalizing_at = RequestState.FINALIZING, now
         elif request.expires_at is not None and request.expires_at <= now:
             call_off(session, request, now)

@@ -30,7 +30,7 @@ from shared.db.adding import add_to_row
 from shared.db.cost_sums import Booked, CostKey, add_to_sums
 from shared.db.tables import BatchCount, JobCounts, Tally
 from shared.domain.identifiers import NOBODY, new_id
-from shared.domain.jobs import JobState
+from shared.domain.jobs import FINAL_STATES, JobState
 
 NANODOLLARS = "nanodollars"
 IMAGE_BYTES = "image_bytes"
@@ -58,6 +58,11 @@ class BatchTally:
     def total(self) -> int:
         """All jobs."""
         return sum(self.counts.values())
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there are jobs, and all of them have come to their end."""
+        return self.total == sum(self.counts[state] for state in FINAL_STATES) > 0
 
 
 NOTHING = BatchTally(dict.fromkeys(JobState, 0), 0)
