@@ -11,8 +11,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, Select, and_, or_, select
+from sqlalchemy.orm import Session, aliased
 
 from producer.amounts import usd
 from producer.batch_documents import request_document
@@ -78,10 +78,17 @@ def _anybody_hears(session: Session) -> bool:
 
 def _heard_of() -> Any:
     """Select the tenants that have webhooks, and the first batch that one of these is told of."""
+    other = aliased(Webhook)
+    goes_before = or_(
+        other.first_batch < Webhook.first_batch,
+        and_(other.first_batch == Webhook.first_batch, other.id < Webhook.id),
+    )
+    others = select(other.id).where(
+        other.tenant == Webhook.tenant, other.disabled_at.is_(None), goes_before
+    )
     return (
-        select(Webhook.tenant, func.min(Webhook.first_batch).label("first"))
-        .where(Webhook.disabled_at.is_(None))
-        .group_by(Webhook.tenant)
+        select(Webhook.tenant, Webhook.first_batch.label("first"))
+        .where(Webhook.disabled_at.is_(None), ~others.exists())
         .subquery()
     )
 

@@ -104,10 +104,10 @@ def _forget_ends(
     session: Session, tenant: str, ended: Sequence[Batch], first: UUID, now: datetime
 ) -> None:
     """Let nobody be told of what had ended before, but whom it was still to be told."""
-    active = select(func.min(Webhook.first_batch)).where(
+    active = select(Webhook.first_batch).where(
         Webhook.tenant == tenant, Webhook.disabled_at.is_(None)
     )
-    heard_from = session.scalar(active)
+    heard_from = session.scalar(active.order_by(Webhook.first_batch).limit(1))
     for batch in ended:
         if batch.id >= first and (heard_from is None or batch.id < heard_from):
             batch.end_announced_at = now
