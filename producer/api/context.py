@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated
@@ -55,12 +55,15 @@ class Context:
         return self.settings.public_url or str(request.base_url).rstrip("/")
 
 
-def _context(request: Request) -> Context:
+# Dependencies are coroutines, though none waits: FastAPI would run each in a thread.
+
+
+async def _context(request: Request) -> Context:
     context: Context = request.app.state.context
     return context
 
 
-def _principal(
+async def _principal(
     request: Request,
     _credentials: Annotated[HTTPAuthorizationCredentials | None, Security(BEARER)],
 ) -> Principal:
@@ -73,8 +76,8 @@ ContextOf = Annotated[Context, Depends(_context)]
 Anybody = Annotated[Principal, Depends(_principal)]
 
 
-def _allowed(scope: Scope) -> Callable[[Principal], Principal]:
-    def check(who: Anybody) -> Principal:
+def _allowed(scope: Scope) -> Callable[[Principal], Awaitable[Principal]]:
+    async def check(who: Anybody) -> Principal:
         if not who.may(scope):
             raise ApiError(
                 HTTPStatus.FORBIDDEN,
