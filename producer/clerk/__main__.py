@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
+import time
 from types import FrameType
+from typing import NoReturn
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -23,12 +24,7 @@ log = structlog.get_logger()
 
 def main() -> int:
     """Look for work until told to stop; what is begun then is gone on with by the next clerk."""
-    stop = threading.Event()
-
-    def leave(_signal: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGTERM, _leave)
     # Ctrl-C reaches the whole group; the process that started this one decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     watch_parent(starter_pid(), lambda: os._exit(1))
@@ -37,15 +33,21 @@ def main() -> int:
         log_to_file(settings)
         with open_services(settings) as services:
             clerk = Clerk(services)
-            while not stop.wait(settings.dispatch_seconds):
+            while True:
                 try:
-                    clerk.work(stop.is_set)
+                    clerk.work()
                 except SQLAlchemyError as error:
                     log.warning("clerk_failed", error=str(error))
+                time.sleep(settings.dispatch_seconds)
+    except KeyboardInterrupt:
+        return 0
     except TenstepError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
-    return 0
+
+
+def _leave(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

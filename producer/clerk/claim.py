@@ -12,8 +12,8 @@ from sqlalchemy import CursorResult, or_, update
 from shared.db.api_tables import BatchRequest
 from shared.db.engine import Database
 
-LEASE = timedelta(seconds=60)
-RENEWED_AFTER_SECONDS = 20
+LEASE = timedelta(seconds=30)
+RENEWED_AFTER_SECONDS = 10
 FIRST_PAUSE = timedelta(seconds=1)
 LONGEST_PAUSE = timedelta(minutes=5)
 

@@ -36,15 +36,9 @@ class Clerk:
         self._services = services
         self._due = DueRequests(services.database)
 
-    def work(self, should_stop: Callable[[], bool]) -> None:
-        """Look once for requests, and do what there is to do about them.
-
-        Args:
-            should_stop: asked before each.
-        """
+    def work(self) -> None:
+        """Look once for requests, and do what there is to do about them."""
         for request_id in self._due.find():
-            if should_stop():
-                return
             claim = Claim(self._services.database, request_id)
             if claim.take():
                 self._step(claim)
@@ -54,6 +48,9 @@ class Clerk:
             with self._services.database.read() as session:
                 state = session.get_one(BatchRequest, claim.request_id).state
             STEPS[RequestState(state)](self._services, claim)
+        except KeyboardInterrupt:  # whoever comes next need not wait for the claim to end
+            claim.give_back()
+            raise
         except ClaimLostError as error:
             log.warning("claim_lost", error=str(error))
         except (TenstepError, SQLAlchemyError, OSError) as error:
