@@ -6,12 +6,16 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
+from uuid import UUID
 
 from pydantic import ValidationError
 
 from shared.domain.prompts import control_character_in
 from shared.errors import ServiceUnavailableError
+
+if TYPE_CHECKING:
+    from shared.settings import Settings
 
 MAX_SHOWN = 20
 MAX_SHOWN_CHARACTERS = 2_000
@@ -100,6 +104,11 @@ class Rejects:
             "first": [line.to_json() for line in self.first],
             "file": str(self.path) if self.path else None,
         }
+
+
+def rejects_path(settings: Settings, batch_id: UUID) -> Path:
+    """Name the file that lists the refused lines of a batch."""
+    return settings.data_dir / "rejects" / f"{batch_id}.jsonl"
 
 
 class RejectLog:

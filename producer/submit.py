@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Any, cast
-from uuid import UUID
 
 from sqlalchemy import CursorResult, select, update
 from sqlalchemy.exc import IntegrityError
@@ -17,7 +16,7 @@ from producer.order import Order, RefusedError, Submission, check_order
 from producer.prompt_files import PromptSource
 from producer.quote_batch import quote_batch, without_reused
 from producer.read_ahead import read_ahead
-from producer.rejects import RejectLog, Rejects
+from producer.rejects import RejectLog, Rejects, rejects_path
 from producer.reuse import images_from_before
 from producer.settle import Settler
 from shared.clock import utc_now
@@ -84,7 +83,7 @@ def submit(
 def _refuse_bad_lines(
     source: PromptSource, order: Order, card: ModelCard, settings: Settings
 ) -> None:
-    log = RejectLog(source.name, _rejects_path(settings, new_id()))
+    log = RejectLog(source.name, rejects_path(settings, new_id()))
     try:
         refuse_bad_lines(source, Settler(order.defaults, card), log)
     except BaseException:
@@ -93,10 +92,6 @@ def _refuse_bad_lines(
     rejects = log.close()
     if rejects.count:
         raise RefusedError(rejects, f"{rejects.count:,} lines are bad, and so none is taken")
-
-
-def _rejects_path(settings: Settings, batch_id: UUID) -> Path:
-    return settings.data_dir / "rejects" / f"{batch_id}.jsonl"
 
 
 def _begun_before(database: Database, order: Order) -> Batch | None:
@@ -164,7 +159,7 @@ class _Submitter:
         self._requests: int | None = None
         self._quote: dict[str, Any] | None = None
         self._state = JobState.HELD if order.is_held else JobState.PENDING
-        self._rejects_path = _rejects_path(settings, batch.id)
+        self._rejects_path = rejects_path(settings, batch.id)
 
     def submit(self, source: PromptSource, on_progress: OnProgress | None) -> Submission:
         """Write what is not written yet."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,10 +12,9 @@ from producer.cli.console import print_json, say
 from shared.domain.jobs import BatchControl
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from uuid import UUID
+    from collections.abc import Iterator
 
-    from shared.db.engine import Database
+    from producer.cli.backend import Backend, Decided
 
 Jobs = Annotated[
     list[str] | None,
@@ -26,18 +26,10 @@ def cancel(
     batch: options.BatchToChange, *, job: Jobs = None, as_json: options.Json = False
 ) -> None:
     """Call off what is not drawn yet, for good. Images that are drawn stay."""
-    from producer.cli.database import opened
-    from producer.control import cancel as cancel_jobs
-    from shared.db.batches import find_batch
-    from shared.settings import load_settings
-
-    with opened(load_settings()) as database, database.write() as session:
-        found = find_batch(session, batch)
-        count = cancel_jobs(session, found, job or [], database.now(session))
-        batch_id = found.id
-        control = found.control
+    with _backend() as backend:
+        batch_id, count, control = backend.cancel(batch, job or [])
     if as_json:
-        print_json({"batch_id": str(batch_id), "control": control, "cancelled": count})
+        print_json({"batch_id": str(batch_id), "control": control.value, "cancelled": count})
     elif job:
         say(f"batch {batch_id}: {_images(count)} cancelled")
     else:
@@ -56,16 +48,8 @@ def resume(batch: options.BatchToChange, *, as_json: options.Json = False) -> No
 
 def retry(batch: options.BatchToChange, *, job: Jobs = None, as_json: options.Json = False) -> None:
     """Try every failed job of a batch again, or some that failed or that were called off."""
-    from producer.cli.database import opened
-    from producer.control import retry as retry_jobs
-    from shared.db.batches import find_batch
-    from shared.settings import load_settings
-
-    with opened(load_settings()) as database, database.write() as session:
-        found = find_batch(session, batch)
-        # Workers' clock, for it decides when they may have them.
-        count = retry_jobs(session, found, job or [], database.now(session))
-        batch_id = found.id
+    with _backend() as backend:
+        batch_id, count, _ = backend.retry(batch, job or [])
     if as_json:
         print_json({"batch_id": str(batch_id), "retried": count})
     else:
@@ -74,27 +58,27 @@ def retry(batch: options.BatchToChange, *, job: Jobs = None, as_json: options.Js
 
 def approve(batch: options.BatchToChange, *, as_json: options.Json = False) -> None:
     """Have what is held of a batch drawn."""
-    from producer.control import approve as approve_held
-
-    _decide(batch, approve_held, as_json=as_json)
+    with _backend() as backend:
+        _show_decided(backend.approve(batch), as_json=as_json)
 
 
 def reject(batch: options.BatchToChange, *, as_json: options.Json = False) -> None:
     """Call off what is held of a batch. Images that are drawn stay."""
-    from producer.control import reject as reject_held
+    with _backend() as backend:
+        _show_decided(backend.reject(batch), as_json=as_json)
 
-    _decide(batch, reject_held, as_json=as_json)
+
+@contextmanager
+def _backend() -> Iterator[Backend]:
+    from producer.cli.backend import opened_backend
+    from producer.cli.server import command_settings
+
+    with opened_backend(command_settings()) as backend:
+        yield backend
 
 
-def _decide(reference: str, decide: Callable[[Database, UUID], int], *, as_json: bool) -> None:
-    from producer.cli.database import opened
-    from shared.db.batches import find_batch
-    from shared.settings import load_settings
-
-    with opened(load_settings()) as database:
-        with database.read() as session:
-            batch_id = find_batch(session, reference).id
-        count = decide(database, batch_id)
+def _show_decided(decided: Decided, *, as_json: bool) -> None:
+    batch_id, count, _ = decided
     if as_json:
         print_json({"batch_id": str(batch_id), "jobs": count})
     else:
@@ -106,14 +90,8 @@ def _images(count: int) -> str:
 
 
 def _control(reference: str, control: BatchControl, said: str, *, as_json: bool) -> None:
-    from producer.cli.database import opened
-    from shared.db.batches import find_batch, set_control
-    from shared.settings import load_settings
-
-    with opened(load_settings()) as database, database.write() as session:
-        found = find_batch(session, reference)
-        set_control(session, found, control)
-        batch_id = found.id
+    with _backend() as backend:
+        batch_id, _, control = backend.set_control(reference, control)
     if as_json:
         print_json({"batch_id": str(batch_id), "control": control.value})
     else:

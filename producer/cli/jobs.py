@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from uuid import UUID
 
-    from producer.jobs import JobFilter, JobPage
+    from producer.listed_jobs import JobFilter, JobPage
 
 JOBS_EPILOG = (
     "Examples: tenstep jobs --state failed --error out_of_memory; "
@@ -67,16 +67,14 @@ def jobs(
     Upper and lower case are the same to --text. A search that no index serves goes through
     the batch until the page is full; Ctrl-C shows what it has found.
     """
-    from producer.cli.database import opened
-    from producer.jobs import JobFilter, look_on
-    from shared.db.batches import find_batch
-    from shared.settings import load_settings
+    from producer.cli.backend import opened_backend
+    from producer.cli.server import command_settings
+    from producer.listed_jobs import JobFilter
 
     only = JobFilter(state=state, error=error, text=text)
-    with opened(load_settings()) as database:
-        with database.read() as session:
-            batch_id = find_batch(session, batch).id
-        pages = look_on(database, batch_id, only, after, limit)
+    with opened_backend(command_settings()) as backend:
+        batch_id = backend.find(batch)
+        pages = backend.job_pages(batch_id, only, after, limit)
         page, is_cut_off = _last(pages, quiet=as_json)
     if page is not None:
         _print(batch_id, only, page, as_json=as_json)
@@ -128,14 +126,12 @@ def _next_command(batch_id: UUID, only: JobFilter, after: int) -> str:
 
 def show(job: JobName, in_batch: InBatch = None, *, as_json: options.Json = False) -> None:
     """Show a job: what it asks for, every attempt at it with its times, and why it waits."""
-    from producer.cli.database import opened
+    from producer.cli.backend import opened_backend
     from producer.cli.job_views import print_job
-    from producer.job_history import read_job
-    from shared.settings import load_settings
+    from producer.cli.server import command_settings
 
-    settings = load_settings()
-    with opened(settings) as database:
-        history = read_job(database, settings, job, in_batch)
+    with opened_backend(command_settings()) as backend:
+        history = backend.job(job, in_batch)
     if as_json:
         print_json(history.to_json())
     else:

@@ -34,6 +34,7 @@ from producer.cli import (
 )
 from producer.cli.console import say
 from producer.cli.errors import BROKEN_PIPE, report
+from producer.cli.server import choose_server, without_named_server, without_server
 
 WORKER_COMMANDS = "tenstep.commands"
 """Entry points of packages that the producer must not import."""
@@ -55,15 +56,29 @@ def _show_version(is_asked: bool) -> None:  # noqa: FBT001 - Typer calls it so
         raise typer.Exit
 
 
+Server = Annotated[
+    str | None,
+    typer.Option(
+        "--server",
+        metavar="URL",
+        help="Work through a tenstep server, such as https://tenstep.example; default "
+        "TENSTEP_SERVER. Its key is in TENSTEP_API_KEY. Commands that need the database itself "
+        "refuse it; worker, dispatch, up and serve, which make up a server, ignore "
+        "TENSTEP_SERVER.",
+    ),
+]
+
+
 @app.callback()
 def _options(
     *,
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001 - its callback has shown it
         bool,
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
     ] = False,
+    server: Server = None,
 ) -> None:
-    pass
+    choose_server(server)
 
 
 EPILOGS: dict[Callable[..., None], str] = {
@@ -93,12 +108,21 @@ EPILOGS: dict[Callable[..., None], str] = {
     migrate.migrate: "Example: tenstep migrate --json",
 }
 """The commands in the order of ``--help``, with examples."""
+NEED_THE_DATABASE = (
+    *(render.render, calibrate.calibrate, plan.plan, gallery.gallery),
+    *(gc.gc, migrate.migrate, reconcile.reconcile),
+)
+PARTS_OF_A_SERVER = (fleet.worker, fleet.dispatch, fleet.up, fleet.serve)
 
 
 def _register(command: Callable[..., None], epilog: str | None, group: typer.Typer = app) -> None:
     paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
     # Else Rich breaks lines where the source does.
     text = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+    if command in NEED_THE_DATABASE:
+        command = without_server(command)
+    elif command in PARTS_OF_A_SERVER:
+        command = without_named_server(command)
     group.command(epilog=epilog, help=text)(command)
 
 
@@ -108,6 +132,9 @@ _register(reconcile.reconcile, reconcile.EPILOG, cost.app)
 app.add_typer(cost.app)
 app.add_typer(prices.app)
 app.add_typer(keys.app)
+for _registered in keys.app.registered_commands:
+    if _registered.callback is not None:
+        _registered.callback = without_server(_registered.callback, f"keys {_registered.name}")
 for _found in entry_points(group=WORKER_COMMANDS):
     _loaded = _found.load()
     if isinstance(_loaded, typer.Typer):

@@ -37,11 +37,8 @@ def prompt_source(
     from producer.prompt_format import TemplateMode
     from producer.templates import template_prompts
 
-    if (file is None) == (template is None):
-        raise InputError("give a FILE or a --template")
+    check_choice(file, template, variables, zips=zips)
     if file is not None:
-        if variables or zips:
-            raise InputError("--var and --zip go with --template")
         with open_prompts(
             file, prompt_format=prompt_format, settings=settings, model=model
         ) as source:
@@ -49,6 +46,20 @@ def prompt_source(
     elif template is not None:
         mode = TemplateMode.ZIP if zips else TemplateMode.PRODUCT
         yield template_prompts(template, _named(variables), mode=mode, settings=settings)
+
+
+def check_choice(
+    file: str | None, template: str | None, variables: Sequence[str], *, zips: bool
+) -> None:
+    """Make sure that there is a file or a template, and what goes with it.
+
+    Raises:
+        InputError: there is neither or both.
+    """
+    if (file is None) == (template is None):
+        raise InputError("give a FILE or a --template")
+    if file is not None and (variables or zips):
+        raise InputError("--var and --zip go with --template")
 
 
 def _named(variables: Sequence[str]) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,13 +18,13 @@ from producer.cli.console import (
 from shared.errors import InputError
 
 if TYPE_CHECKING:
-    from producer.status import BatchStatus, BatchSummary
-    from shared.db.engine import Database
+    from uuid import UUID
+
+    from producer.batch_status import BatchStatus, BatchSummary
+    from producer.cli.backend import Backend
     from shared.settings import Settings
 
 MAX_LISTED = 1_000
-PAUSE_A_LOOK = 4
-"""Times as long as it looks ``watch`` waits: a very large batch must not load its database."""
 
 
 def status(
@@ -35,25 +34,30 @@ def status(
     as_json: options.Json = False,
 ) -> None:
     """Show counts, rate, time left, cost and failures of a batch, and why it stands still."""
-    from producer.cli.database import is_there, opened
-    from producer.status import list_batches, read_status
-    from shared.settings import load_settings
+    from producer.cli.backend import opened_backend
+    from producer.cli.server import command_settings
 
-    settings = load_settings()
+    settings = command_settings()
     if list_all and batch is not None:
         raise InputError("give a batch or --all, not both")
-    if list_all and not is_there(settings):
+    if list_all and not _may_have_batches(settings):
         _show_batches([], as_json=as_json)
         return
-    with opened(settings) as database:
+    with opened_backend(settings) as backend:
         if list_all:
-            _show_batches(list_batches(database, MAX_LISTED), as_json=as_json)
+            _show_batches(backend.batches(MAX_LISTED), as_json=as_json)
             return
-        found = read_status(database, settings, batch)
+        found = backend.status(batch)
     if as_json:
         print_json(found.to_json())
     else:
         print_status(found)
+
+
+def _may_have_batches(settings: Settings) -> bool:
+    from producer.cli.database import is_there
+
+    return settings.server is not None or is_there(settings)
 
 
 def _show_batches(batches: Sequence[BatchSummary], *, as_json: bool) -> None:
@@ -72,34 +76,25 @@ def watch(
     as_json: options.Json = False,
 ) -> None:
     """Follow a batch until it is finished. Ctrl-C leaves; the batch goes on."""
-    from producer.cli.database import opened
-    from producer.status import read_status
-    from shared.settings import load_settings
+    from producer.cli.backend import opened_backend
+    from producer.cli.server import command_settings
 
-    settings = load_settings()
-    with opened(settings) as database:
-        reference = str(read_status(database, settings, batch).summary.id)
+    with opened_backend(command_settings()) as backend:
+        batch_id = backend.find(batch)
         try:
-            last = _follow(database, settings, reference, interval, as_json=as_json)
+            last = _follow(backend, batch_id, interval, as_json=as_json)
         except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"left; tenstep watch {reference} looks again") from None
+            raise KeyboardInterrupt(f"left; tenstep watch {batch_id} looks again") from None
     if not as_json:
         print_status(last)
 
 
-def _follow(
-    database: Database, settings: Settings, reference: str, interval: float, *, as_json: bool
-) -> BatchStatus:
-    from producer.status import read_status
-
+def _follow(backend: Backend, batch_id: UUID, seconds: float, *, as_json: bool) -> BatchStatus:
     with progress_view(quiet=as_json) as show:
-        while True:
-            begin = time.monotonic()
-            found = read_status(database, settings, reference)
+
+        def tell(status: BatchStatus) -> None:
             if as_json:
-                print_json_line(found.to_json())
-            show(found)
-            if found.is_finished:
-                return found
-            looking = time.monotonic() - begin
-            time.sleep(max(interval, looking * PAUSE_A_LOOK))
+                print_json_line(status.to_json())
+            show(status)
+
+        return backend.follow(batch_id, seconds, tell)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -17,9 +17,10 @@ from shared.domain.jobs import DEFAULT_TENANT
 from shared.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from producer.order import Order, Submission
-    from producer.prompt_files import PromptSource
-    from shared.models.card import ModelCard
+    from producer.prompt_format import PromptFormat
     from shared.settings import Settings
 
 WHAT = "What is submitted"
@@ -140,13 +141,11 @@ def submit(
     Lines that cannot be drawn are listed and left out; the exit code is then 2. Submitting
     the same again is the same batch: what was cut off goes on where it stopped.
     """
-    from shared.models.catalog import load_card
-    from shared.settings import load_settings
+    from producer.cli.server import command_settings
 
     if sample and not hold:
         raise InputError("--sample goes with --hold")
-    settings = load_settings()
-    card = load_card(model or settings.model, settings.resolved_models_dir)
+    settings = command_settings()
     order = options.make_order(
         name,
         priority,
@@ -170,20 +169,53 @@ def submit(
         tags=tag or [],
         max_cost=max_cost,
     )
-    with prompt_source(
-        file, prompt_format, template, var or [], settings, card.name, zips=zip_values
-    ) as source:
-        submission = _submit(settings, card, source, order, key, as_json=as_json)
+    prompts = _Prompts(file, prompt_format, template, var or [], zip_values)
+    try:
+        submission = _submit(settings, prompts, order, model, key, as_json=as_json)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("interrupted; the same command goes on where it stopped") from None
     _show(submission, order, as_json=as_json)
     if submission.rejects.count:
         raise typer.Exit(BAD_INPUT)
 
 
+class _Prompts(NamedTuple):
+    """Where prompts are to come from."""
+
+    file: str | None
+    format: PromptFormat | None
+    template: str | None
+    variables: Sequence[str]
+    zips: bool
+
+
 def _submit(
     settings: Settings,
-    card: ModelCard,
-    source: PromptSource,
+    prompts: _Prompts,
     order: Order,
+    model: str | None,
+    key: str | None,
+    *,
+    as_json: bool,
+) -> Submission:
+    if settings.server is not None:
+        from producer.cli.remote.prompts import opened_upload
+        from producer.cli.remote.submission import submit_over
+        from producer.cli.server import opened_server
+
+        with (
+            opened_upload(*prompts[:4], settings, zips=prompts.zips) as upload,
+            opened_server(settings) as client,
+        ):
+            return submit_over(client, settings, upload, order, model=model, key=key, quiet=as_json)
+    return _submit_here(settings, prompts, order, model, key, as_json=as_json)
+
+
+def _submit_here(
+    settings: Settings,
+    prompts: _Prompts,
+    order: Order,
+    model: str | None,
     key: str | None,
     *,
     as_json: bool,
@@ -193,19 +225,20 @@ def _submit(
     from producer.cli.database import opened
     from producer.order import RefusedError, content_key
     from producer.submit import submit as submit_batch
+    from shared.models.catalog import load_card
 
-    order = replace(order, key=key or content_key(source, order, card))
-    try:
-        with (
-            opened(settings, may_create=True) as database,
-            submission_view(source.name, quiet=as_json) as show,
-        ):
-            return submit_batch(database, settings, card, source, order, on_progress=show)
-    except RefusedError as error:
-        print_rejects(error.rejects, as_json=as_json)
-        raise
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt("interrupted; the same command goes on where it stopped") from None
+    card = load_card(model or settings.model, settings.resolved_models_dir)
+    with prompt_source(*prompts[:4], settings, card.name, zips=prompts.zips) as source:
+        order = replace(order, key=key or content_key(source, order, card))
+        try:
+            with (
+                opened(settings, may_create=True) as database,
+                submission_view(source.name, quiet=as_json) as show,
+            ):
+                return submit_batch(database, settings, card, source, order, on_progress=show)
+        except RefusedError as error:
+            print_rejects(error.rejects, as_json=as_json)
+            raise
 
 
 def _show(submission: Submission, order: Order, *, as_json: bool) -> None:

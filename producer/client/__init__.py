@@ -13,8 +13,15 @@ Blocking::
 With asyncio, `AsyncClient` has the same methods to be awaited, or iterated over.
 """
 
-from producer.client.answers import NotFoundError, RefusedLinesError
+from producer.client.answers import ConflictError, NotFoundError, RefusedLinesError
 from producer.client.client import AsyncClient, Client
 from producer.client.retries import Patience
 
-__all__ = ["AsyncClient", "Client", "NotFoundError", "Patience", "RefusedLinesError"]
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "ConflictError",
+    "NotFoundError",
+    "Patience",
+    "RefusedLinesError",
+]

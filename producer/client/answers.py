@@ -30,6 +30,10 @@ class NotFoundError(InputError):
     """It is not there, or somebody else's."""
 
 
+class ConflictError(InputError):
+    """Something else was asked for with that idempotency key, or it cannot be changed now."""
+
+
 def checked(response: httpx.Response) -> httpx.Response:
     """Return a response that is no error.
 
@@ -56,9 +60,13 @@ def _error_of(response: httpx.Response) -> TenstepError:
         return ServiceUnavailableError(f"{response.url.host}: {message}", hint="Is it tenstep's?")
     if isinstance(problem.get("rejected"), dict):
         return RefusedLinesError(message, rejects_of(problem["rejected"], "request"))
-    if status == HTTPStatus.NOT_FOUND:
-        return NotFoundError(message, hint=hint)
-    return InputError(message, hint=hint)
+    return KINDS.get(status, InputError)(message, hint=hint)
+
+
+KINDS: dict[int, type[InputError]] = {
+    HTTPStatus.NOT_FOUND: NotFoundError,
+    HTTPStatus.CONFLICT: ConflictError,
+}
 
 
 def _problem(response: httpx.Response) -> dict[str, Any]:

@@ -220,7 +220,7 @@ def test_an_error_that_nobody_foresaw_is_one_line_and_a_traceback_in_a_file(
     def break_down(*_: object) -> None:
         raise ZeroDivisionError("no")
 
-    monkeypatch.setattr("producer.status.read_status", break_down)
+    monkeypatch.setattr("producer.cli.local.read_status", break_down)
     shell.json("submit", write("p.txt", "a\n"))
 
     assert shell("status") == 1
