@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 
 from shared.db.api_tables import Webhook, WebhookDelivery
 from shared.db.engine import Database
+from shared.domain.identifiers import first_id_of
 
 LEASE = timedelta(seconds=60)
 """More than sending may take."""
@@ -160,7 +161,7 @@ def forget_old(database: Database) -> None:
         old = (
             select(WebhookDelivery.id)
             .where(
-                WebhookDelivery.id < _first_id_of(before),
+                WebhookDelivery.id < first_id_of(before),
                 WebhookDelivery.next_at.is_(None),
             )
             .limit(FORGOTTEN_AT_ONCE)
@@ -169,8 +170,3 @@ def forget_old(database: Database) -> None:
             delete(WebhookDelivery).where(WebhookDelivery.id.in_(old)),
             execution_options=UNSYNCHRONIZED,
         )
-
-
-def _first_id_of(moment: datetime) -> UUID:
-    """Return a key before all that were made after a moment: UUIDv7 begins with milliseconds."""
-    return UUID(int=int(moment.timestamp() * 1000) << 80)
