@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import io
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import date
-from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from producer.cli import options
-from producer.cli.console import complain, print_json, say, shown
+from producer.cli.cost_output import Output, show_bill, show_jobs, show_report
 from producer.costs_by import CostsBy
 from shared.errors import InputError
 
 if TYPE_CHECKING:
-    from sqlalchemy.orm import Session
-
-    from producer.costs.export import Exported
-    from shared.db.tables import Batch
+    from shared.settings import Settings
 
 EPILOG = "Examples: tenstep cost; tenstep cost 0197f3a2; tenstep cost --by model"
 SHOW_EPILOG = (
@@ -32,8 +23,6 @@ SHOW_EPILOG = (
     "tenstep cost --by batch --tag campaign=spring; "
     "tenstep cost 0197f3a2 --by job --csv jobs.csv"
 )
-ROWS_ON_A_TERMINAL = 20
-STDOUT = "-"
 DEFAULT = "show"
 
 
@@ -100,27 +89,6 @@ Jobs = Annotated[
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class _Output:
-    """Where a report goes, and how much of it."""
-
-    as_json: bool
-    csv: str | None
-    parquet: Path | None
-    limit: int | None
-    after: int | None
-
-    @property
-    def is_file(self) -> bool:
-        return self.csv is not None or self.parquet is not None
-
-    @property
-    def rows(self) -> int | None:
-        """How many at most; None is all."""
-        is_for_programs = self.as_json or self.is_file
-        return self.limit or (None if is_for_programs else ROWS_ON_A_TERMINAL)
-
-
 @app.command(epilog=SHOW_EPILOG)
 def show(
     batch: options.Batch = None,
@@ -139,9 +107,7 @@ def show(
     as_json: options.Json = False,
 ) -> None:
     """Show the bill of a batch, the newest by default; or with --by, what was spent on what."""
-    from producer.cli.database import opened
-    from shared.db.batches import find_batch
-    from shared.settings import load_settings
+    from producer.cli.server import command_settings
 
     first, last = _day("--since", since), _day("--until", until)
     if first and last and first > last:
@@ -150,16 +116,63 @@ def show(
     is_filtered = any(value is not None for value in filters.values())
     if by is None and (list_all or is_filtered):
         by = CostsBy.BATCH
-    output = _Output(as_json, csv, parquet, limit, after)
+    output = Output(as_json, csv, parquet, limit, after)
     _check(batch, by, output, list_all=list_all, is_filtered=is_filtered, jobs=jobs)
-    with opened(load_settings()) as database, database.read() as session:
+    settings = command_settings()
+    if settings.server is not None:
+        _show_over(settings, batch, by, filters, output, jobs=jobs)
+    else:
+        _show_here(settings, batch, by, filters, output, jobs=jobs)
+
+
+def _show_here(
+    settings: Settings,
+    batch: str | None,
+    by: CostsBy | None,
+    filters: dict[str, Any],
+    output: Output,
+    *,
+    jobs: bool,
+) -> None:
+    from producer.cli.database import opened
+    from producer.costs import cost_report, job_costs, make_bill
+    from shared.db.batches import find_batch
+
+    with opened(settings) as database, database.read() as session:
         found = None if by and batch is None else find_batch(session, batch)
         if by is CostsBy.JOB and found:
-            _show_jobs(session, found, output)
+            show_jobs(session, found, output)
         elif by is not None:
-            _show_report(session, by, found, filters, output)
+            show_report(cost_report(session, by=by, batch=found, **filters), output)
         elif found:
-            _show_bill(session, found, jobs=jobs, as_json=as_json)
+            each = job_costs(session, found) if jobs else None
+            show_bill(make_bill(session, found), each, as_json=output.as_json)
+
+
+def _show_over(
+    settings: Settings,
+    batch: str | None,
+    by: CostsBy | None,
+    filters: dict[str, Any],
+    output: Output,
+    *,
+    jobs: bool,
+) -> None:
+    from producer.cli.remote.costs import read_bill, read_report
+    from producer.cli.remote.references import find
+    from producer.cli.server import opened_server
+
+    if jobs or by is CostsBy.JOB:
+        raise InputError(
+            "a server does not list costs by job",
+            hint="tenstep jobs has what each has cost, and tenstep pull --manifest-only writes it.",
+        )
+    with opened_server(settings) as client:
+        batch_id = None if by and batch is None else find(client, batch)
+        if by is not None:
+            show_report(read_report(client, by, batch_id, filters, output.rows), output)
+        elif batch_id:
+            show_bill(read_bill(client, batch_id), None, as_json=output.as_json)
 
 
 def _day(option: str, text: str | None) -> date | None:
@@ -181,7 +194,7 @@ def _tag(text: str | None) -> tuple[str, str] | None:
 def _check(
     batch: str | None,
     by: CostsBy | None,
-    output: _Output,
+    output: Output,
     *,
     list_all: bool,
     is_filtered: bool,
@@ -206,89 +219,3 @@ def _check(
             raise InputError("--by job is of one whole batch: leave out the other filters")
     elif output.after is not None:
         raise InputError("--after is a job's position: it goes with --by job")
-
-
-def _show_bill(session: Session, batch: Batch, *, jobs: bool, as_json: bool) -> None:
-    from producer.cli.cost_views import print_bill, print_job_costs
-    from producer.costs import job_costs, make_bill
-
-    bill = make_bill(session, batch)
-    each = job_costs(session, batch) if jobs else iter(())
-    if as_json:
-        listed = {"jobs": [job.to_json() for job in each]} if jobs else {}
-        print_json({**bill.to_json(), **listed})
-        return
-    print_job_costs(each)
-    print_bill(bill)
-
-
-def _show_report(
-    session: Session, by: CostsBy, batch: Batch | None, filters: dict[str, Any], output: _Output
-) -> None:
-    from producer.cli.cost_views import print_report
-    from producer.costs import cost_report
-
-    report = cost_report(session, by=by, batch=batch, **filters)
-    if output.rows is not None:
-        report = report.first(output.rows)
-    if output.as_json:
-        print_json(report.to_json())
-    elif output.is_file:
-        from producer.costs.export import exported_report
-
-        _write(exported_report(report), output)
-    else:
-        print_report(report)
-
-
-def _show_jobs(session: Session, batch: Batch, output: _Output) -> None:
-    from producer.cli.cost_views import print_job_costs, print_jobs_json
-    from producer.costs import job_costs
-
-    rows = output.rows
-    one_more = None if rows is None else rows + 1
-    jobs = job_costs(session, batch, after=output.after, limit=one_more)
-    page = islice(jobs, rows)
-    if output.is_file:
-        from producer.costs.export import exported_jobs
-
-        _write(exported_jobs(page), output)
-    elif output.as_json:
-        print_jobs_json(batch.id, page, jobs)
-    else:
-        last = print_job_costs(page)
-        if next(jobs, None) is not None:
-            limit = "" if output.limit is None else f" --limit {output.limit}"
-            complain(f"more: tenstep cost {batch.id} --by job --after {last}{limit}")
-
-
-def _write(exported: Exported, output: _Output) -> None:
-    from producer.costs.export import write_csv, write_parquet
-
-    if output.csv == STDOUT:
-        write_csv(exported, sys.stdout)
-        sys.stdout.flush()
-        return
-    path = output.parquet or Path(output.csv or "")
-    with _new_file(path) as file:
-        if output.parquet is not None:
-            rows = write_parquet(exported, file)
-        else:
-            text = io.TextIOWrapper(file, "utf-8", newline="")
-            rows = write_csv(exported, text)
-            text.flush()
-            text.detach()
-    say(f"{rows:,} rows in {shown(path)}" if rows != 1 else f"1 row in {shown(path)}")
-
-
-@contextmanager
-def _new_file(path: Path) -> Iterator[IO[bytes]]:
-    from shared.files import atomic_file
-
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder, not a file")
-    try:
-        with atomic_file(path) as file:
-            yield file
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written to: {error.strerror}") from None
