@@ -12,6 +12,7 @@ from uuid import UUID
 
 from pydantic import ValidationError
 from sqlalchemy import true
+from sqlalchemy.exc import SQLAlchemyError
 
 from producer.batch_options import MAX_PRIORITY, BatchOptions
 from producer.batch_requests import check_limits
@@ -30,7 +31,7 @@ from shared.db.tables import Batch
 from shared.db.tallies import read_tallies
 from shared.domain.jobs import CONTENT_FLAGGED, JobState
 from shared.domain.prompts import MAX_SEED, PromptRequest
-from shared.errors import InputError, TenstepError
+from shared.errors import InputError, ServiceUnavailableError, TenstepError
 from shared.storage.base import ObjectStore
 
 INTERACTIVE_PRIORITY = MAX_PRIORITY
@@ -83,9 +84,16 @@ def _seed(key: str | None) -> int:
 
 
 def ended_among(database: Database, batch_ids: Collection[UUID]) -> Sequence[UUID]:
-    """Return those of some batches whose jobs have all ended, by one query."""
-    with database.read() as session:
-        tallies = read_tallies(session, batch_ids)
+    """Return those of some batches whose jobs have all ended, by one query.
+
+    Raises:
+        ServiceUnavailableError: the database does not answer.
+    """
+    try:
+        with database.read() as session:
+            tallies = read_tallies(session, batch_ids)
+    except SQLAlchemyError as error:
+        raise ServiceUnavailableError(f"the database does not answer: {error}") from error
     return [batch_id for batch_id, tally in tallies.items() if tally.is_over]
 
 

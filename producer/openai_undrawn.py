@@ -32,7 +32,7 @@ from shared.storage.base import ObjectNotFoundError
 
 def is_taken_in(request: BatchRequest, batch: Batch | None) -> bool:
     """Tell whether all lines of a batch's file were read."""
-    return request.errors is not None or (batch is not None and "requests" in batch.client)
+    return request.errors is not None if batch is None else "requests" in batch.client
 
 
 def undrawn_lines(

@@ -230,20 +230,27 @@ def stack_env(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def api(
+def api_settings(
     _migrated_sqlite: Path, _redis: RedisServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[ApiServer]:
-    """A server on SQLite and a folder, with what the tests of a module have left in it."""
+) -> Settings:
+    """What `api` is made by; for modules that make one of their own by others."""
     data_dir = tmp_path_factory.mktemp("api")
     shutil.copy(_migrated_sqlite, data_dir / "tenstep.sqlite3")
     with pytest.MonkeyPatch.context() as patch:
         _hide_settings(patch)
-        settings = Settings(
+        return Settings(
             data_dir=data_dir,
             redis_url=SecretStr(_redis.url),
             redis_key_prefix=f"api-{secrets.token_hex(4)}:",
         )
-        with run_api(settings) as server:
+
+
+@pytest.fixture(scope="module")
+def api(api_settings: Settings) -> Iterator[ApiServer]:
+    """A server on SQLite and a folder, with what the tests of a module have left in it."""
+    with pytest.MonkeyPatch.context() as patch:
+        _hide_settings(patch)
+        with run_api(api_settings) as server:
             yield server
 
 

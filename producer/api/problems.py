@@ -184,7 +184,7 @@ def render(path: str, error: ApiError) -> Response:
 def _openai(error: ApiError) -> dict[str, Any]:
     status = HTTPStatus(error.status_code)
     kind = "server_error" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request_error"
-    message = f"{error.message} {error.hint}" if error.hint else error.message
+    message = f"{error.message}. {error.hint}" if error.hint else error.message
     return {
         "error": {
             "message": message,

@@ -117,7 +117,8 @@ def _refuse(
         found.errors = {"data": errors}
         found.requests = requests
         found.worked_on_until = None
-        if found.endpoint is not None and requests:  # each has a line in the file of errors
+        has_lines = requests or session.get(Batch, request.id) is not None
+        if found.endpoint is not None and has_lines:  # which are in the files of results
             found.state, found.finalizing_at = RequestState.FINALIZING, now
         else:
             found.state, found.ended_at = RequestState.FAILED, now

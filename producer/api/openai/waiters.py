@@ -11,12 +11,12 @@ from uuid import UUID
 import structlog
 from anyio.to_thread import run_sync
 from fastapi import Depends
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
 
 from producer.api.context import ContextOf
 from producer.api.problems import too_many
 from producer.openai_images import ended_among
+from shared.errors import ServiceUnavailableError
 
 log = structlog.get_logger()
 
@@ -27,7 +27,7 @@ MAX_WAITERS = 500
 RETRY_SECONDS = 5
 
 Ended = Callable[[Collection[UUID]], Collection[UUID]]
-"""Returns which of some batches have ended; called in a thread."""
+"""Returns which of some batches have ended, or cannot tell; called in a thread."""
 
 
 class Waiters:
@@ -73,7 +73,7 @@ class Waiters:
         while self._waiting:
             try:
                 ended = await run_sync(self._ended, list(self._waiting))
-            except SQLAlchemyError as error:
+            except ServiceUnavailableError as error:
                 log.warning("waiters_not_told", error=str(error))
                 await asyncio.sleep(PAUSE_SECONDS)
                 continue
