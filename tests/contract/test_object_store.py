@@ -9,12 +9,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from shared.clock import utc_now
 from shared.errors import InputError, ServiceUnavailableError, TenstepError
 from shared.settings import Settings
-from shared.storage.base import ObjectNotFoundError, ObjectStore, image_key, sha256_of
+from shared.storage.base import BLOCK_BYTES, ObjectNotFoundError, ObjectStore, image_key, sha256_of
 from shared.storage.folder import FolderStore
 from shared.storage.open import open_store, open_store_at
 from shared.storage.s3_reads import quick_read
@@ -198,6 +199,41 @@ def test_a_writer_that_is_interrupted_leaves_what_was_there(store: ObjectStore) 
 
     assert store.get("one") == b"as it was"
     assert [found.key for found in store.list("")] == ["one"]
+
+
+def test_a_large_object_is_read_in_small_pieces(store: ObjectStore) -> None:
+    data = bytes(range(256)) * 10_000
+    store.put("large", data, PNG)
+
+    blocks = list(store.blocks("large"))
+
+    assert b"".join(blocks) == data
+    assert max(map(len, blocks)) <= BLOCK_BYTES
+
+
+def test_that_there_is_no_object_is_said_before_its_first_piece(store: ObjectStore) -> None:
+    with pytest.raises(ObjectNotFoundError, match="no object none"):
+        store.blocks("none")
+
+
+def test_a_folder_has_no_urls(tmp_path: Path) -> None:
+    assert FolderStore(tmp_path).url("one", timedelta(minutes=1), PNG) is None
+
+
+def test_a_signed_url_gives_an_object_to_whoever_has_it(s3: S3Bucket) -> None:
+    settings = s3_settings(s3)
+    store = open_store(settings)
+    store.put("images/ab/one.png", b"bytes of it", "application/octet-stream")
+
+    url = store.url("images/ab/one.png", timedelta(minutes=1), PNG)
+
+    assert url is not None
+    answer = httpx.get(url)
+    assert (answer.content, answer.headers["content-type"]) == (b"bytes of it", PNG)
+    assert httpx.get(url.replace("one.png", "two.png")).status_code == 403
+    secret = settings.s3_secret_access_key
+    assert secret is not None
+    assert secret.get_secret_value() not in url
 
 
 def test_its_name_shows_no_secret(s3: S3Bucket) -> None:
