@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from producer.budgets import BudgetView
     from shared.db.engine import Database
+    from shared.settings import Settings
 
 EPILOG = "Example: tenstep budget 0197f3a2 --max-cost 25"
 
@@ -50,8 +51,7 @@ def budget(
     When it is spent, what is left is held, not failed; raising it goes on. Images that are
     being drawn are finished: no more than that is spent beyond the budget.
     """
-    from producer.cli.database import opened
-    from shared.settings import load_settings
+    from producer.cli.server import command_settings
 
     if batch is not None and tenant is not None:
         raise InputError("give a batch or a --tenant, not both")
@@ -63,14 +63,46 @@ def budget(
     if sets and batch is None and tenant is None:
         raise InputError("whose budget? Give a batch or a --tenant.")
     amount = None if max_cost is None else dollars("--max-cost", max_cost)
-    with opened(load_settings()) as database:
-        if sets:
-            _set(database, batch, tenant, amount, per)
-        views = _read(database, batch, tenant)
+    settings = command_settings()
+    if settings.server is not None:
+        views = _over(settings, batch, amount, sets=sets)
+    else:
+        views = _here(settings, batch, tenant, amount, per, sets=sets)
     if as_json:
         print_json({"budgets": [view.to_json() for view in views]})
     else:
         _print(views)
+
+
+def _over(
+    settings: Settings, batch: str | None, amount: int | None, *, sets: bool
+) -> Sequence[BudgetView]:
+    from producer.cli.remote.books import read_budget, set_budget
+    from producer.cli.remote.references import find
+    from producer.cli.server import opened_server
+
+    if batch is None:
+        raise InputError("over a server, a budget is a batch's: give one")
+    with opened_server(settings) as client:
+        batch_id = find(client, batch)
+        return [set_budget(client, batch_id, amount) if sets else read_budget(client, batch_id)]
+
+
+def _here(
+    settings: Settings,
+    batch: str | None,
+    tenant: str | None,
+    amount: int | None,
+    per: BudgetPeriod | None,
+    *,
+    sets: bool,
+) -> Sequence[BudgetView]:
+    from producer.cli.database import opened
+
+    with opened(settings) as database:
+        if sets:
+            _set(database, batch, tenant, amount, per)
+        return _read(database, batch, tenant)
 
 
 def _set(

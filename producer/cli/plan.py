@@ -12,7 +12,7 @@ from producer.cli import options
 from producer.cli.console import print_json, say, shown
 from producer.cli.errors import FAILED
 from producer.cli.plan_options import USUAL_INTERRUPTIONS, check_picture, deadline_ns, read_terms
-from producer.cli.prompt_source import prompt_source
+from producer.cli.prompt_source import GivenPrompts, prompt_source
 from producer.cli.submit import Template, Variables, Zip
 from producer.cli.values import dollars
 from shared.domain.jobs import DEFAULT_TENANT
@@ -156,9 +156,8 @@ def plan(
         squeeze=squeeze,
         guidance_scale=guidance_scale,
     )
-    with prompt_source(
-        file, prompt_format, template, var or [], settings, card.name, zips=zip_values
-    ) as source:
+    given = GivenPrompts(file, prompt_format, template, var or [], zip_values)
+    with prompt_source(given, settings, card.name) as source:
         prompts = _count(source, order.defaults, card, as_json=as_json)
     work = Work(prompts.images, settings.chunk_size)
     on_offer, now = _read_offers(settings, card, work, terms)

@@ -56,7 +56,7 @@ def list_prices(*, all_: All = False, as_json: options.Json = False) -> None:
     from producer.cli.price_views import print_book
     from producer.price_documents import book_json
 
-    book = _read()
+    book = _read(past=all_)
     if not all_:
         book = book.without_past()
     if as_json:
@@ -91,8 +91,10 @@ def set_price(
     as_json: options.Json = False,
 ) -> None:
     """Set what an hour of a device costs from a moment on."""
+    from producer.cli.server import refuse_server
     from producer.price_file import CURRENCY, OTHER_CURRENCY, PriceFile
 
+    refuse_server("prices set")
     if currency != CURRENCY:
         raise InputError(f"--currency: {currency!r}: {OTHER_CURRENCY}")
     fields = {
@@ -120,8 +122,10 @@ def load(
 
     What is in the book already stays as it is, so a file may be loaded again.
     """
+    from producer.cli.server import refuse_server
     from producer.price_file import read_price_file
 
+    refuse_server("prices load")
     file = read_price_file(path)
     _put(file, path.name, correct=correct, check=check, as_json=as_json)
 
@@ -139,12 +143,18 @@ def export(*, as_json: options.Json = False) -> None:
         sys.stdout.write(format_price_file(document))
 
 
-def _read() -> Book:
+def _read(*, past: bool = True) -> Book:
     from producer.cli.database import opened
+    from producer.cli.server import command_settings, opened_server
     from producer.price_book import read_book
-    from shared.settings import load_settings
 
-    with opened(load_settings()) as database, database.snapshot() as session:
+    settings = command_settings()
+    if settings.server is not None:
+        from producer.cli.remote.books import read_prices
+
+        with opened_server(settings) as client:
+            return read_prices(client, past=past)
+    with opened(settings) as database, database.snapshot() as session:
         return read_book(session, database.now(session))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -79,35 +79,93 @@ def pull(
     Object storage needs the TENSTEP_S3_… settings or AWS's own. A place for shards, or in
     object storage, belongs to one batch.
     """
-    from producer.cli.database import opened
-    from producer.names import default_folder
+    from producer.cli.server import command_settings
     from producer.pull import PullOptions
-    from shared.db.batches import find_batch
-    from shared.settings import load_settings
 
     if manifest_only and manifest is ManifestKind.NONE:
         raise InputError("--manifest-only with --manifest none leaves nothing to do")
-    settings = load_settings()
+    settings = command_settings()
     pull_options = PullOptions(parallel, manifest, manifest_only, shard_images)
+    pull_from = _pull_here if settings.server is None else _pull_over
+    done = pull_from(settings, batch, to, pull_format, pull_options, quiet=as_json)
+    pulled = done.pulled
+    _complain_of(pulled.problems, pulled.not_fetched)
+    warn_of_cut_prompts(pulled.cut)
+    if as_json:
+        document = {
+            "batch_id": str(done.batch_id),
+            "total": done.total,
+            "format": pull_format.value,
+        }
+        sheet_path = str(done.sheet) if done.sheet else None
+        print_json({**document, **pulled.to_json(), "contact_sheet": sheet_path})
+    else:
+        say(_summary(pulled, done.total, done.place))
+    if pulled.not_fetched:
+        raise typer.Exit(FAILED)
+
+
+class _Done(NamedTuple):
+    """What a pull came to."""
+
+    batch_id: UUID
+    total: int
+    place: str
+    pulled: Pulled
+    sheet: Path | None
+
+
+def _pull_over(
+    settings: Settings,
+    batch: str | None,
+    to: str | None,
+    pull_format: PullFormat,
+    pull_options: PullOptions,
+    *,
+    quiet: bool,
+) -> _Done:
+    """Pull through a server, to a folder."""
+    from producer.cli.remote.pull import RemotePuller
+    from producer.cli.remote.references import find
+    from producer.cli.server import opened_server
+    from producer.contact_sheet import write_contact_sheet
+    from producer.names import default_folder
+
+    if pull_format is not PullFormat.FOLDER or "://" in (to or ""):
+        raise InputError("over a server, images are pulled to a folder, a file an image")
+    if pull_options.manifest in {ManifestKind.PARQUET, ManifestKind.BOTH}:
+        raise InputError("over a server, the manifest is pulled as JSON lines")
+    with opened_server(settings) as client, counting_view(quiet=quiet) as report:
+        status = client.batch(find(client, batch))
+        place = to or str(default_folder(status.name))
+        puller = RemotePuller(client, status.batch_id, status.total, Path(place), pull_options)
+        pulled = puller.finish(report)
+        return _Done(status.batch_id, status.total, place, pulled, write_contact_sheet(pulled))
+
+
+def _pull_here(
+    settings: Settings,
+    batch: str | None,
+    to: str | None,
+    pull_format: PullFormat,
+    pull_options: PullOptions,
+    *,
+    quiet: bool,
+) -> _Done:
+    from producer.cli.database import opened
+    from producer.names import default_folder
+    from shared.db.batches import find_batch
+
     with opened(settings) as database:
         with database.read() as session:
             found = find_batch(session, batch)
             batch_id, total = found.id, found.total
             place = to or found.client.get("out") or str(default_folder(found.name))
-        with counting_view(quiet=as_json) as report:
+        with counting_view(quiet=quiet) as report:
             pulled, sheet = _pull(
                 database, settings, batch_id, place, pull_format, pull_options, report
             )
-    _complain_of(pulled.problems, pulled.not_fetched)
-    warn_of_cut_prompts(pulled.cut)
-    if as_json:
-        document = {"batch_id": str(batch_id), "total": total, "format": pull_format.value}
-        sheet_path = str(sheet) if sheet else None
-        print_json({**document, **pulled.to_json(), "contact_sheet": sheet_path})
-    else:
-        say(_summary(pulled, total, place))
-    if pulled.not_fetched:
-        raise typer.Exit(FAILED)
+    return _Done(batch_id, total, place, pulled, sheet)
 
 
 def _pull(

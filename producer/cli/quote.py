@@ -12,7 +12,7 @@ import typer
 from producer.cli import options
 from producer.cli.console import complain, print_json
 from producer.cli.errors import BAD_INPUT
-from producer.cli.prompt_source import prompt_source
+from producer.cli.prompt_source import GivenPrompts, prompt_source
 from producer.cli.quote_view import print_left_out, print_quotes
 from producer.cli.submission_view import submission_view
 from producer.cli.submit import Template, Variables, Zip
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from producer.prompt_shapes import CountedPrompts
     from producer.quote import Fleet
     from producer.quote_grounds import Grounds
+    from producer.quoting import QuotedPrompts
     from shared.models.card import ModelCard
     from shared.settings import Settings
 
@@ -83,13 +84,9 @@ def quote(
     the exit code is then 2. Rates are those that workers have measured: tenstep calibrate
     measures them where nothing was drawn yet. Every amount is a range.
     """
-    from producer.order import check_order
-    from producer.quoting import quote_prompts
-    from shared.models.catalog import load_card
-    from shared.settings import load_settings
+    from producer.cli.server import command_settings
 
-    settings = load_settings()
-    card = load_card(model or settings.model, settings.resolved_models_dir)
+    settings = command_settings()
     order = options.make_order(
         None,
         0,
@@ -107,26 +104,60 @@ def quote(
         guidance_scale=guidance_scale,
         guidance_rescale=guidance_rescale,
     )
+    prompts = GivenPrompts(file, prompt_format, template, var or [], zip_values)
+    if settings.server is not None:
+        if workers is not None or fleet is not None:
+            raise InputError("--workers and --fleet: a server quotes the workers that it has")
+        quoted = _quoted_over(settings, prompts, order, model, as_json=as_json)
+    else:
+        asked = _asked(settings, workers, fleet)
+        quoted = _quoted_here(settings, prompts, order, model, asked, as_json=as_json)
+    if as_json:
+        print_json(quoted.to_json())
+    else:
+        grounds = quoted.grounds
+        print_quotes(quoted.quotes, quoted.prompts, quoted.model, grounds.rated, grounds.waste)
+    if quoted.prompts.rejects.count:
+        raise typer.Exit(BAD_INPUT)
+
+
+def _quoted_over(
+    settings: Settings, prompts: GivenPrompts, order: Order, model: str | None, *, as_json: bool
+) -> QuotedPrompts:
+    from producer.cli.remote.prompts import opened_upload
+    from producer.cli.remote.quotes import quote_over
+    from producer.cli.server import opened_server
+
+    with opened_upload(prompts, settings) as upload, opened_server(settings) as client:
+        return quote_over(client, upload, order, model, quiet=as_json)
+
+
+def _quoted_here(
+    settings: Settings,
+    prompts: GivenPrompts,
+    order: Order,
+    model: str | None,
+    asked: Fleet | None,
+    *,
+    as_json: bool,
+) -> QuotedPrompts:
+    from producer.order import check_order
+    from producer.quoting import quote_prompts
+    from shared.models.catalog import load_card
+
+    card = load_card(model or settings.model, settings.resolved_models_dir)
     check_order(order, card, settings)
-    asked = _asked(settings, workers, fleet)
     # Before the prompts, which may take minutes to read.
     grounds = _grounds(settings, card, asked)
-    with prompt_source(
-        file, prompt_format, template, var or [], settings, card.name, zips=zip_values
-    ) as source:
-        prompts = _counted(source, order, card, as_json=as_json)
-    quoted = quote_prompts(card.name, prompts, grounds, settings.chunk_size, asked)
+    with prompt_source(prompts, settings, card.name) as source:
+        counted = _counted(source, order, card, as_json=as_json)
+    quoted = quote_prompts(card.name, counted, grounds, settings.chunk_size, asked)
     if quoted.unquoted is not None:
         complain(
             f"the workers that are alive are not quoted: {quoted.unquoted.name}, of which not all "
             "were measured; tenstep calibrate measures them"
         )
-    if as_json:
-        print_json(quoted.to_json())
-    else:
-        print_quotes(quoted.quotes, prompts, card.name, grounds.rated, grounds.waste)
-    if prompts.rejects.count:
-        raise typer.Exit(BAD_INPUT)
+    return quoted
 
 
 def _asked(settings: Settings, workers: int | None, fleet: str | None) -> Fleet | None:

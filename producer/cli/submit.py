@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from producer.cli import options
 from producer.cli.console import print_json, print_rejects, say
 from producer.cli.errors import BAD_INPUT
-from producer.cli.prompt_source import prompt_source
+from producer.cli.prompt_source import GivenPrompts, prompt_source
 from producer.cli.quote_view import print_expected
 from producer.cli.submission_view import submission_view
 from shared.domain.jobs import DEFAULT_TENANT
 from shared.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from producer.order import Order, Submission
-    from producer.prompt_format import PromptFormat
     from shared.settings import Settings
 
 WHAT = "What is submitted"
@@ -169,7 +166,7 @@ def submit(
         tags=tag or [],
         max_cost=max_cost,
     )
-    prompts = _Prompts(file, prompt_format, template, var or [], zip_values)
+    prompts = GivenPrompts(file, prompt_format, template, var or [], zip_values)
     try:
         submission = _submit(settings, prompts, order, model, key, as_json=as_json)
     except KeyboardInterrupt:
@@ -179,19 +176,9 @@ def submit(
         raise typer.Exit(BAD_INPUT)
 
 
-class _Prompts(NamedTuple):
-    """Where prompts are to come from."""
-
-    file: str | None
-    format: PromptFormat | None
-    template: str | None
-    variables: Sequence[str]
-    zips: bool
-
-
 def _submit(
     settings: Settings,
-    prompts: _Prompts,
+    prompts: GivenPrompts,
     order: Order,
     model: str | None,
     key: str | None,
@@ -204,7 +191,7 @@ def _submit(
         from producer.cli.server import opened_server
 
         with (
-            opened_upload(*prompts[:4], settings, zips=prompts.zips) as upload,
+            opened_upload(prompts, settings) as upload,
             opened_server(settings) as client,
         ):
             return submit_over(client, settings, upload, order, model=model, key=key, quiet=as_json)
@@ -213,7 +200,7 @@ def _submit(
 
 def _submit_here(
     settings: Settings,
-    prompts: _Prompts,
+    prompts: GivenPrompts,
     order: Order,
     model: str | None,
     key: str | None,
@@ -228,7 +215,7 @@ def _submit_here(
     from shared.models.catalog import load_card
 
     card = load_card(model or settings.model, settings.resolved_models_dir)
-    with prompt_source(*prompts[:4], settings, card.name, zips=prompts.zips) as source:
+    with prompt_source(prompts, settings, card.name) as source:
         order = replace(order, key=key or content_key(source, order, card))
         try:
             with (

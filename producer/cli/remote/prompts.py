@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO, NamedTuple, cast
 
-from producer.cli.prompt_source import check_choice, prompt_source
+from producer.cli.prompt_source import GivenPrompts, multiplied
 from producer.prompt_content import Content, opened_content
 from producer.prompt_format import PromptFormat, format_of_name
 from producer.prompt_lines import AcceptedLine
@@ -37,31 +37,21 @@ class Upload(NamedTuple):
 
 
 @contextmanager
-def opened_upload(
-    file: str | None,
-    prompt_format: PromptFormat | None,
-    template: str | None,
-    variables: Sequence[str],
-    settings: Settings,
-    *,
-    zips: bool,
-) -> Iterator[Upload]:
+def opened_upload(given: GivenPrompts, settings: Settings) -> Iterator[Upload]:
     """Open a file of prompts without reading it, or write down what a template gives.
 
     Raises:
         InputError: there is neither or both, or it cannot be read.
         ServiceUnavailableError: the object storage does not answer.
     """
-    check_choice(file, template, variables, zips=zips)
-    if file is not None:
-        known = prompt_format or (None if file == "-" else format_of_name(file))
-        with opened_content(file, settings) as content:
+    given.check()
+    if given.file is not None:
+        known = given.format or (None if given.file == "-" else format_of_name(given.file))
+        with opened_content(given.file, settings) as content:
             yield _upload(content, known)
         return
-    with (
-        prompt_source(None, None, template, variables, settings, "", zips=zips) as source,
-        tempfile.TemporaryFile() as written,
-    ):
+    source = multiplied(given, settings)
+    with tempfile.TemporaryFile() as written:
         for line in source.lines:
             raw = line.raw_text() if isinstance(line, AcceptedLine) else line.raw
             written.write(f"{raw}\n".encode())
