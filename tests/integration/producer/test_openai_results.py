@@ -351,7 +351,7 @@ def _let_happen(scene: OpenAIScene, batch_id: UUID, fates: Sequence[JobState | N
         with scene.database.write() as session:
             batch = session.get_one(Batch, batch_id)
             cancel(session, batch, called_off, scene.database.now(session))
-    scene.end_jobs(batch_id, {at: fate for at, fate in ends.items() if fate is not None})
+    scene.end_jobs(batch_id, ends)
 
 
 def _end(scene: OpenAIScene, batch_id: UUID, end: str) -> None:
