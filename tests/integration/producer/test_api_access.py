@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 
@@ -23,6 +24,7 @@ from support.api_routes import (
 )
 
 OWNER, OTHER = "owner", "other"
+ID = re.compile(r"[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}")
 GUARDED = [route for route in ROUTES if route.scope is not None]
 OF_TENANTS = [route for route in GUARDED if route.scope is not Scope.ADMIN]
 OF_SOMETHING = [
@@ -132,11 +134,8 @@ def test_what_is_somebody_elses_is_not_there(
     answer = route.send(stranger, owned)
     _assert_refused(answer, 404)
     # Nor can it be told from what never was.
-    absent = nothing()
-    again = route.send(stranger, absent).text
-    for name, value in absent.items():
-        again = again.replace(value, owned[name])
-    assert again == answer.text
+    again = route.send(stranger, nothing())
+    assert ID.sub("…", again.text) == ID.sub("…", answer.text)
 
 
 @pytest.mark.parametrize("route", named(LISTS))
