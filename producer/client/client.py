@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import ipaddress
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
@@ -64,11 +64,11 @@ class _Tells(Generic[P, T]):
         self.__doc__ = make.__doc__
 
     @overload
-    def __get__(self, client: Client, owner: type | None = None) -> Callable[P, Iterator[T]]: ...
+    def __get__(self, client: Client, owner: type | None = None) -> Callable[P, Generator[T]]: ...
     @overload
     def __get__(
         self, client: AsyncClient, owner: type | None = None
-    ) -> Callable[P, AsyncIterator[T]]: ...
+    ) -> Callable[P, AsyncGenerator[T]]: ...
     @overload
     def __get__(self, client: None, owner: type | None = None) -> Self: ...
     def __get__(self, client: Client | AsyncClient | None, owner: type | None = None) -> Any:
@@ -77,7 +77,7 @@ class _Tells(Generic[P, T]):
             return self
 
         @functools.wraps(self._make)
-        def tell(*args: P.args, **kwargs: P.kwargs) -> Iterator[T] | AsyncIterator[T]:
+        def tell(*args: P.args, **kwargs: P.kwargs) -> Generator[T] | AsyncGenerator[T]:
             return client.tell(self._make(*args, **kwargs))
 
         return tell
@@ -169,7 +169,7 @@ class Client(_Methods):
         [result] = self.tell(only_result(operation))
         return result
 
-    def tell(self, stream: Stream[T]) -> Iterator[T]:
+    def tell(self, stream: Stream[T]) -> Generator[T]:
         """Carry out a stream."""
         return drive(self._http, patiently(stream, self.patience))
 

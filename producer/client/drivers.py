@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable, Iterator
 from typing import Any, TypeVar
 
 import httpx
@@ -17,7 +17,7 @@ T = TypeVar("T")
 EVENTS = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
 
 
-def drive(http: httpx.Client, stream: Stream[T]) -> Iterator[T]:
+def drive(http: httpx.Client, stream: Stream[T]) -> Generator[T]:
     """Yield what a stream emits."""
     run = _Run(http)
     try:

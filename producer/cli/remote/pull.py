@@ -85,7 +85,7 @@ class RemotePuller:
             manifest: IO[bytes] | None = None
             if wants_manifest:
                 manifest = stack.enter_context(self._destination.writer(MANIFEST, JSON_LINES))
-            lines = self._client.manifest(self._batch_id)
+            lines = stack.enter_context(closing(self._client.manifest(self._batch_id)))
             fetched = map_ahead(self._fetch, lines, self._options.parallel)
             for line, found in stack.enter_context(closing(fetched)):
                 self._note(line, found)
