@@ -144,3 +144,31 @@ def nothing() -> Mapping[str, str]:
 def shape_of(path: str) -> str:
     """Leave out what the braces of a path call their values."""
     return re.sub(r"\{\w+\}", "{}", path)
+
+
+def one_of_everything(client: httpx.Client) -> Mapping[str, str]:
+    """Make one of each thing that a tenant can have; returns their ids."""
+    batch = client.post("/api/batches", json=PROMPTS).raise_for_status().json()["batch_id"]
+    jobs = client.get(f"/api/batches/{batch}/jobs").raise_for_status().json()["jobs"]
+    file = client.post("/api/files", params={"name": "x.jsonl"}, content=JSONL)
+    webhook = client.post("/api/webhooks", json={"url": "https://8.8.8.8/hook"})
+    upload = client.post(
+        "/v1/files", data={"purpose": "batch"}, files={"file": ("x.jsonl", REQUEST_LINE)}
+    ).raise_for_status()
+    asked = client.post(
+        "/v1/batches",
+        json={
+            "input_file_id": upload.json()["id"],
+            "endpoint": "/v1/images/generations",
+            "completion_window": "24h",
+        },
+    ).raise_for_status()
+    return {
+        **nothing(),
+        "batch_id": batch,
+        "job_id": jobs[0]["job_id"],
+        "file_id": file.raise_for_status().json()["file_id"],
+        "webhook_id": webhook.raise_for_status().json()["webhook_id"],
+        "openai_file_id": upload.json()["id"],
+        "openai_batch_id": asked.json()["id"],
+    }

@@ -20,7 +20,19 @@ SECONDS_BETWEEN = 1.0
 PING_SECONDS = 15
 STATUS = "status"
 END = "end"
-EXAMPLE = 'event: status\nid: 6f1e\ndata: {"batch_id": "…", "state": "working", …}\n\n'
+EVENT = {
+    "description": "Each of the events.",
+    "type": "object",
+    "properties": {
+        "event": {"type": "string", "enum": [STATUS, END]},
+        "id": {"type": "string", "examples": ["6f1e0c5d2b9a4e7f8a3b1c2d3e4f5a6b"]},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {"$ref": "#/components/schemas/BatchDocument"},
+        },
+    },
+}
 
 
 @router.get(
@@ -31,7 +43,7 @@ EXAMPLE = 'event: status\nid: 6f1e\ndata: {"batch_id": "…", "state": "working"
         200: {
             "description": "An event `status` at every change, and `end` when it is finished: "
             "the data of each is what GET /api/batches/{batch_id} answers.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}, "example": EXAMPLE}},
+            "content": {"text/event-stream": {"schema": EVENT}},
         }
     },
 )

@@ -13,13 +13,11 @@ from producer.keys import create_key, revoke_key
 from shared.domain.access import OF_A_TENANT, Scope
 from support.api import ApiServer
 from support.api_routes import (
-    JSONL,
-    PROMPTS,
-    REQUEST_LINE,
     ROUTES,
     SHARED,
     Route,
     nothing,
+    one_of_everything,
     shape_of,
 )
 
@@ -41,30 +39,7 @@ def named(routes: list[Route]) -> list[object]:
 def owned(api: ApiServer) -> Mapping[str, str]:
     """One of everything, of one tenant."""
     with api.client(api.new_key(OWNER)) as client:
-        batch = client.post("/api/batches", json=PROMPTS).raise_for_status().json()["batch_id"]
-        jobs = client.get(f"/api/batches/{batch}/jobs").raise_for_status().json()["jobs"]
-        file = client.post("/api/files", params={"name": "x.jsonl"}, content=JSONL)
-        webhook = client.post("/api/webhooks", json={"url": "https://8.8.8.8/hook"})
-        upload = client.post(
-            "/v1/files", data={"purpose": "batch"}, files={"file": ("x.jsonl", REQUEST_LINE)}
-        ).raise_for_status()
-        asked = client.post(
-            "/v1/batches",
-            json={
-                "input_file_id": upload.json()["id"],
-                "endpoint": "/v1/images/generations",
-                "completion_window": "24h",
-            },
-        ).raise_for_status()
-    return {
-        **nothing(),
-        "batch_id": batch,
-        "job_id": jobs[0]["job_id"],
-        "file_id": file.raise_for_status().json()["file_id"],
-        "webhook_id": webhook.raise_for_status().json()["webhook_id"],
-        "openai_file_id": upload.json()["id"],
-        "openai_batch_id": asked.json()["id"],
-    }
+        return one_of_everything(client)
 
 
 @pytest.fixture(scope="module")

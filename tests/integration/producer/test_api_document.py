@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import pytest
@@ -19,7 +20,7 @@ from schemathesis.specs.openapi.checks import (
 
 from shared.domain.access import Scope
 from support.api import ApiServer
-from support.api_routes import ROUTES, Route, shape_of
+from support.api_routes import ROUTES, Route, one_of_everything, shape_of
 
 EXAMPLES = 12
 CHECKS = [
@@ -37,19 +38,38 @@ def document(api: ApiServer) -> BaseSchema:
 
 
 @pytest.fixture(scope="module")
-def headers(api: ApiServer) -> Mapping[str, str]:
-    return {"Authorization": f"Bearer {api.new_key('somebody', *Scope)}"}
+def secret(api: ApiServer) -> str:
+    return api.new_key("somebody", *Scope)
+
+
+@pytest.fixture(scope="module")
+def things(api: ApiServer, secret: str) -> Mapping[str, str]:
+    """One of everything; the batch has ended, or following it would never."""
+    with api.client(secret) as client:
+        made = one_of_everything(client)
+        client.post(f"/api/batches/{made['batch_id']}/cancel", json={}).raise_for_status()
+        key = client.post("/api/keys", json={"tenant": "another"}).raise_for_status().json()
+    return {**made, "key_id": key["key_id"], "model": "emoji-64"}
+
+
+@schemathesis.serializer("application/toml")
+def _as_it_is(_context: schemathesis.SerializationContext, value: object) -> bytes:
+    return value if isinstance(value, bytes) else str(value).encode("utf-8", "replace")
 
 
 @pytest.mark.parametrize("route", [pytest.param(route, id=route.name) for route in ROUTES])
 @pytest.mark.parametrize("has_key", [True, False])
 def test_answers_are_those_that_are_documented(
-    document: BaseSchema, headers: Mapping[str, str], route: Route, *, has_key: bool
+    document: BaseSchema, secret: str, things: Mapping[str, str], route: Route, *, has_key: bool
 ) -> None:
     path = next(path for path in document if shape_of(path) == shape_of(route.path))
     operation = document[path][route.method]
-    asked = st.one_of(*(operation.as_strategy(mode) for mode in GenerationMode))
-    sent = headers if has_key else {}
+    there = _of_what_is_there(path, things)
+    asked = st.one_of(
+        *(operation.as_strategy(mode) for mode in GenerationMode),
+        *(operation.as_strategy(mode, path_parameters=there) for mode in GenerationMode if there),
+    )
+    sent = {"Authorization": f"Bearer {secret}"} if has_key else {}
 
     @settings(
         max_examples=EXAMPLES,
@@ -60,3 +80,12 @@ def test_answers_are_those_that_are_documented(
         case.call_and_validate(headers=dict(sent), checks=CHECKS, timeout=SECONDS)
 
     check()
+
+
+def _of_what_is_there(path: str, things: Mapping[str, str]) -> dict[str, str]:
+    """Give a path's parameters values that name something."""
+    kind = "openai_" if path.startswith("/v1/") else ""
+    return {
+        name: things.get(f"{kind}{name}", things.get(name, ""))
+        for name in re.findall(r"\{(\w+)\}", path)
+    }
