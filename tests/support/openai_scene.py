@@ -79,10 +79,13 @@ class OpenAIScene:
 
     def submit(self, *lines: bytes | Mapping[str, Any]) -> UUID:
         """Ask for a batch; nobody has looked at it yet."""
+        texts = (line if isinstance(line, bytes) else json.dumps(line).encode() for line in lines)
+        return self.submit_bytes(b"".join(text + b"\n" for text in texts))
+
+    def submit_bytes(self, content: bytes) -> UUID:
+        """Ask for a batch of a file that may be anything."""
         with new_file(self.store) as written:
-            for line in lines:
-                written.write(line if isinstance(line, bytes) else json.dumps(line).encode())
-                written.write(b"\n")
+            written.write(content)
         file = add_file(self.database, written, tenant="t", name="r.jsonl", purpose="batch")
         with self.database.write() as session:
             asked = Asked(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -15,14 +16,17 @@ from uuid import UUID
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import delete
 
 from producer.clerk.clerk import Clerk
 from producer.control import cancel, retry
 from producer.rejected_lines import rejects_key
 from producer.uploads import file_key
+from shared.db.api_tables import BatchRequest
 from shared.db.batches import cancel_batch, set_control
 from shared.db.engine import Database
-from shared.db.tables import Batch
+from shared.db.tables import Batch, Job
+from shared.db.tallies import note_new
 from shared.domain.identifiers import new_id
 from shared.domain.jobs import BatchControl, JobState
 from support.factories import IMAGE
@@ -188,6 +192,45 @@ def test_cancelled_before_its_file_was_read_every_request_is_told_of(scene: Open
         (None, "invalid_line"),
         ("b", "batch_cancelled"),
     ]
+
+
+def test_cancelled_while_its_file_was_read_every_request_is_told_of(scene: OpenAIScene) -> None:
+    """Two of the three images of its second request were written by then, and drawn."""
+    batch_id = scene.submit(
+        request_line("a"), b"nonsense", request_line("b", n=3), request_line("c")
+    )
+    scene.work()
+    scene.end_jobs(batch_id, dict.fromkeys(range(3), DONE))
+    with scene.database.write() as session:
+        session.execute(delete(Job).where(Job.batch_id == batch_id, Job.position >= 3))
+        note_new(session, batch_id, JobState.PENDING, -2)
+        batch = session.get_one(Batch, batch_id)
+        batch.total, batch.submitted_at, batch.client = 3, None, {}
+        session.get_one(BatchRequest, batch_id).state = "validating"
+    scene.cancel(batch_id)
+    results = scene.work_to_the_end(batch_id)
+    assert [line["custom_id"] for line in results.outputs] == ["a"]
+    part, refused, unread = results.errors
+    assert part["custom_id"] == "b"
+    assert part["error"]["message"].startswith("1 of 3 images are missing")
+    assert len(part["response"]["body"]["data"]) == 2
+    assert (refused["custom_id"], refused["error"]["code"]) == (None, "invalid_line")
+    assert (unread["custom_id"], unread["error"]["code"]) == ("c", "batch_cancelled")
+    assert results.request.requests == 4
+
+
+def test_a_file_that_breaks_off_keeps_what_was_drawn_of_it(scene: OpenAIScene) -> None:
+    packed = gzip.compress(
+        b"".join(json.dumps(request_line(f"{at}")).encode() + b"\n" for at in range(3_000))
+    )
+    batch_id = scene.submit_bytes(packed[:-4_000])
+    results = scene.work_to_the_end(batch_id)
+    assert results.request.state == "failed"
+    assert results.request.errors is not None
+    assert results.request.errors["data"][0]["code"] == "invalid_file"
+    told = [line["custom_id"] for line in results.lines]
+    assert told == [f"{at}" for at in range(len(told))]
+    assert len(told) == results.request.requests >= 256
 
 
 def test_called_off_on_the_command_line_it_ends_as_cancelled(scene: OpenAIScene) -> None:
