@@ -53,7 +53,8 @@ def _error_of(response: httpx.Response) -> TenstepError:
     hint = problem.get("hint")
     message = str(problem.get("detail") or _described(response))
     if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-        return ConfigurationError(message, hint=hint or KEY_HINT)
+        is_known = status == HTTPStatus.FORBIDDEN and hint
+        return ConfigurationError(message, hint=hint if is_known else KEY_HINT)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS:
         return ServiceUnavailableError(f"{response.url.host}: {message}", hint=hint)
     if status < HTTPStatus.BAD_REQUEST:
