@@ -16,6 +16,7 @@ from producer.batch_options import BatchOptions
 from producer.batch_requests import Asked, ask
 from producer.budgets import set_batch_budget, set_tenant_budget
 from producer.control import retry
+from producer.webhooks import announce
 from producer.webhooks.announce import Announcer
 from producer.webhooks.registry import register
 from shared.db.api_tables import BatchRequest, WebhookDelivery
@@ -167,6 +168,25 @@ def test_a_batch_that_goes_on_is_not_told_of(studio: Studio) -> None:
         being_written.tenant, being_written.submitted_at = studio.tenant, None
 
     assert studio.told() == []
+
+
+def test_of_many_open_batches_all_are_looked_at_in_turn(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(announce, "AT_ONCE", 2)
+    ended = set()
+    for tenant in ("anna", "bob", "carol"):
+        studio.tenant = tenant
+        studio.listen()
+        batch_ids = [studio.submit(jobs=1) for _ in range(3)]
+        studio.draw(batch_ids[-1])
+        ended.add(batch_ids[-1])
+
+    for _ in range(5):
+        told = studio.told()
+
+    assert {batch_id for _, batch_id in told} == ended
+    assert len(told) == 3
 
 
 def test_called_off_is_another_end(studio: Studio) -> None:
