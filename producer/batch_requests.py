@@ -97,16 +97,18 @@ def check_limits(session: Session, settings: Settings, tenant: str) -> None:
     Raises:
         LimitReachedError: it has too many open batches, or jobs.
     """
-    unfinished = select(func.count()).where(
-        BatchRequest.tenant == tenant, BatchRequest.ended_at.is_(None)
+    waiting = select(func.count()).where(
+        BatchRequest.tenant == tenant,
+        BatchRequest.state == RequestState.VALIDATING,
+        BatchRequest.ended_at.is_(None),
     )
-    batches = session.scalar(unfinished) or 0
+    batches, jobs = open_work(session, tenant)
+    batches += session.scalar(waiting) or 0
     if batches >= settings.max_open_batches:
         raise LimitReachedError(
             f"{batches:,} batches are open, and more than {settings.max_open_batches:,} may not be",
             hint="Wait for some to end.",
         )
-    jobs = open_jobs(session, tenant)
     if jobs >= settings.max_open_jobs:
         raise LimitReachedError(
             f"{jobs:,} images are still to be drawn, and more than {settings.max_open_jobs:,} "
@@ -115,17 +117,21 @@ def check_limits(session: Session, settings: Settings, tenant: str) -> None:
         )
 
 
-def open_jobs(session: Session, tenant: str) -> int:
-    """Count the images that are still to be drawn for a tenant, from the sums of its batches."""
+def open_work(session: Session, tenant: str) -> tuple[int, int]:
+    """Count the batches of a tenant that are not drawn, and the images that are to be drawn."""
     parts = union_all(
         *(
-            select((table.pending + table.leased + table.held).label("jobs"))
+            select(table.batch_id, (table.pending + table.leased + table.held).label("jobs"))
             .join(Batch, Batch.id == table.batch_id)
             .where(Batch.tenant == tenant)
             for table in (BatchCount, Tally)
         )
     ).subquery()
-    return int(session.scalar(select(func.sum(parts.c.jobs))) or 0)
+    jobs = func.sum(parts.c.jobs)
+    open_ones = select(jobs.label("jobs")).group_by(parts.c.batch_id).having(jobs > 0).subquery()
+    counted = select(func.count(), func.sum(open_ones.c.jobs)).select_from(open_ones)
+    batches, images = session.execute(counted).one()
+    return int(batches), int(images or 0)
 
 
 def cancel_request(session: Session, request: BatchRequest, now: datetime) -> None:
