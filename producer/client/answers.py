@@ -15,6 +15,7 @@ from shared.errors import ConfigurationError, InputError, ServiceUnavailableErro
 Model = TypeVar("Model", bound=BaseModel)
 
 KEY_HINT = "Set TENSTEP_API_KEY to a key of that server: tenstep keys create makes one there."
+MOVED_HINT = "It sends to another address: use that one, or https:// rather than http://."
 MAX_SHOWN_CHARACTERS = 200
 
 
@@ -58,7 +59,7 @@ def _error_of(response: httpx.Response) -> TenstepError:
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS:
         return ServiceUnavailableError(f"{response.url.host}: {message}", hint=hint)
     if status < HTTPStatus.BAD_REQUEST:
-        return ServiceUnavailableError(f"{response.url.host}: {message}", hint="Is it tenstep's?")
+        return ServiceUnavailableError(f"{response.url.host}: {message}", hint=MOVED_HINT)
     if isinstance(problem.get("rejected"), dict):
         return RefusedLinesError(message, rejects_of(problem["rejected"], "request"))
     return KINDS.get(status, InputError)(message, hint=hint)

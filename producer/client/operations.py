@@ -11,7 +11,7 @@ from uuid import UUID
 
 from producer.client import uploads
 from producer.client.answers import document, plain
-from producer.client.steps import Call, Operation, Send
+from producer.client.steps import LONG_SECONDS, Call, Operation, Send
 from producer.wire import (
     BatchDocument,
     BillOut,
@@ -68,6 +68,7 @@ def submit(
         "/api/batches",
         json={**source, **options},
         headers={"Idempotency-Key": idempotency_key or str(new_id())},
+        silence_seconds=LONG_SECONDS,
     )
     return document(NewBatchOut, (yield Send(call)))
 
@@ -82,7 +83,7 @@ def quote(
 ) -> Operation[QuotesOut]:
     """Ask what prompts would cost; the arguments are those of `submit`."""
     source = yield from _source(prompts, file, file_id, format)
-    call = Call("POST", "/api/quotes", json={**source, **options})
+    call = Call("POST", "/api/quotes", json={**source, **options}, silence_seconds=LONG_SECONDS)
     return document(QuotesOut, (yield Send(call)))
 
 
@@ -144,7 +145,8 @@ def reject(batch_id: UUID) -> Operation[Changed]:
 
 
 def _decide(batch_id: UUID, what: str, body: Any) -> Operation[Changed]:
-    call = Call("POST", f"/api/batches/{batch_id}/{what}", json=body)
+    path = f"/api/batches/{batch_id}/{what}"
+    call = Call("POST", path, json=body, silence_seconds=LONG_SECONDS)
     return document(Changed, (yield Send(call)))
 
 

@@ -13,6 +13,9 @@ from typing import Any, Generic, Literal, TypeVar
 
 T = TypeVar("T")
 
+LONG_SECONDS = 600.0
+"""Silence of a server that writes, or counts, a great many images before it answers."""
+
 Content = Callable[[], Iterable[bytes]]
 """Begins to read what is sent, from the first byte on."""
 

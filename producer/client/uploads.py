@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from producer.client.answers import document
-from producer.client.steps import Call, Content, Operation, Send
+from producer.client.steps import LONG_SECONDS, Call, Content, Operation, Send
 from producer.wire import FileOut
 from shared.domain.identifiers import new_id
 from shared.errors import InputError
 
 BLOCK_BYTES = 2**18
 ANY_BYTES = "application/octet-stream"
-MOST_SECONDS_OF_SILENCE = 600.0
-"""A server may take a while to put the last of a large file away."""
 
 OnBytes = Callable[[int], None]
 """Is told how many bytes were read so far."""
@@ -52,7 +50,7 @@ def upload(
         {"name": name or _name_of(source)},
         content=body.content,
         headers=headers,
-        silence_seconds=MOST_SECONDS_OF_SILENCE,
+        silence_seconds=LONG_SECONDS,
         is_repeatable=body.is_repeatable,
     )
     return document(FileOut, (yield Send(call)))

@@ -243,6 +243,18 @@ def test_a_key_goes_to_no_other_host() -> None:
     assert "Authorization" not in headers
 
 
+def test_what_is_sent_goes_to_the_server_alone() -> None:
+    with serving(MODELS) as elsewhere:
+        moved = says(307, Location=f"{elsewhere.url}/api/batches")
+        with (
+            serving(moved) as server,
+            client_of(server) as client,
+            pytest.raises(ServiceUnavailableError, match="307"),
+        ):
+            client.submit(["a"])
+        assert elsewhere.seen == []
+
+
 def test_lines_are_lines_whatever_is_in_them_and_none_is_missing() -> None:
     prompts = ["line\u2028separator\x85", "another"]
     lines = "\n".join(json.dumps({"prompt": one}, ensure_ascii=False) for one in prompts).encode()

@@ -301,12 +301,16 @@ def test_a_key_goes_over_https_alone_and_an_address_is_one(
     assert "tsk_a-secret" not in shell.err
 
 
-def test_a_light_command_imports_neither_database_nor_queue(api: ApiServer, drawn: str) -> None:
+def test_a_light_command_imports_neither_database_nor_queue(
+    shell: Shell, api: ApiServer, drawn: str
+) -> None:
     code = (
         "import sys; from producer.cli.main import run; code = run(sys.argv[1:]); "
         "print(code, *{name.split('.')[0] for name in sys.modules}, file=sys.stderr)"
     )
-    for command in (("status", drawn), ("jobs", drawn), ("show", "0", "--batch", drawn)):
+    template = ("submit", "--template", "{a}", "--var", "a=light,dark")
+    show = ("show", "0", "--batch", drawn)
+    for command in (("status", drawn), ("jobs", drawn), show, template):
         done = subprocess.run(
             [sys.executable, "-c", code, "--server", api.url, *command],
             capture_output=True,
@@ -314,5 +318,5 @@ def test_a_light_command_imports_neither_database_nor_queue(api: ApiServer, draw
             check=True,
         )
         code_and_modules = done.stderr.split()
-        assert code_and_modules[0] == "0"
+        assert code_and_modules[0] == "0", done.stderr
         assert not IMPORTED_BY_NO_LIGHT_COMMAND.intersection(code_and_modules)
