@@ -31,6 +31,7 @@ from shared.domain.identifiers import new_id
 from shared.domain.jobs import BatchControl, JobState
 from support.factories import IMAGE
 from support.openai_scene import PNG, OpenAIScene, request_line
+from support.shell import Shell
 
 DONE, FAILED = JobState.DONE, JobState.FAILED
 
@@ -416,3 +417,14 @@ def _complete(scene: OpenAIScene, batch_id: UUID) -> set[str | None]:
     jobs = scene.jobs(batch_id)
     undone = {job.custom_id for job in jobs if job.state != DONE}
     return {job.custom_id for job in jobs} - undone
+
+
+def test_such_a_file_can_be_submitted_on_the_command_line(shell: Shell, tmp_path: Path) -> None:
+    path = tmp_path / "requests.jsonl"
+    lines = [request_line("a", n=2), request_line("b", model="sd-1.5")]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+    shell("submit", str(path), "--format", "openai", "--json")
+    submitted = json.loads(shell.out)
+    assert submitted["total"] == 2
+    [refused] = submitted["rejected"]["first"]
+    assert refused["reason"] == "the model of this batch is emoji-64, not sd-1.5"
