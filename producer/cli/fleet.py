@@ -147,7 +147,8 @@ def _run(
             settings.dispatch_seconds,
         )
         say = _Speaker(as_json=as_json)
-        say("started", _introduction(services, workers, server, dispatches=dispatches))
+        said = _introduction(services, workers, server, dispatches=dispatches)
+        say("started", said, url=server.url if server else None)
         try:
             if dispatches:
                 dispatcher.start()
@@ -234,10 +235,11 @@ def _introduction(
     settings = services.settings
     does = [f"{workers} worker(s) of {settings.model} on {settings.device}"] if workers else []
     does += ["a dispatcher"] if dispatches else []
-    does += ["a server"] if server else []
-    serves = f"  server   {server.url}, described at {server.url}/docs\n" if server else ""
+    does += [f"a server at {server.url}"] if server else []
+    serves = f"  API      {server.url}/openapi.json, and below /v1 as OpenAI's\n" if server else ""
+    *first, last = does or ["nothing"]
     return (
-        f"running {' and '.join(does)}; Ctrl-C stops\n"
+        f"running {' and '.join([', '.join(first), last] if first else [last])}; Ctrl-C stops\n"
         f"{serves}"
         f"  database {services.database.display_url}\n"
         f"  broker   {services.broker.display_url}\n"
@@ -249,6 +251,6 @@ class _Speaker:
     def __init__(self, *, as_json: bool) -> None:
         self._as_json = as_json
 
-    def __call__(self, event: str, sentence: str) -> None:
-        line = json.dumps({"event": event, "message": sentence}) if self._as_json else sentence
-        typer.echo(line)
+    def __call__(self, event: str, sentence: str, **facts: str | None) -> None:
+        told = {"event": event, "message": sentence, **facts}
+        typer.echo(json.dumps(told) if self._as_json else sentence)
