@@ -68,6 +68,22 @@ def test_prompts_of_a_request_are_drawn_and_their_images_can_be_had(
     assert sum(line["nanodollars"] for line in bill["lines"]) == bill["total_nanodollars"]
 
 
+def test_images_in_s3_are_fetched_from_there(api_on_services: ApiServer) -> None:
+    api = api_on_services
+    with api.client() as client, api.drawing():
+        batch_id = client.post("/api/batches", json=PROMPTS).json()["batch_id"]
+        wait(client, batch_id, lambda found: bool(found["finished"]))
+        job = client.get(f"/api/batches/{batch_id}/jobs").json()["jobs"][0]
+
+        sent_on = httpx.get(job["image_url"])
+
+        assert sent_on.status_code == 307
+        assert "X-Amz-Signature" in sent_on.headers["location"]
+        image = httpx.get(sent_on.headers["location"])
+    assert image.content.startswith(b"\x89PNG")
+    assert image.headers["content-type"] == "image/png"
+
+
 def test_a_signed_url_is_good_for_its_own_image_alone(api: ApiServer, client: httpx.Client) -> None:
     batch_id = client.post("/api/batches", json=PROMPTS).json()["batch_id"]
     with api.drawing():
