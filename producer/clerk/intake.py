@@ -22,8 +22,9 @@ from shared.db.tables import Batch
 from shared.domain.jobs import BatchControl
 from shared.domain.requests import RequestState
 from shared.errors import ConfigurationError, InputError
-from shared.storage.base import ObjectStore
+from shared.storage.base import ObjectNotFoundError, ObjectStore
 
+FILE_GONE = {"code": "file_not_found", "message": "its file is gone"}
 KEY_PREFIX = "api:"
 """Keeps the keys of these batches apart from those that users choose."""
 
@@ -39,7 +40,7 @@ def take_in(services: Services, claim: Claim) -> None:
         request = session.get_one(BatchRequest, claim.request_id)
         file = session.get(StoredFile, request.input_file_id)
     if file is None:
-        _refuse(services, request, [{"code": "file_not_found", "message": "its file is gone"}])
+        _refuse(services, request, [FILE_GONE])
         return
     try:
         submission = _submit(services, claim, request, FileView.of(file))
@@ -48,6 +49,8 @@ def take_in(services: Services, claim: Claim) -> None:
         _refuse(services, request, _errors_of(error), requests=error.rejects.count)
     except ConflictError:
         _called_off(services, request)
+    except ObjectNotFoundError:
+        _refuse(services, request, [FILE_GONE])
     except (InputError, ConfigurationError) as error:
         _refuse(services, request, [{"code": "invalid_file", "message": error.message}])
     else:
