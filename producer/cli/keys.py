@@ -22,6 +22,7 @@ MAX_DAYS = 3_650
 app = typer.Typer(
     name="keys",
     help="Make, list and revoke the keys of the HTTP API.",
+    epilog=CREATE_EPILOG,
     no_args_is_help=True,
 )
 
