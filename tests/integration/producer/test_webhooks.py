@@ -48,6 +48,7 @@ from support.api import ApiServer
 from support.commands import running, wait_until
 from support.factories import add_batch
 from support.receiver import LOOPBACK, Receiver, receiving
+from support.servers import free_port
 
 OPEN = Settings(webhooks_to_private_addresses=True)
 CLOSED = Settings()
@@ -489,16 +490,16 @@ def test_a_server_that_is_started_calls_webhooks(tmp_path: Path, receiver: Recei
         "TENSTEP_DATA_DIR": str(tmp_path / "data"),
         "TENSTEP_WEBHOOKS_TO_PRIVATE_ADDRESSES": "true",
     }
-    with running(environment, "serve", "--port", "0", cwd=tmp_path) as process:
-        assert process.stdout is not None
-        lines = iter(process.stdout)
-        url = next(line for line in lines if "server " in line).split()[1].rstrip(",")
-        with httpx.Client(base_url=url) as client:
-            soon(lambda: answers(client))
-            made = client.post("/api/webhooks", json={"url": receiver.url}).raise_for_status()
-            webhook = made.json()
-            client.post(f"/api/webhooks/{webhook['webhook_id']}/test").raise_for_status()
-            soon(lambda: len(receiver.calls) == 1)
+    port = free_port()
+    with (
+        running(environment, "serve", "--port", str(port), cwd=tmp_path),
+        httpx.Client(base_url=f"http://{LOOPBACK}:{port}") as client,
+    ):
+        soon(lambda: answers(client))
+        made = client.post("/api/webhooks", json={"url": receiver.url}).raise_for_status()
+        webhook = made.json()
+        client.post(f"/api/webhooks/{webhook['webhook_id']}/test").raise_for_status()
+        soon(lambda: len(receiver.calls) == 1)
 
     assert receiver.calls[0].event(webhook["secret"])["type"] == "webhook.test"
 
