@@ -56,7 +56,7 @@ def ask(session: Session, settings: Settings, asked: Asked, now: datetime) -> Ba
         ConflictError: something else was asked for with that key.
         LimitReachedError: the tenant has too many open batches, or jobs.
     """
-    before = _asked_before(session, asked)
+    before = None if asked.key is None else find_request(session, asked.tenant, asked.key)
     if before is not None:
         if before.request_sha256 != asked.request_sha256:
             raise ConflictError("this idempotency key was used for another request")
@@ -82,13 +82,26 @@ def ask(session: Session, settings: Settings, asked: Asked, now: datetime) -> Ba
     return request
 
 
-def _asked_before(session: Session, asked: Asked) -> BatchRequest | None:
-    if asked.key is None:
-        return None
-    same = select(BatchRequest).where(
-        BatchRequest.tenant == asked.tenant, BatchRequest.key == asked.key
-    )
+def find_request(session: Session, tenant: str, key: str) -> BatchRequest | None:
+    """Return what a tenant asked for with an idempotency key."""
+    same = select(BatchRequest).where(BatchRequest.tenant == tenant, BatchRequest.key == key)
     return session.scalar(same)
+
+
+def check_room(session: Session, settings: Settings, tenant: str, key: str | None) -> None:
+    """Make sure that a tenant may ask for more; for what it asked for before it may ask again.
+
+    Args:
+        session: reads.
+        settings: the limits.
+        tenant: whose.
+        key: idempotency key of what it asks for.
+
+    Raises:
+        LimitReachedError: it has too many open batches, or jobs.
+    """
+    if key is None or find_request(session, tenant, key) is None:
+        check_limits(session, settings, tenant)
 
 
 def check_limits(session: Session, settings: Settings, tenant: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import select
 
 from producer.batch_options import BatchOptions
+from producer.batch_requests import check_limits
 from producer.order import Submission
 from producer.prompt_files import PromptSource, source_of
 from producer.prompt_lines import LINES_A_GROUP, PromptLine
@@ -46,12 +47,14 @@ def submit_inline(
 
     Raises:
         ConflictError: something else was asked for with that key.
+        LimitReachedError: the tenant has too many open batches, or jobs.
         InputError: as `producer.submit.submit` does.
     """
     digest = fingerprint({"options": options.model_dump(mode="json"), "prompts": list(prompts)})
     named = None if key is None else f"{KEY_PREFIX}{key}"
-    if named is not None:
-        _refuse_other(services, tenant, named, digest)
+    if not _was_asked_before(services, tenant, named, digest):
+        with services.database.read() as session:
+            check_limits(session, services.settings, tenant)
     order = options.order(tenant, key=named, client={SHA: digest})
     card = options.card(services.settings)
     source = source_of_prompts(prompts, digest)
@@ -83,9 +86,12 @@ def source_of_prompts(prompts: Sequence[InlinePrompt], digest: str) -> PromptSou
     return source_of(NAME, groups, expected=len(lines), fingerprint=lambda: digest)
 
 
-def _refuse_other(services: Services, tenant: str, key: str, digest: str) -> None:
+def _was_asked_before(services: Services, tenant: str, key: str | None, digest: str) -> bool:
+    if key is None:
+        return False
     same = select(Batch.client).where(Batch.tenant == tenant, Batch.key == key)
     with services.database.read() as session:
         client = session.scalar(same)
     if client is not None and client.get(SHA) != digest:
         raise ConflictError("this idempotency key was used for another request")
+    return client is not None

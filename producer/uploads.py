@@ -12,6 +12,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from producer.submit import ConflictError
 from shared.clock import utc_now
 from shared.db.api_tables import BatchRequest, StoredFile
 from shared.db.engine import Database
@@ -126,13 +127,13 @@ def add_file(
         The file, or the one that was uploaded with that key before.
 
     Raises:
-        InputError: another content was uploaded with that key.
+        ConflictError: another content was uploaded with that key.
     """
     with database.write() as session:
         before = find_by_key(session, tenant, key)
         if before is not None:
             if before.sha256 != written.sha256:
-                raise InputError("this idempotency key was used for another file")
+                raise ConflictError("this idempotency key was used for another file")
             return FileView.of(before)
         file = StoredFile(
             id=written.file_id,

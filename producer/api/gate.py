@@ -17,7 +17,8 @@ from shared.settings import Settings
 OPEN = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs"})
 OPEN_PREFIX = "/images/"
 """Of URLs that are signed."""
-UPLOADS = frozenset({"/v1/files", "/api/files", "/api/batches"})
+FORM = "/v1/files"
+UPLOADS = frozenset({FORM, "/api/files", "/api/batches"})
 MAX_DOCUMENT_BYTES = 16 * 2**20
 MULTIPART_EXTRA_BYTES = 2**16
 FEWEST_BYTES_A_SECOND = 1_024
@@ -57,7 +58,9 @@ class Gate:
         is_upload = path in UPLOADS and scope["method"] == "POST"
         if is_upload and path == "/api/batches" and _is_json(Headers(scope=scope)):
             is_upload = False
-        return self._max_upload_bytes + MULTIPART_EXTRA_BYTES if is_upload else MAX_DOCUMENT_BYTES
+        if not is_upload:
+            return MAX_DOCUMENT_BYTES
+        return self._max_upload_bytes + (MULTIPART_EXTRA_BYTES if path == FORM else 0)
 
 
 def _is_json(headers: Headers) -> bool:

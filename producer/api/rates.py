@@ -18,7 +18,9 @@ from shared.clock import utc_now
 
 log = structlog.get_logger()
 
-SECONDS_BETWEEN_WARNINGS = 60
+SOCKET_SECONDS = 1.0
+PAUSE_SECONDS = 10.0
+"""After Redis did not answer: nobody is to wait for it at every request."""
 BLOCKS_A_MINUTE = 600
 """A process asks Redis for several requests at once, where a key has many."""
 SECONDS_A_BLOCK = 1.0
@@ -50,12 +52,15 @@ class RateLimiter:
         """
         url = redis_url.replace("redis+socket://", "redis+unix://")
         self._storage = RedisStorage(
-            f"async+{url}", implementation="redispy", key_prefix=f"{prefix}rate"
+            f"async+{url}",
+            implementation="redispy",
+            key_prefix=f"{prefix}rate",
+            socket_timeout=SOCKET_SECONDS,
         )
         self._limiter = FixedWindowRateLimiter(self._storage)
         self._per_minute = per_minute
         self._blocks: dict[UUID, _Block] = {}
-        self._warned_at = -float(SECONDS_BETWEEN_WARNINGS)
+        self._asks_again_at = 0.0
 
     async def count(self, who: Principal) -> None:
         """Count a request.
@@ -63,7 +68,7 @@ class RateLimiter:
         Raises:
             ApiError: there were too many: 429, with Retry-After.
         """
-        if who.key_id is None:
+        if who.key_id is None or time.monotonic() < self._asks_again_at:
             return
         block = self._blocks.get(who.key_id)
         if block is not None and block.left and time.monotonic() < block.until:
@@ -77,7 +82,7 @@ class RateLimiter:
                 return
             window = await self._limiter.get_window_stats(limit, str(who.key_id))
         except (RedisError, OSError) as error:
-            self._warn(error)
+            self._pause(error)
             return
         raise too_many(
             f"this key may ask {limit.amount:,} times a minute",
@@ -90,7 +95,6 @@ class RateLimiter:
             self._blocks.clear()
         self._blocks[key_id] = _Block(left, time.monotonic() + SECONDS_A_BLOCK)
 
-    def _warn(self, error: Exception) -> None:
-        if time.monotonic() - self._warned_at >= SECONDS_BETWEEN_WARNINGS:
-            self._warned_at = time.monotonic()
-            log.warning("requests_not_counted", error=str(error))
+    def _pause(self, error: Exception) -> None:
+        self._asks_again_at = time.monotonic() + PAUSE_SECONDS
+        log.warning("requests_not_counted", error=str(error))

@@ -65,7 +65,7 @@ async def keep_file(
         The file, or the one that was uploaded with that key before.
 
     Raises:
-        InputError: another content was uploaded with that key.
+        ConflictError: another content was uploaded with that key.
     """
     add = partial(
         add_file, services.database, written, tenant=tenant, name=name, purpose=purpose, key=key

@@ -18,7 +18,7 @@ from producer.api.problems import NATIVE_ERRORS, ApiError, parsed, validated
 from producer.api.receiving import keep_file, receive_file
 from producer.api.tenancy import get_own
 from producer.batch_options import BatchOptions
-from producer.batch_requests import Asked, ask, check_limits
+from producer.batch_requests import Asked, ask, check_room
 from producer.inline_batches import MAX_PROMPTS, fingerprint, submit_inline
 from producer.keys import Principal
 from producer.order import Submission
@@ -43,6 +43,8 @@ FORMATS = {
 }
 """How a body is written; where nothing tells, its begin does."""
 PURPOSE = "prompts"
+KEY_PREFIX = "batch:"
+"""Keeps the keys of files that came with a batch apart from those of other files."""
 TAG = "tag"
 MAX_KEY_CHARACTERS = 200
 IdempotencyKey = Annotated[
@@ -139,9 +141,16 @@ async def post_batch(
         made = await run_sync(_submitted, context, who, new, idempotency_key)
     elif kind in FORMATS:
         options = _options_of(request.query_params)
+        # Before it sends what may be gigabytes.
+        await run_sync(_check, context, who, options, idempotency_key)
         written = await receive_file(context.store, request.stream())
         file = await keep_file(
-            context.services, written, tenant=who.tenant, name=PURPOSE, purpose=PURPOSE
+            context.services,
+            written,
+            tenant=who.tenant,
+            name=PURPOSE,
+            purpose=PURPOSE,
+            key=idempotency_key and f"{KEY_PREFIX}{idempotency_key}",
         )
         asked = _asked(who, options, file.id, FORMATS[kind], idempotency_key, file.sha256)
         made = await run_sync(_ask, context, asked)
@@ -165,6 +174,12 @@ def _options_of(query: QueryParams) -> BatchOptions:
     return validated(BatchOptions, {**given, "tags": {name: value for name, _, value in tags}})
 
 
+def _check(context: Context, who: Principal, options: BatchOptions, key: str | None) -> None:
+    options.card(context.settings)
+    with context.database.read() as session:
+        check_room(session, context.settings, who.tenant, key)
+
+
 def _submitted(context: Context, who: Principal, new: NewBatch, key: str | None) -> NewBatchOut:
     options = new.options()
     options.card(context.settings)
@@ -172,8 +187,6 @@ def _submitted(context: Context, who: Principal, new: NewBatch, key: str | None)
         file = file_of(context, new, who)
         asked = _asked(who, options, file.id, new.format, key, file.sha256)
         return _ask(context, asked)
-    with context.database.read() as session:
-        check_limits(session, context.settings, who.tenant)
     submission = submit_inline(context.services, options, new.prompts, tenant=who.tenant, key=key)
     keep_rejects(context.store, submission.batch_id, submission.rejects)
     return _made(submission)
