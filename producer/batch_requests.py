@@ -82,6 +82,14 @@ def ask(session: Session, settings: Settings, asked: Asked, now: datetime) -> Ba
     return request
 
 
+def total_of(session: Session, request: BatchRequest) -> int | None:
+    """Return how many images were written for a request, or None while its file is read."""
+    if request.state == RequestState.VALIDATING:
+        return None
+    batch = session.get(Batch, request.id)
+    return 0 if batch is None else batch.total
+
+
 def find_request(session: Session, tenant: str, key: str) -> BatchRequest | None:
     """Return what a tenant asked for with an idempotency key."""
     same = select(BatchRequest).where(BatchRequest.tenant == tenant, BatchRequest.key == key)

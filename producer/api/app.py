@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from anyio.to_thread import current_default_thread_limiter
 from fastapi import APIRouter, FastAPI
 
-from producer.api import health, metrics, problems
+from producer.api import document, health, metrics, problems
 from producer.api.context import Context
 from producer.api.feed import StatusFeed
 from producer.api.gate import Gate
@@ -34,6 +34,7 @@ from producer.api.openai import images as openai_images
 from producer.api.openai import models as openai_models
 from producer.api.rates import RateLimiter
 from producer.api.signed_urls import open_signer
+from producer.prompt_openai import ImageBody
 from shared.version import VERSION
 
 if TYPE_CHECKING:
@@ -80,7 +81,18 @@ def make_app(services: Services) -> FastAPI:
         settings=settings,
     )
     metrics.install(app, services)
+    document.complete(app, REFERRED)
     return app
+
+
+REFERRED = (
+    problems.Problem,
+    problems.OpenAIError,
+    new_batches.NewBatch,
+    openai_batches.NewOpenAIBatch,
+    ImageBody,
+)
+"""Models that routes refer to by name in what they document themselves."""
 
 
 ROUTERS: tuple[APIRouter, ...] = (

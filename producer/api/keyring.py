@@ -42,10 +42,11 @@ class KeyRing:
         """
         headers = Headers(scope=scope)
         secret = _secret(headers)
-        if secret is not None:
-            return await self._owner(secret)
         if await self._needs_key():
-            raise _refused("this server needs a key", "Send Authorization: Bearer tsk_…")
+            if secret is None:
+                raise _refused("this server needs a key", "Send Authorization: Bearer tsk_…")
+            return await self._owner(secret)
+        # Clients that cannot do without a key send one that nobody has made.
         if not _is_local(scope, headers):
             raise _refused(
                 "without a key this server can be used from its own host alone",

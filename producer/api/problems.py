@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from producer.api.document import reference_to
 from producer.batch_requests import LimitReachedError
 from producer.order import RefusedError
 from producer.quote_grounds import NoRateError
@@ -134,7 +135,7 @@ class OpenAIError(BaseModel):
 
 def documented(model: type[BaseModel], media_type: str, *statuses: int) -> dict[int | str, Any]:
     """Document statuses whose answers are errors."""
-    reference = {"$ref": f"#/components/schemas/{model.__name__}"}
+    reference = reference_to(model)
     return {
         status: {
             "description": HTTPStatus(status).phrase,

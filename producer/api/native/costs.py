@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from starlette.requests import Request
 
 from producer.api.context import Context, ContextOf, Reader, Submitter
-from producer.api.native.new_batches import NewBatch, file_of, json_body
+from producer.api.document import json_body
+from producer.api.native.new_batches import NewBatch, file_of
 from producer.api.problems import NATIVE_ERRORS, parsed
 from producer.api.tenancy import get_own
 from producer.costs import cost_report, make_bill
@@ -99,7 +100,7 @@ def get_costs(
     "/quotes",
     summary="Ask what prompts would cost",
     response_model=QuotesOut,
-    openapi_extra=json_body("NewBatch"),
+    openapi_extra=json_body(NewBatch),
 )
 async def post_quote(context: ContextOf, who: Submitter, request: Request) -> dict[str, Any]:
     """Quote prompts for the workers that live and for one of each device; submit nothing.

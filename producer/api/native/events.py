@@ -10,9 +10,11 @@ from fastapi import APIRouter
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from producer.api.context import ContextOf, Reader
+from producer.api.document import reference_to
 from producer.api.feed import Snapshot, StatusFeed
 from producer.api.problems import NATIVE_ERRORS
 from producer.keys import Principal
+from producer.wire import BatchDocument
 
 router = APIRouter(prefix="/api/batches", tags=["batches"], responses=NATIVE_ERRORS)
 
@@ -29,7 +31,7 @@ EVENT = {
         "data": {
             "type": "string",
             "contentMediaType": "application/json",
-            "contentSchema": {"$ref": "#/components/schemas/BatchDocument"},
+            "contentSchema": reference_to(BatchDocument),
         },
     },
 }

@@ -87,7 +87,7 @@ def _url(context: Context, request: Request, job: ListedJob, now: datetime) -> s
     return context.signer.url(context.base_url(request), job.id, now)
 
 
-@router.get("/{batch_id}/jobs/{name}", summary="Look at a job", response_model=JobDocument)
+@router.get("/{batch_id}/jobs/{name:path}", summary="Look at a job", response_model=JobDocument)
 def get_job(
     context: ContextOf,
     who: Reader,

@@ -14,11 +14,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from producer.api.context import Context, ContextOf, Submitter
+from producer.api.document import JSON, json_body, query_parameters
 from producer.api.problems import NATIVE_ERRORS, ApiError, parsed, validated
 from producer.api.receiving import keep_file, receive_file
 from producer.api.tenancy import get_own
 from producer.batch_options import BatchOptions
-from producer.batch_requests import Asked, ask, check_room
+from producer.batch_requests import Asked, ask, check_room, total_of
 from producer.inline_batches import MAX_PROMPTS, fingerprint, submit_inline
 from producer.keys import Principal
 from producer.order import Submission
@@ -31,7 +32,6 @@ from shared.domain.prompts import Label
 
 router = APIRouter(prefix="/api/batches", tags=["batches"], responses=NATIVE_ERRORS)
 
-JSON = "application/json"
 FORMATS = {
     "text/plain": PromptFormat.TEXT,
     "text/csv": PromptFormat.CSV,
@@ -90,28 +90,13 @@ class NewBatch(BatchOptions):
         )
 
 
-def json_body(model: str) -> dict[str, Any]:
-    """Document a JSON body that the route itself reads.
-
-    Args:
-        model: name of what it is, among the document's schemas.
-    """
-    schema = {"$ref": f"#/components/schemas/{model}"}
-    return {"requestBody": {"required": True, "content": {JSON: {"schema": schema}}}}
-
-
 def _documented() -> dict[str, Any]:
     """Describe the body, and the options as parameters: FastAPI sees neither."""
+    body = json_body(NewBatch)
     binary = {"schema": {"type": "string", "format": "binary"}}
-    properties = BatchOptions.model_json_schema()["properties"]
-    parameters = [
-        {"name": name, "in": "query", "required": False, "schema": schema}
-        for name, schema in properties.items()
-        if name != "tags"
-    ]
-    tag = {"type": "array", "items": {"type": "string", "examples": ["campaign=spring"]}}
-    body = json_body(NewBatch.__name__)
     body["requestBody"]["content"] |= dict.fromkeys(FORMATS, binary)
+    tag = {"type": "array", "items": {"type": "string", "examples": ["campaign=spring"]}}
+    parameters = query_parameters(BatchOptions, without="tags")
     return {"parameters": [*parameters, {"name": TAG, "in": "query", "schema": tag}], **body}
 
 
@@ -227,11 +212,12 @@ def _ask(context: Context, asked: Asked) -> NewBatchOut:
     asked.options.card(context.settings)
     with context.database.write() as session:
         request = ask(session, context.settings, asked, context.database.now(session))
+        there = total_of(session, request)
         return NewBatchOut(
             batch_id=request.id,
-            state="validating",
-            total=None,
-            was_there=0,
+            state="validating" if there is None else "submitted",
+            total=there,
+            was_there=there or 0,
             reused=0,
             quote=None,
             rejected=None,

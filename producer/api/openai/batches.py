@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 
 from producer.api.context import Context, ContextOf, Operator, Reader, Submitter
-from producer.api.native.new_batches import IdempotencyKey, json_body
+from producer.api.document import json_body
+from producer.api.native.new_batches import IdempotencyKey
 from producer.api.openai.documents import BatchObject, BatchPage
 from producer.api.openai.ids import (
     BATCH,
@@ -81,7 +82,7 @@ class NewOpenAIBatch(BaseModel):
     "",
     summary="Submit a batch",
     response_model=BatchObject,
-    openapi_extra=json_body(NewOpenAIBatch.__name__),
+    openapi_extra=json_body(NewOpenAIBatch),
 )
 async def post_openai_batch(
     context: ContextOf, who: Submitter, request: Request, idempotency_key: IdempotencyKey = None

@@ -14,7 +14,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from producer.api.context import Context, ContextOf, Submitter
-from producer.api.native.new_batches import IdempotencyKey, json_body
+from producer.api.document import json_body
+from producer.api.native.new_batches import IdempotencyKey
 from producer.api.openai.documents import ImagesObject
 from producer.api.openai.waiters import Waiters, WaitersOf
 from producer.api.problems import OPENAI_ERRORS, ApiError, parsed
@@ -39,7 +40,7 @@ ONCE_ONLY = {"x-should-retry": "false"}
     ENDPOINT,
     summary="Draw images",
     response_model=ImagesObject,
-    openapi_extra=json_body(ImageBody.__name__),
+    openapi_extra=json_body(ImageBody),
 )
 async def post_openai_images(
     context: ContextOf,

@@ -153,10 +153,12 @@ def test_the_same_idempotency_key_is_the_same_batch(client: httpx.Client, *, as_
     )
 
     first = client.post("/api/batches", headers=headers, **body).json()["batch_id"]
-    again = client.post("/api/batches", headers=headers, **body).json()["batch_id"]
+    total = submitted(client, first)["total"]
+    again = client.post("/api/batches", headers=headers, **body)
     refused = client.post("/api/batches", headers=headers, **other)
 
-    assert first == again
+    assert again.status_code == 201
+    assert (again.json()["batch_id"], again.json()["was_there"]) == (first, total)
     assert refused.status_code == 409
     assert "idempotency key" in refused.json()["detail"]
 

@@ -57,6 +57,19 @@ def _as_it_is(_context: schemathesis.SerializationContext, value: object) -> byt
     return value if isinstance(value, bytes) else str(value).encode("utf-8", "replace")
 
 
+def test_every_reference_of_the_document_leads_somewhere(api: ApiServer) -> None:
+    with api.client() as client:
+        answer = client.get("/openapi.json")
+    document = answer.json()
+
+    assert document["openapi"].startswith("3.1")
+    for reference in set(re.findall(r'"\$ref":"#/([^"]+)"', answer.text)):
+        found = document
+        for part in reference.split("/"):
+            found = found[part]
+        assert found
+
+
 @pytest.mark.parametrize("route", [pytest.param(route, id=route.name) for route in ROUTES])
 @pytest.mark.parametrize("has_key", [True, False])
 def test_answers_are_those_that_are_documented(

@@ -42,6 +42,11 @@ def test_a_program_on_this_host_needs_no_key(api: ApiServer, host: str) -> None:
     assert answer.status_code == 200
 
 
+def test_a_client_that_cannot_do_without_a_key_may_send_any(api: ApiServer) -> None:
+    with api.client("sk-anything") as client:
+        assert client.get("/v1/models").status_code == 200
+
+
 def test_a_page_that_was_served_from_here_may_ask(api: ApiServer) -> None:
     with api.client() as client:
         assert client.get("/api/batches", headers={"Origin": api.url}).status_code == 200

@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from shared.errors import ConfigurationError
-from shared.settings import Settings, assigned_worker_id, worker_environment, load_settings
+from shared.settings import Settings, assigned_worker_id, load_settings, worker_environment
 
 SECRET = "correct-horse-battery"
 SECRETS = {
