@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import pytest
 import schemathesis
@@ -19,7 +19,8 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from shared.domain.access import Scope
-from support.api import ApiServer
+from shared.settings import Settings
+from support.api import ApiServer, run_api
 from support.api_routes import ROUTES, Route, one_of_everything, shape_of
 
 EXAMPLES = 12
@@ -30,6 +31,13 @@ CHECKS = [
     response_schema_conformance,
 ]
 SECONDS = 20
+
+
+@pytest.fixture(scope="module")
+def api(api_settings: Settings) -> Iterator[ApiServer]:
+    """A server with somebody who draws, or images would be waited for in vain."""
+    with run_api(api_settings) as server, server.drawing():
+        yield server
 
 
 @pytest.fixture(scope="module")
