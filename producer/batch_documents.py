@@ -21,7 +21,7 @@ CALLED_OFF = frozenset({RequestState.CANCELLING, RequestState.CANCELLED})
 def batch_document(
     session: Session, database: Database, settings: Settings, batch: Batch
 ) -> dict[str, Any]:
-    """Describe a batch that is in the books, as `producer.wire.BatchDocument`."""
+    """Describe a batch that is in the books, as `producer.wire.batches.BatchDocument`."""
     request = session.get(BatchRequest, batch.id)
     status = batch_status(session, batch, settings, database.now(session))
     most = batch.max_nanodollars

@@ -18,7 +18,7 @@ from producer.client.drivers import drive, drive_async
 from producer.client.following import Tell
 from producer.client.retries import Patience, patiently
 from producer.client.steps import Operation, Stream, only_result
-from producer.wire import BatchDocument
+from producer.wire.batches import BatchDocument
 from shared.errors import InputError
 from shared.version import VERSION
 

@@ -11,7 +11,7 @@ from httpx_sse import ServerSentEvent, SSEError
 
 from producer.client.answers import NotFoundError, document
 from producer.client.steps import Call, Next, Open, Operation, Pause, Send
-from producer.wire import BatchDocument
+from producer.wire.batches import BatchDocument
 from shared.errors import InputError, ServiceUnavailableError
 
 Tell = Callable[[BatchDocument], None]

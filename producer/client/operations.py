@@ -12,18 +12,10 @@ from uuid import UUID
 from producer.client import uploads
 from producer.client.answers import document, plain
 from producer.client.steps import LONG_SECONDS, Call, Operation, Send
-from producer.wire import (
-    BatchDocument,
-    BillOut,
-    Changed,
-    CostReportOut,
-    JobDocument,
-    ModelList,
-    NewBatchOut,
-    PriceBookOut,
-    QuotesOut,
-    WorkerList,
-)
+from producer.wire.batches import BatchDocument, Changed, NewBatchOut
+from producer.wire.costs import BillOut, CostReportOut, QuotesOut
+from producer.wire.fleet import ModelList, PriceBookOut, WorkerList
+from producer.wire.jobs import JobDocument
 from shared.domain.identifiers import new_id
 from shared.domain.jobs import BatchControl
 from shared.errors import InputError

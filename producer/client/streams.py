@@ -12,7 +12,8 @@ import httpx
 from producer.client.answers import document
 from producer.client.retries import unreachable
 from producer.client.steps import Call, Emit, Next, Open, Operation, Send, Stream
-from producer.wire import BatchLine, BatchList, JobLine, JobList, RejectedLineOut
+from producer.wire.batches import BatchLine, BatchList, RejectedLineOut
+from producer.wire.jobs import JobLine, JobList
 from shared.domain.jobs import JobState
 from shared.errors import ServiceUnavailableError
 

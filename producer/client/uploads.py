@@ -9,7 +9,7 @@ from typing import BinaryIO, NamedTuple
 
 from producer.client.answers import document
 from producer.client.steps import LONG_SECONDS, Call, Content, Operation, Send
-from producer.wire import FileOut
+from producer.wire.files import FileOut
 from shared.domain.identifiers import new_id
 from shared.errors import InputError
 

@@ -17,7 +17,7 @@ from producer.api.tenancy import find_own, newest
 from producer.batch_documents import batch_document, request_document
 from producer.keys import Principal
 from producer.status import summaries
-from producer.wire import BatchDocument, BatchList
+from producer.wire.batches import BatchDocument, BatchList
 from shared.db.api_tables import BatchRequest
 from shared.db.engine import Database
 from shared.db.tables import Batch

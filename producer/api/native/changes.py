@@ -18,7 +18,7 @@ from producer.batch_requests import cancel_request
 from producer.budgets import set_batch_budget
 from producer.control import approve, cancel, reject, retry
 from producer.keys import Principal
-from producer.wire import Changed
+from producer.wire.batches import Changed
 from shared.db.api_tables import BatchRequest
 from shared.db.batches import set_control
 from shared.db.engine import Database

@@ -25,7 +25,7 @@ from producer.keys import Principal
 from producer.prompt_files import PromptSource
 from producer.quoting import quote_source
 from producer.uploaded_prompts import open_uploaded
-from producer.wire import BillOut, CostReportOut, QuotesOut
+from producer.wire.costs import BillOut, CostReportOut, QuotesOut
 from shared.db.tables import Batch
 from shared.errors import InputError
 

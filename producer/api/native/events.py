@@ -14,7 +14,7 @@ from producer.api.document import reference_to
 from producer.api.feed import Snapshot, StatusFeed
 from producer.api.problems import NATIVE_ERRORS
 from producer.keys import Principal
-from producer.wire import BatchDocument
+from producer.wire.batches import BatchDocument
 
 router = APIRouter(prefix="/api/batches", tags=["batches"], responses=NATIVE_ERRORS)
 

@@ -16,7 +16,7 @@ from producer.api.problems import NATIVE_ERRORS
 from producer.api.receiving import keep_file, receive_file
 from producer.api.tenancy import get_own, newest
 from producer.uploads import ANY_BYTES, FileView, remove_file
-from producer.wire import FileList, FileOut
+from producer.wire.files import FileList, FileOut
 from shared.db.api_tables import StoredFile
 from shared.domain.prompts import Label
 

@@ -16,7 +16,7 @@ from producer.price_book import read_book
 from producer.price_changes import update_book
 from producer.price_documents import book_json, update_json
 from producer.price_file import MAX_FILE_BYTES, parse_price_file
-from producer.wire import ModelList, PriceBookOut, PriceChangesOut, WorkerList
+from producer.wire.fleet import ModelList, PriceBookOut, PriceChangesOut, WorkerList
 
 router = APIRouter(prefix="/api", tags=["fleet"], responses=NATIVE_ERRORS)
 

@@ -22,7 +22,7 @@ from producer.keys import Principal
 from producer.manifest.jobs import job_pages
 from producer.manifest.lines import manifest_line
 from producer.rejected_lines import rejects_key
-from producer.wire import JobDocument, JobList
+from producer.wire.jobs import JobDocument, JobList
 from shared.clock import utc_now
 from shared.db.api_tables import BatchRequest
 from shared.db.tables import Batch

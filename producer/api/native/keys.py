@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from producer.api.context import NEEDS_ADMIN, ContextOf
 from producer.api.problems import NATIVE_ERRORS, not_found
 from producer.keys import create_key, list_keys, revoke_key
-from producer.wire import KeyList, KeyOut, NewKeyOut
+from producer.wire.keys import KeyList, KeyOut, NewKeyOut
 from shared.domain.access import OF_A_TENANT, Scope
 from shared.domain.prompts import Label, TenantName
 from shared.errors import InputError

@@ -26,7 +26,7 @@ from producer.order import Submission
 from producer.prompt_format import PromptFormat
 from producer.rejected_lines import keep_rejects
 from producer.uploads import FileView
-from producer.wire import NewBatchOut
+from producer.wire.batches import NewBatchOut
 from shared.db.api_tables import StoredFile
 from shared.domain.prompts import Label
 

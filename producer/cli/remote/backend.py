@@ -13,7 +13,7 @@ from producer.cli.remote.references import find
 from producer.client import Client
 from producer.job_details import JobHistory
 from producer.listed_jobs import JobFilter, JobPage, ListedJob
-from producer.wire import BatchDocument, Changed
+from producer.wire.batches import BatchDocument, Changed
 from shared.domain.jobs import BatchControl
 
 MOST_JOBS_A_PAGE = 500

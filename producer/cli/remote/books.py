@@ -17,7 +17,7 @@ from shared.domain.money import parse_dollars
 
 if TYPE_CHECKING:
     from producer.client import Client
-    from producer.wire import BatchDocument
+    from producer.wire.batches import BatchDocument
 
 
 def read_budget(client: Client, batch_id: UUID) -> BudgetView:

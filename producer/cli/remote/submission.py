@@ -23,7 +23,7 @@ from shared.errors import InputError
 if TYPE_CHECKING:
     from producer.client import Client
     from producer.order import Order
-    from producer.wire import BatchDocument
+    from producer.wire.batches import BatchDocument
     from shared.settings import Settings
 
 FIRST_LOOK_SECONDS = 0.1

@@ -20,7 +20,7 @@ from producer.client import (
     Patience,
     RefusedLinesError,
 )
-from producer.wire import BatchDocument
+from producer.wire.batches import BatchDocument
 from shared.domain.access import Scope
 from shared.domain.identifiers import new_id
 from shared.domain.jobs import BatchControl, JobState

@@ -14,7 +14,7 @@ from uuid import UUID
 import pytest
 
 from producer.client import AsyncClient, Client, Patience
-from producer.wire import BATCH_ID, JOB_ID
+from producer.wire.document import BATCH_ID, JOB_ID
 from shared.domain.jobs import JobState
 from shared.errors import ConfigurationError, InputError, ServiceUnavailableError, TenstepError
 
