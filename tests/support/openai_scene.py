@@ -182,3 +182,9 @@ def request_line(custom_id: str, **body: Any) -> dict[str, Any]:
         "url": ENDPOINT,
         "body": {"prompt": f"a picture of {custom_id}", **body},
     }
+
+
+def url_of(line: Mapping[str, Any]) -> str:
+    """Find the address of the only image of a line of outputs."""
+    [image] = line["response"]["body"]["data"]
+    return str(image["url"])

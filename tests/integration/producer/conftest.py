@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
+from shared.db.engine import Database
 from shared.messaging.broker import Broker
 from shared.settings import Settings
+from support.openai_scene import OpenAIScene
+from support.receiver import Receiver, receiving
+from support.webhooks import Sender
 
 
 @pytest.fixture
@@ -20,3 +25,20 @@ def broker(queue_settings: Settings) -> Iterator[Broker]:
     broker = Broker(queue_settings)
     yield broker
     broker.close()
+
+
+@pytest.fixture
+def scene(sqlite_database: Database, tmp_path: Path) -> OpenAIScene:
+    return OpenAIScene.made(sqlite_database, tmp_path)
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """The server that a tenant's webhook calls."""
+    with receiving() as found:
+        yield found
+
+
+@pytest.fixture
+def sender(database: Database, receiver: Receiver) -> Sender:
+    return Sender.to(database, receiver.url)
