@@ -28,6 +28,12 @@ CARD = ModelCard.model_validate(
         "max_prompt_tokens": 32,
     }
 )
+FRUIT = [
+    '{"prompt": "a red apple", "custom_id": "apple"}',
+    '{"prompt": 3}',
+    '{"prompt": "a green pear", "seed": 7, "width": 128, "colour": "green"}',
+]
+"""Lines of a prompt file; the second one is bad."""
 
 
 def submit_text(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,3 +29,9 @@ class Shell:
     def json(self, *arguments: str) -> Any:
         assert self(*arguments, "--json") == 0, self.err
         return json.loads(self.out)
+
+
+def write(name: str, *lines: str) -> str:
+    """Write a text file into the working folder; returns its name."""
+    Path(name).write_text("\n".join(lines), "utf-8")
+    return name

@@ -9,8 +9,10 @@ from pydantic import SecretStr
 from shared.db.engine import Database
 from shared.messaging.broker import Broker
 from shared.settings import Settings
+from support.api import ApiServer
 from support.openai_scene import OpenAIScene
 from support.receiver import Receiver, receiving
+from support.shell import Shell
 from support.webhooks import Sender
 
 
@@ -42,3 +44,10 @@ def receiver() -> Iterator[Receiver]:
 @pytest.fixture
 def sender(database: Database, receiver: Receiver) -> Sender:
     return Sender.to(database, receiver.url)
+
+
+@pytest.fixture
+def remote(shell: Shell, api: ApiServer, monkeypatch: pytest.MonkeyPatch) -> Shell:
+    """Commands in an empty folder, through the server."""
+    monkeypatch.setenv("TENSTEP_SERVER", api.url)
+    return shell
