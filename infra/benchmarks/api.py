@@ -226,6 +226,8 @@ def upload(server: ApiServer, key: str, size: int) -> tuple[float, float]:
 def measure(jobs: int, seconds: float, size: int) -> list[Measured]:
     """Run all of it."""
     with served(jobs) as (server, batch_id, key):
+        with server.client(key) as client:  # a process that has just begun is slow once
+            client.get(f"/api/batches/{batch_id}").raise_for_status()
         paced = asyncio.run(poll_all(server, batch_id, key, 1.0, seconds))
         hard = asyncio.run(poll_all(server, batch_id, key, 0.0, seconds / 3))
         events = asyncio.run(follow_all(server, batch_id, key, seconds))

@@ -61,11 +61,16 @@ class StatusFeed:
         if task is None:
             task = asyncio.create_task(self._read_anew(key, who))
             self._reading[key] = task
-            task.add_done_callback(lambda done: self._forget(key, done))
+            task.add_done_callback(lambda done: self._has_read(key, done))
         # One who goes away must not take the answer from the others.
         return await asyncio.shield(task)
 
-    def _forget(self, key: tuple[UUID, str | None], done: asyncio.Task[Snapshot]) -> None:
+    def forget(self, batch_id: UUID) -> None:
+        """Have a batch that was changed read anew by whoever asks next; callable from threads."""
+        for key in [key for key in self._kept.copy() if key[0] == batch_id]:
+            self._kept.pop(key, None)
+
+    def _has_read(self, key: tuple[UUID, str | None], done: asyncio.Task[Snapshot]) -> None:
         self._reading.pop(key, None)
         if not done.cancelled():
             done.exception()  # asked for, or asyncio complains where nobody waits any more

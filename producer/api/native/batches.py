@@ -85,4 +85,5 @@ def patch_batch(
 ) -> Mapping[str, Any]:
     """Pause, resume or cancel it; change its priority, its budget or its deadline."""
     change_batch(context.database, batch_id, who, change)
+    context.feed.forget(batch_id)
     return status_reader(context.database, context.settings)(batch_id, who)

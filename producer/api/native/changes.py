@@ -10,7 +10,7 @@ from uuid import UUID
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from producer.api.context import ContextOf, Operator
+from producer.api.context import Context, ContextOf, Operator
 from producer.api.problems import NATIVE_ERRORS, ApiError
 from producer.api.tenancy import find_own, get_own
 from producer.batch_options import Dollars, Hours, Priority
@@ -130,10 +130,10 @@ def cancel_jobs(context: ContextOf, who: Operator, batch_id: UUID, some: SomeJob
     with context.database.write() as session:
         database = context.database
         if not some.jobs and _calls_off_request(session, database, batch_id, who):
-            return Changed(batch_id=batch_id, jobs=0)
+            return _changed(context, batch_id, 0)
         batch = _batch(session, batch_id, who)
         count = cancel(session, batch, some.jobs, database.now(session))
-    return Changed(batch_id=batch_id, jobs=count)
+    return _changed(context, batch_id, count)
 
 
 @router.post("/{batch_id}/retry", summary="Try jobs again")
@@ -142,7 +142,7 @@ def retry_jobs(context: ContextOf, who: Operator, batch_id: UUID, some: SomeJobs
     with context.database.write() as session:
         batch = _batch(session, batch_id, who)
         count = retry(session, batch, some.jobs, context.database.now(session))
-    return Changed(batch_id=batch_id, jobs=count)
+    return _changed(context, batch_id, count)
 
 
 @router.post("/{batch_id}/approve", summary="Have what is held drawn")
@@ -150,7 +150,7 @@ def approve_held(context: ContextOf, who: Operator, batch_id: UUID) -> Changed:
     """Have all jobs that wait for approval drawn."""
     with context.database.read() as session:
         _batch(session, batch_id, who)
-    return Changed(batch_id=batch_id, jobs=approve(context.database, batch_id))
+    return _changed(context, batch_id, approve(context.database, batch_id))
 
 
 @router.post("/{batch_id}/reject", summary="Call off what is held")
@@ -158,4 +158,9 @@ def reject_held(context: ContextOf, who: Operator, batch_id: UUID) -> Changed:
     """Call off all jobs that wait for approval."""
     with context.database.read() as session:
         _batch(session, batch_id, who)
-    return Changed(batch_id=batch_id, jobs=reject(context.database, batch_id))
+    return _changed(context, batch_id, reject(context.database, batch_id))
+
+
+def _changed(context: Context, batch_id: UUID, jobs: int) -> Changed:
+    context.feed.forget(batch_id)
+    return Changed(batch_id=batch_id, jobs=jobs)

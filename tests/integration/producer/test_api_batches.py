@@ -174,7 +174,9 @@ def test_an_owner_changes_a_batch(client: httpx.Client) -> None:
     assert (changed["max_cost_usd"], changed["deadline_at"] is None) == ("1.250000000", False)
     lifted = client.patch(path, json={"max_cost_usd": None, "deadline_hours": None}).json()
     assert (lifted["max_cost_usd"], lifted["deadline_at"]) == (None, None)
+    assert client.get(path).json()["control"] == "paused"
     assert client.patch(path, json={"control": "active"}).json()["state"] == "waiting"
+    assert client.get(path).json()["control"] == "active"  # not what was kept
     assert client.post(f"{path}/cancel", json={"jobs": ["pear"]}).json()["jobs"] == 1
     assert client.post(f"{path}/retry", json={"jobs": ["1"]}).json()["jobs"] == 1
     assert client.patch(path, json={"control": "cancelled"}).json()["counts"]["cancelled"] == 2
