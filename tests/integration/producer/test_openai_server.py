@@ -77,7 +77,7 @@ def test_the_same_idempotency_key_is_the_same_file(client: openai.OpenAI) -> Non
 
     first = create(b"{}")
     assert create(b"{}") == first
-    with pytest.raises(openai.BadRequestError):
+    with pytest.raises(openai.ConflictError):
         create(b"{ }")
 
 
