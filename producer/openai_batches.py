@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,11 +13,12 @@ from uuid import UUID
 from pydantic_core import from_json
 from sqlalchemy.orm import Session
 
-from producer.amounts import usd
+from producer.amounts import seconds, usd
 from producer.prompt_content import content_of
 from producer.prompt_lines import line_groups
 from producer.uploads import FileView
 from shared.db.api_tables import BatchRequest
+from shared.db.cost_sums import read_costs
 from shared.db.tables import Batch
 from shared.db.tallies import NOTHING, BatchTally, read_tallies
 from shared.domain.jobs import JobState
@@ -78,18 +80,28 @@ def batch_objects(session: Session, requests: Sequence[BatchRequest]) -> list[di
     """Describe batches; ids are those of the tables."""
     ids = [request.id for request in requests]
     tallies: Mapping[UUID, BatchTally] = read_tallies(session, ids) if ids else {}
+    device_ns: Counter[UUID] = Counter()
+    for row in read_costs(session, batch_ids=ids) if ids else ():
+        device_ns[row.batch_id] += row.booked.device_ns
     batches = {
         request.id: session.get(Batch, request.id)
         for request in requests
         if request.state not in REQUEST_ENDS
     }
     return [
-        _batch_object(request, batches.get(request.id), tallies.get(request.id, NOTHING))
+        _batch_object(
+            request,
+            batches.get(request.id),
+            tallies.get(request.id, NOTHING),
+            device_ns[request.id],
+        )
         for request in requests
     ]
 
 
-def _batch_object(request: BatchRequest, batch: Batch | None, tally: BatchTally) -> dict[str, Any]:
+def _batch_object(
+    request: BatchRequest, batch: Batch | None, tally: BatchTally, device_ns: int
+) -> dict[str, Any]:
     ended = request.ended_at if request.state in REQUEST_ENDS else None
     return {
         "id": request.id,
@@ -123,6 +135,7 @@ def _batch_object(request: BatchRequest, batch: Batch | None, tally: BatchTally)
             "output_tokens": 0,
             "output_tokens_details": {"reasoning_tokens": 0},
             "total_tokens": 0,
+            "device_seconds": seconds(device_ns),
             "cost_usd": usd(tally.nanodollars),
             "cost_nanodollars": tally.nanodollars,
         },

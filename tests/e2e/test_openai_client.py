@@ -58,6 +58,8 @@ def _draw_batch(client: openai.OpenAI) -> tuple[dict[str, list[Image.Image]], li
     assert batch.status == "completed"
     assert batch.request_counts is not None
     assert batch.request_counts.to_dict() == {"total": 3, "completed": 2, "failed": 1}
+    assert batch.usage is not None
+    assert (batch.usage.model_extra or {})["device_seconds"] > 0
     outputs, errors = (
         [json.loads(line) for line in client.files.content(file_id).text.splitlines()]
         for file_id in (batch.output_file_id or "", batch.error_file_id or "")

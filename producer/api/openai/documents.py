@@ -95,7 +95,14 @@ class BatchObject(BaseModel):
     metadata: dict[str, str] | None
     usage: dict[str, Any] = Field(
         description="What is booked for it so far; it has no tokens.",
-        examples=[{"total_tokens": 0, "cost_usd": "0.000123456", "cost_nanodollars": 123456}],
+        examples=[
+            {
+                "total_tokens": 0,
+                "device_seconds": 5.81,
+                "cost_usd": "0.000123456",
+                "cost_nanodollars": 123456,
+            }
+        ],
     )
 
 
