@@ -80,7 +80,7 @@ def batch_objects(session: Session, requests: Sequence[BatchRequest]) -> list[di
     """Describe batches; ids are those of the tables."""
     ids = [request.id for request in requests]
     tallies: Mapping[UUID, BatchTally] = read_tallies(session, ids) if ids else {}
-    device_ns: Counter[UUID] = Counter()
+    device_ns: Counter[UUID | None] = Counter()
     for row in read_costs(session, batch_ids=ids) if ids else ():
         device_ns[row.batch_id] += row.booked.device_ns
     batches = {
