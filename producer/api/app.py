@@ -32,6 +32,7 @@ from producer.api.openai import batches as openai_batches
 from producer.api.openai import files as openai_files
 from producer.api.openai import images as openai_images
 from producer.api.openai import models as openai_models
+from producer.api.probe import Probe
 from producer.api.rates import RateLimiter
 from producer.api.signed_urls import open_signer
 from producer.prompt_openai import ImageBody
@@ -58,6 +59,7 @@ def make_app(services: Services) -> FastAPI:
         services,
         StatusFeed(batches.status_reader(services.database, settings)),
         open_signer(services.database, timedelta(hours=settings.url_hours)),
+        Probe(services),
     )
     app = FastAPI(
         title="tenstep",

@@ -12,6 +12,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.requests import Request
 
 from producer.api.feed import StatusFeed
+from producer.api.probe import Probe
 from producer.api.problems import ApiError
 from producer.api.signed_urls import UrlSigner
 from producer.keys import Principal
@@ -34,6 +35,7 @@ class Context:
     services: Services
     feed: StatusFeed
     signer: UrlSigner
+    probe: Probe
 
     @property
     def settings(self) -> Settings:

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from http import HTTPStatus
 
-import structlog
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from producer.api.context import ContextOf
-from shared.errors import ServiceUnavailableError
-
-log = structlog.get_logger()
+from producer.api.probe import DOWN, FINE
 
 router = APIRouter(tags=["health"])
-FINE = "ok"
-DOWN = "down"
 
 
 class Health(BaseModel):
@@ -43,23 +37,9 @@ async def healthz() -> Health:
 
 @router.get("/readyz", summary="Can it work?", responses={503: {"model": Readiness}})
 def readyz(context: ContextOf, response: Response) -> Readiness:
-    """Ask the database, Redis and the object storage."""
-    services: Mapping[str, Callable[[], None]] = {
-        "database": context.database.check,
-        "redis": context.services.broker.ping,
-        "storage": context.store.check,
-    }
-    checks = {name: _answer_of(name, check) for name, check in services.items()}
+    """Ask the database, Redis and the object storage, once in two seconds at most."""
+    checks = context.probe.look()
     is_ready = set(checks.values()) == {FINE}
     if not is_ready:
         response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
     return Readiness(status=FINE if is_ready else DOWN, checks=checks)
-
-
-def _answer_of(name: str, check: Callable[[], None]) -> str:
-    try:
-        check()
-    except ServiceUnavailableError as error:
-        log.warning("not_ready", service=name, error=str(error))
-        return DOWN
-    return FINE

@@ -10,7 +10,7 @@ import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field, ValidationError
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -221,6 +221,7 @@ FOREIGN: Mapping[type[Exception], HTTPStatus] = {
     InputError: HTTPStatus.UNPROCESSABLE_ENTITY,
     ConfigurationError: HTTPStatus.UNPROCESSABLE_ENTITY,
     ServiceUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
+    IntegrityError: HTTPStatus.CONFLICT,
     OperationalError: HTTPStatus.SERVICE_UNAVAILABLE,
     PoolTimeoutError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
@@ -234,6 +235,8 @@ def _known(error: Exception, status: HTTPStatus) -> ApiError:
         return ApiError(
             status, error.message, hint=error.hint, code="refused", more={"rejected": rejected}
         )
+    if isinstance(error, IntegrityError):  # two with one idempotency key, at one moment
+        return ApiError(status, "another request asks for the same right now", hint="Try again.")
     if isinstance(error, OperationalError | PoolTimeoutError):
         log.warning("database_failed", error=str(error))
         return ApiError(status, "the database does not answer", headers=headers)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import ssl
 import threading
 from collections.abc import Iterator, Mapping
@@ -52,9 +51,6 @@ class Receiver:
     @property
     def url(self) -> str:
         return f"http://{LOOPBACK}:{self.port}/hook"
-
-    def of_type(self, kind: str) -> list[Call]:
-        return [call for call in self.calls if json.loads(call.body)["type"] == kind]
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import gzip
 import json
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -142,6 +143,20 @@ def test_a_file_without_a_good_line_fails_and_says_why(client: httpx.Client) -> 
         "param": "prompt",
         "line": 1,
     }
+
+
+def test_one_key_at_one_moment_is_one_batch(api_on_services: ApiServer) -> None:
+    headers = {"Idempotency-Key": "once", **NDJSON}
+
+    def ask(_: int) -> httpx.Response:
+        with api_on_services.client() as client:
+            return client.post("/api/batches", content=b'{"prompt": "a"}\n', headers=headers)
+
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(ask, range(24)))
+
+    assert {answer.status_code for answer in answers} <= {201, 202, 409}
+    assert len({answer.json()["batch_id"] for answer in answers if answer.is_success}) == 1
 
 
 @pytest.mark.parametrize("as_file", [False, True])
