@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help render test lint format bench chaos up clean
+.PHONY: help render test lint format bench chaos up vendor clean
 
 help:  ## Show the verbs
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -44,6 +44,9 @@ bench: $(VENV)/installed-dev  ## Measure this machine: renders, submissions, sta
 
 chaos: $(VENV)/installed-dev  ## Kill, freeze and empty everything under load, and check the books
 	PYTHONPATH=infra:tests $(BIN)/python -m chaos.run
+
+vendor:  ## Copy the dashboard's scripts from npm again, after a change of their versions (needs npm)
+	infra/vendor/vendor.sh
 
 clean:  ## Remove the virtual environment and all caches; keeps renders and tenstep-data
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
