@@ -16,7 +16,7 @@ render: $(VENV)/installed  ## Draw the 24 example prompts into renders/examples
 up: $(VENV)/installed  ## Run a dispatcher and a worker until Ctrl-C
 	$(BIN)/tenstep up
 
-test: $(VENV)/installed-dev  ## Run every test; starts the servers it needs itself
+test: $(VENV)/installed-dev $(VENV)/browser  ## Run every test; starts the servers it needs itself
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/installed-dev  ## Check style, types, the directions of imports, and that money is exact
@@ -63,4 +63,9 @@ $(VENV)/installed: pyproject.toml infra/constraints.txt | $(BIN)/python
 
 $(VENV)/installed-dev: $(VENV)/installed
 	$(PIP) install --constraint infra/constraints.txt --editable '.[worker,api,train,test,lint]'
+	@touch $@
+
+# Installs Chromium where there is none: root on Debian has it from there, others from Playwright.
+$(VENV)/browser: infra/browser/install.py $(VENV)/installed-dev
+	PYTHONPATH=tests $(BIN)/python infra/browser/install.py
 	@touch $@

@@ -30,6 +30,8 @@ from support.postgres import Postgres, run_postgres
 from support.seaweedfs import S3Bucket, S3Server, run_seaweedfs
 from support.valkey import RedisServer, run_valkey
 
+pytest_plugins = ["support.browser_fixtures"]
+
 # A slow machine is no failure, and the same code gives the same verdict.
 hypothesis_settings.register_profile(
     "tenstep",
