@@ -9,15 +9,8 @@ from typing import Any
 from producer.amounts import seconds, usd
 from shared.db.cost_sums import Booked, CostRow
 from shared.db.tallies import NOT_BOOKED
-from shared.domain.jobs import LedgerKind
+from shared.domain.jobs import ON_DEVICE, LedgerKind
 
-ON_DEVICE = (
-    LedgerKind.RENDER,
-    LedgerKind.FAILED_ATTEMPT,
-    LedgerKind.DUPLICATE,
-    LedgerKind.MODEL_LOAD,
-)
-"""Kinds that are a batch's own time on a device."""
 BUSY = (*ON_DEVICE, LedgerKind.CORRECTION)
 """Kinds that a batch's own time on devices was booked as, corrections of its price included."""
 

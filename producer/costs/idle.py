@@ -7,10 +7,9 @@ from collections.abc import Iterable, Iterator
 from datetime import date
 from uuid import UUID
 
-from producer.costs.amounts import ON_DEVICE
 from shared.db.cost_sums import Booked, CostRow
 from shared.db.tallies import NOT_BOOKED
-from shared.domain.jobs import LedgerKind
+from shared.domain.jobs import ON_DEVICE, LedgerKind
 from shared.domain.money import share_by_weight
 
 WorkerDay = tuple[UUID, date]

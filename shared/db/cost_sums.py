@@ -16,7 +16,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from shared.db.adding import add_to_row
+from shared.db.adding import add_to_rows
 from shared.db.cost_tables import CostSum
 from shared.db.tables import Tally
 from shared.domain.identifiers import NOBODY
@@ -142,16 +142,9 @@ def _rows_of(
 
 
 def add_to_sums(session: Session, costs: Mapping[CostKey, Booked]) -> None:
-    """Add what was booked to the sums, in one order, so that no two wait for each other."""
-    named = {
-        (key.batch_id, key.worker_id or NOBODY, key.kind, key.day): costs[key] for key in costs
-    }
-    for place in sorted(named):
-        add_to_row(
-            session,
-            CostSum,
-            dict(zip(CostKey._fields, place, strict=True)),
-            named[place]._asdict(),
-            least=("least_nanodollars",),
-            most=("most_nanodollars",),
-        )
+    """Add what was booked to the sums."""
+    rows = [
+        {**key._asdict(), "worker_id": key.worker_id or NOBODY, **booked._asdict()}
+        for key, booked in costs.items()
+    ]
+    add_to_rows(session, CostSum, rows, least=("least_nanodollars",), most=("most_nanodollars",))

@@ -1,20 +1,23 @@
 """How many jobs of a batch are in each state, and what it cost, known without counting.
 
 Every transaction that moves jobs or books something appends one row of differences, and the
-dispatcher folds these rows into one a batch, and one for each kind of cost, worker and day.
+dispatcher folds these rows into one a batch, one for each kind of cost, worker and day, and one
+for each short span of time in which something was done (see `shared.db.activity`).
 So no row is fought over by many workers, and a batch's counts and costs are the sum of a few
 rows: exact at every moment, however large the batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import add, attrgetter
 from typing import Any, cast
 from uuid import UUID
 
 from sqlalchemy import (
     BindParameter,
+    Row,
     Select,
     Table,
     bindparam,
@@ -26,7 +29,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from shared.db.adding import add_to_row
+from shared.db.activity import fold_activity
+from shared.db.adding import add_to_rows
 from shared.db.cost_sums import Booked, CostKey, add_to_sums
 from shared.db.tables import BatchCount, JobCounts, Tally
 from shared.domain.identifiers import NOBODY, new_id
@@ -39,7 +43,8 @@ FIGURES = (*MOVES, NANODOLLARS, IMAGE_BYTES)
 TO_COME = "tallies"
 """Where a session keeps what its transaction will append."""
 FOLDED_AT_ONCE = 5_000
-APPEND = insert(cast("Table", Tally.__table__))
+TALLIES = cast("Table", Tally.__table__)
+APPEND = insert(TALLIES)
 NOTHING_MOVED = dict.fromkeys((*MOVES, IMAGE_BYTES), 0)
 
 
@@ -188,32 +193,45 @@ def count_unfolded(session: Session, most: int) -> int:
 
 
 def fold_tallies(session: Session) -> int:
-    """Add up to 5,000 tallies to the sums of their batches; returns how many.
+    """Add up to 5,000 tallies to the sums of their batches, workers, days and times.
 
     Several may fold at once: what one has locked, the other leaves.
+
+    Returns:
+        How many.
     """
-    some = select(Tally.id).limit(FOLDED_AT_ONCE).with_for_update(skip_locked=True)
+    some = select(TALLIES.c.id).limit(FOLDED_AT_ONCE).with_for_update(skip_locked=True)
     rows = session.execute(
-        delete(Tally).where(Tally.id.in_(some)).returning(Tally),
-        execution_options={"synchronize_session": False},
-    ).scalars()
-    moves: dict[UUID, list[int]] = {}
-    costs: dict[CostKey, Booked] = {}
-    folded = 0
+        delete(TALLIES).where(TALLIES.c.id.in_(some)).returning(*TALLIES.c)
+    ).all()
+    _fold_moves(session, rows)
+    _fold_costs(session, rows)
+    fold_activity(session, rows)
+    return len(rows)
+
+
+def _fold_moves(session: Session, rows: Sequence[Row[Any]]) -> None:
+    figures_of = attrgetter(*FIGURES)
+    moves: dict[UUID, Sequence[int]] = {}
     for row in rows:
-        folded += 1
         if row.batch_id != NOBODY:
-            known = moves.setdefault(row.batch_id, [0] * len(FIGURES))
-            moves[row.batch_id] = [
-                so_far + getattr(row, name) for so_far, name in zip(known, FIGURES, strict=True)
-            ]
-        if row.kind is not None and row.day is not None:
+            known = moves.get(row.batch_id)
+            more = figures_of(row)
+            moves[row.batch_id] = more if known is None else list(map(add, known, more))
+    counts = [
+        {"batch_id": batch_id, **dict(zip(FIGURES, figures, strict=True))}
+        for batch_id, figures in moves.items()
+    ]
+    add_to_rows(session, BatchCount, counts)
+
+
+def _fold_costs(session: Session, rows: Sequence[Row[Any]]) -> None:
+    booked_of = attrgetter(*Booked._fields)
+    costs: dict[CostKey, Booked] = {}
+    for row in rows:
+        if row.kind is not None:
             key = CostKey(row.batch_id, row.worker_id, row.kind, row.day)
-            booked = Booked(*(getattr(row, name) for name in Booked._fields))
-            costs[key] = booked if (sums := costs.get(key)) is None else sums + booked
-    # In one order, so that no two wait for each other.
-    for batch_id in sorted(moves):
-        sum_of = dict(zip(FIGURES, moves[batch_id], strict=True))
-        add_to_row(session, BatchCount, {"batch_id": batch_id}, sum_of)
+            known = costs.get(key)
+            booked = Booked._make(booked_of(row))
+            costs[key] = booked if known is None else known + booked
     add_to_sums(session, costs)
-    return folded

@@ -21,5 +21,10 @@ def first_id_of(moment: datetime) -> UUID:
     return UUID(int=int(moment.timestamp() * 1000) << MILLISECONDS_BEGIN_AT)
 
 
+def milliseconds_of(key: UUID) -> int:
+    """Return when a UUIDv7 was made, in milliseconds since 1970."""
+    return key.int >> MILLISECONDS_BEGIN_AT
+
+
 NOBODY = UUID(int=0)
 """Stands in keys of sums for no batch, or no worker: a key cannot be null."""

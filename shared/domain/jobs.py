@@ -103,3 +103,11 @@ class LedgerKind(StrEnum):
 
 WASTE = frozenset({LedgerKind.FAILED_ATTEMPT, LedgerKind.DUPLICATE, LedgerKind.IDLE})
 """Kinds that no image came of."""
+
+ON_DEVICE = (
+    LedgerKind.RENDER,
+    LedgerKind.FAILED_ATTEMPT,
+    LedgerKind.DUPLICATE,
+    LedgerKind.MODEL_LOAD,
+)
+"""Kinds that are a batch's own time on a device."""

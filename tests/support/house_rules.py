@@ -155,6 +155,8 @@ WHERE_MONEY_IS_COUNTED = (
     *(
         f"shared/db/{name}.py"
         for name in (
+            "activity",
+            "activity_tables",
             "adding",
             "attempt_costs",
             "budgets",

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from alembic import context
 
+import shared.db.activity_tables
 import shared.db.api_tables
 import shared.db.cost_tables
 import shared.db.tables  # noqa: F401 - declares them all
