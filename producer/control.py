@@ -43,16 +43,28 @@ def cancel(session: Session, batch: Batch, names: Sequence[str], now: datetime) 
     return sum(cancel_job(session, one, now) for one in _each(session, batch, names))
 
 
-def retry(session: Session, batch: Batch, names: Sequence[str], now: datetime) -> int:
+def retry(
+    session: Session,
+    batch: Batch,
+    names: Sequence[str],
+    now: datetime,
+    *,
+    error: str | None = None,
+) -> int:
     """Try failed jobs again, or some that failed or were called off; returns how many.
 
-    The arguments are those of `cancel`.
+    Args:
+        session: writes.
+        batch: which.
+        names: jobs, by custom_id or position; none is all that failed.
+        now: the time, by the workers' clock.
+        error: of all that failed, those with this code.
 
     Raises:
         InputError: there is no such job, or the batch was called off.
     """
     if not names:
-        count = retry_failed(session, batch, now)
+        count = retry_failed(session, batch, now, error)
     else:
         count = sum(retry_job(session, one, now) for one in _each(session, batch, names))
     if count:  # there will be another end to tell of

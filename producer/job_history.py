@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select
@@ -24,7 +25,7 @@ from shared.db.tables import Attempt, Batch, Job, Worker
 from shared.domain.jobs import AttemptOutcome, JobState
 from shared.settings import Settings
 
-__all__ = ["JobHistory", "read_job"]
+__all__ = ["JobHistory", "first_settings", "read_job"]
 
 NANOSECONDS_A_MICROSECOND = 1_000
 
@@ -59,6 +60,14 @@ def read_job(
         batch = session.get_one(Batch, job.batch_id)
         why = why_waiting(session, batch, job, settings, database.now(session))
         return _history(batch, job, _attempts(session, job.id), why)
+
+
+def first_settings(session: Session, batch_id: UUID) -> Mapping[str, Any] | None:
+    """Return the settings of a batch's first job; None while none is written."""
+    columns = (getattr(Job, name) for name in SETTINGS)
+    first = select(*columns).where(Job.batch_id == batch_id).order_by(Job.position).limit(1)
+    row = session.execute(first).one_or_none()
+    return None if row is None else row._asdict()
 
 
 def _history(batch: Batch, job: Job, attempts: Sequence[JobAttempt], why: str | None) -> JobHistory:

@@ -148,6 +148,11 @@ def recognise(session: Session, secret: str, now: datetime) -> Principal | None:
     key = session.scalar(select(ApiKey).where(ApiKey.secret_sha256 == digest))
     if key is None or not hmac.compare_digest(key.secret_sha256, digest):
         return None
+    return principal_of(key, now)
+
+
+def principal_of(key: ApiKey, now: datetime) -> Principal | None:
+    """Return who a key speaks for, or None if it is expired or revoked."""
     if key.revoked_at is not None or (key.expires_at is not None and key.expires_at <= now):
         return None
     return Principal(key.tenant, frozenset(_scopes(key)), key.id, key.requests_per_minute)

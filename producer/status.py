@@ -68,7 +68,7 @@ def batch_status(session: Session, batch: Batch, settings: Settings, now: dateti
     return BatchStatus(
         summary=summary,
         images_per_second=rate,
-        eta_seconds=_eta(to_go, rate, measured_on) if tells_eta else None,
+        eta_seconds=eta(to_go, rate, measured_on) if tells_eta else None,
         cost_nanodollars=tally.nanodollars,
         failures=_failures(session, batch.id) if counts[JobState.FAILED] else (),
         workers_alive=workers,
@@ -151,7 +151,7 @@ def _devices_at_work(session: Session, batch_id: UUID) -> Mapping[str, int]:
     return dict(rows.all())
 
 
-def _eta(to_go: int, rate: float | None, measured_on: int) -> tuple[float, float] | None:
+def eta(to_go: int, rate: float | None, measured_on: int) -> tuple[float, float] | None:
     """Give the time left a spread: n events tell a rate to about one part in √n."""
     if not to_go or not rate or measured_on < FEWEST_FOR_ETA:
         return None

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from anyio.to_thread import current_default_thread_limiter
 from fastapi import APIRouter, FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from producer.api import document, health, metrics, problems
 from producer.api.context import Context
-from producer.api.feed import StatusFeed
+from producer.api.feed import SharedReads, StatusFeed
 from producer.api.gate import Gate
 from producer.api.keyring import KeyRing
 from producer.api.native import (
@@ -35,6 +36,7 @@ from producer.api.openai import models as openai_models
 from producer.api.probe import Probe
 from producer.api.rates import RateLimiter
 from producer.api.signed_urls import open_signer
+from producer.dashboard.app import make_pages
 from producer.prompt_openai import ImageBody
 from shared.version import VERSION
 
@@ -52,15 +54,47 @@ OpenAI's error object below `/v1`.
 """
 
 
-def make_app(services: Services) -> FastAPI:
+PROGRAMS = frozenset(
+    {"api", "v1", "images", "metrics", "healthz", "readyz", "openapi.json", "docs"}
+)
+"""What the paths of the API begin with; all others are pages for people."""
+
+
+def make_app(services: Services) -> ASGIApp:
     """Make the application of a server process."""
-    settings = services.settings
+    settings, database = services.settings, services.database
+    keys = KeyRing(database)
     context = Context(
         services,
-        StatusFeed(batches.status_reader(services.database, settings)),
-        open_signer(services.database, timedelta(hours=settings.url_hours)),
+        StatusFeed(batches.status_reader(database, settings)),
+        open_signer(database, timedelta(hours=settings.url_hours)),
         Probe(services),
+        keys,
+        SharedReads(),
     )
+    rates = RateLimiter(
+        services.broker.url, settings.redis_key_prefix, settings.max_requests_per_minute
+    )
+    registry = metrics.make_registry(services)
+    api = _make_api(context, rates)
+    api.state.metrics = registry
+    return metrics.RequestMeter(Fork(api, make_pages(context, rates)), registry=registry)
+
+
+class Fork:
+    """ASGI application that sends programs to the API, and people to the dashboard."""
+
+    def __init__(self, api: ASGIApp, pages: ASGIApp) -> None:
+        self._api = api
+        self._pages = pages
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand a request on, by its path."""
+        is_page = scope["type"] == "http" and scope["path"].split("/")[1] not in PROGRAMS
+        await (self._pages if is_page else self._api)(scope, receive, send)
+
+
+def _make_api(context: Context, rates: RateLimiter) -> FastAPI:
     app = FastAPI(
         title="tenstep",
         version=VERSION,
@@ -71,18 +105,10 @@ def make_app(services: Services) -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.context = context
-    problems.install(app)
+    problems.install(app, problems.answer_program)
     for router in ROUTERS:
         app.include_router(router)
-    app.add_middleware(
-        Gate,
-        keys=KeyRing(services.database),
-        rates=RateLimiter(
-            services.broker.url, settings.redis_key_prefix, settings.max_requests_per_minute
-        ),
-        settings=settings,
-    )
-    metrics.install(app, services)
+    app.add_middleware(Gate, keys=context.keys, rates=rates, settings=context.settings)
     document.complete(app, REFERRED)
     return app
 

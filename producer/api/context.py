@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.requests import Request
 
-from producer.api.feed import StatusFeed
+from producer.api.feed import SharedReads, StatusFeed
+from producer.api.keyring import KeyRing
 from producer.api.probe import Probe
 from producer.api.problems import ApiError
 from producer.api.signed_urls import UrlSigner
@@ -36,6 +37,9 @@ class Context:
     feed: StatusFeed
     signer: UrlSigner
     probe: Probe
+    keys: KeyRing
+    reads: SharedReads[Any]
+    """What pages show, read once for all who look at it."""
 
     @property
     def settings(self) -> Settings:

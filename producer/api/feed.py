@@ -1,4 +1,4 @@
-"""The status of batches, read once however many ask."""
+"""What many look at, read once however many ask."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import asyncio
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from anyio.to_thread import run_sync
@@ -18,25 +18,72 @@ from producer.keys import Principal
 MAX_AGE_SECONDS = 0.5
 MOST_KEPT = 5_000
 
+Value = TypeVar("Value")
 Read = Callable[[UUID, Principal], Mapping[str, Any]]
 
 
-@dataclass(frozen=True, slots=True)
+class SharedReads(Generic[Value]):
+    """Reads each thing at most twice a second; who asks in between gets what was read."""
+
+    def __init__(self) -> None:
+        self._kept: dict[Hashable, tuple[float, Value]] = {}
+        self._reading: dict[Hashable, asyncio.Task[Value]] = {}
+
+    async def get(self, key: Hashable, read: Callable[[], Value]) -> Value:
+        """Return what is kept, or what is read now.
+
+        Args:
+            key: what is asked for, by whom as far as that matters.
+            read: reads it; runs in a thread.
+        """
+        kept = self._kept.get(key)
+        if kept is not None and time.monotonic() - kept[0] < MAX_AGE_SECONDS:
+            return kept[1]
+        task = self._reading.get(key)
+        if task is None:
+            task = asyncio.create_task(self._read_anew(key, read))
+            self._reading[key] = task
+            task.add_done_callback(lambda done: self._has_read(key, done))
+        # One who goes away must not take the answer from the others.
+        return await asyncio.shield(task)
+
+    def forget(self, is_meant: Callable[[Hashable], bool]) -> None:
+        """Have some things read anew by whoever asks next; callable from threads."""
+        for key in [key for key in self._kept.copy() if is_meant(key)]:
+            self._kept.pop(key, None)
+
+    def _has_read(self, key: Hashable, done: asyncio.Task[Value]) -> None:
+        self._reading.pop(key, None)
+        if not done.cancelled():
+            done.exception()  # asked for, or asyncio complains where nobody waits any more
+
+    async def _read_anew(self, key: Hashable, read: Callable[[], Value]) -> Value:
+        begin = time.monotonic()
+        value = await run_sync(read)
+        if len(self._kept) >= MOST_KEPT:
+            self._kept.clear()
+        self._kept[key] = begin, value
+        return value
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Snapshot:
     """A batch at one moment, written out."""
 
+    document: Mapping[str, Any]
     body: bytes
-    """JSON."""
+    """It as JSON."""
     etag: str
     """Of HTTP, with quotes."""
-    is_at_end: bool
-    """Whether nothing more will happen to it."""
-    read_at: float
-    """By the monotonic clock."""
+
+    @property
+    def is_at_end(self) -> bool:
+        """Whether nothing more will happen to it."""
+        return bool(self.document["finished"])
 
 
 class StatusFeed:
-    """Reads a batch's status at most twice a second; who asks in between gets what was read.
+    """Batches' status.
 
     What is kept is kept by tenant too: the query that reads it is the one that knows whose a
     batch is.
@@ -44,8 +91,7 @@ class StatusFeed:
 
     def __init__(self, read: Read) -> None:
         self._read = read
-        self._kept: dict[tuple[UUID, str | None], Snapshot] = {}
-        self._reading: dict[tuple[UUID, str | None], asyncio.Task[Snapshot]] = {}
+        self._reads: SharedReads[Snapshot] = SharedReads()
 
     async def get(self, batch_id: UUID, who: Principal) -> Snapshot:
         """Return a batch's status, at most half a second old.
@@ -54,34 +100,13 @@ class StatusFeed:
             ApiError: it is not there, or not theirs: 404.
         """
         key = batch_id, None if who.sees_all else who.tenant
-        kept = self._kept.get(key)
-        if kept is not None and time.monotonic() - kept.read_at < MAX_AGE_SECONDS:
-            return kept
-        task = self._reading.get(key)
-        if task is None:
-            task = asyncio.create_task(self._read_anew(key, who))
-            self._reading[key] = task
-            task.add_done_callback(lambda done: self._has_read(key, done))
-        # One who goes away must not take the answer from the others.
-        return await asyncio.shield(task)
+        return await self._reads.get(key, lambda: _snapshot(self._read(batch_id, who)))
 
     def forget(self, batch_id: UUID) -> None:
         """Have a batch that was changed read anew by whoever asks next; callable from threads."""
-        for key in [key for key in self._kept.copy() if key[0] == batch_id]:
-            self._kept.pop(key, None)
+        self._reads.forget(lambda key: isinstance(key, tuple) and key[0] == batch_id)
 
-    def _has_read(self, key: tuple[UUID, str | None], done: asyncio.Task[Snapshot]) -> None:
-        self._reading.pop(key, None)
-        if not done.cancelled():
-            done.exception()  # asked for, or asyncio complains where nobody waits any more
 
-    async def _read_anew(self, key: tuple[UUID, str | None], who: Principal) -> Snapshot:
-        begin = time.monotonic()
-        document = await run_sync(self._read, key[0], who)
-        body = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
-        digest = hashlib.sha256(body).hexdigest()[:32]
-        snapshot = Snapshot(body, f'"{digest}"', bool(document["finished"]), begin)
-        if len(self._kept) >= MOST_KEPT:
-            self._kept.clear()
-        self._kept[key] = snapshot
-        return snapshot
+def _snapshot(document: Mapping[str, Any]) -> Snapshot:
+    body = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+    return Snapshot(document, body, f'"{hashlib.sha256(body).hexdigest()[:32]}"')

@@ -1,19 +1,22 @@
-"""Who sends a request: told from its key, or from being on this host while there is none."""
+"""Who sends a request: told from its key, its browser's session, or from being on this host."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from http import HTTPStatus
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from anyio.to_thread import run_sync
+from sqlalchemy.orm import Session
 from starlette.datastructures import Headers
 from starlette.types import Scope as AsgiScope
 
 from producer.api.problems import ApiError
 from producer.keys import LOCAL, Principal, any_key, recognise
+from producer.sessions import MAX_TOKEN_CHARACTERS, signed_in
 from shared.db.engine import Database
 
 KNOWN_SECONDS = 1.0
@@ -22,15 +25,19 @@ MOST_KNOWN = 10_000
 MAX_KEY_CHARACTERS = 256
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 PROXY_HEADERS = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
+LISTED = "tenstep keys list shows them."
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="tenstep"'}
 
 
+Recognise = Callable[[Session, str, datetime], Principal | None]
+
+
 class KeyRing:
-    """Recognises keys; asks the database for each once a second at most."""
+    """Recognises keys and sessions; asks the database for each once a second at most."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._known: dict[str, tuple[float, Principal | None]] = {}
+        self._known: dict[tuple[Recognise, str], tuple[float, Principal | None]] = {}
         self._asks_for_keys = False
         self._asked_at = -KNOWN_SECONDS
 
@@ -45,27 +52,46 @@ class KeyRing:
         if await self._needs_key():
             if secret is None:
                 raise _refused("this server needs a key", "Send Authorization: Bearer tsk_…")
-            return await self._owner(secret)
+            owner = await self._owner(recognise, secret)
+            if owner is None:
+                raise _refused("this key is not known, or no longer", LISTED)
+            return owner
         # Clients that cannot do without a key send one that nobody has made.
-        if not _is_local(scope, headers):
-            raise _refused(
-                "without a key this server can be used from its own host alone",
-                "Make one there: tenstep keys create",
-            )
-        return LOCAL
+        return _local(scope, headers)
 
-    async def _owner(self, secret: str) -> Principal:
-        known = self._known.get(secret)
+    async def visitor(self, scope: AsgiScope, token: str | None) -> Principal:
+        """Return who asks for a page.
+
+        Args:
+            scope: the request.
+            token: of the browser's session, if it has one.
+
+        Raises:
+            ApiError: nobody who is signed in: 401.
+        """
+        if not await self._needs_key():
+            return _local(scope, Headers(scope=scope))
+        found = None
+        if token is not None and len(token) <= MAX_TOKEN_CHARACTERS:
+            found = await self._owner(signed_in, token)
+        if found is None:
+            raise _refused("you are not signed in, or no longer", "Sign in with a key.")
+        return found
+
+    def forget(self, token: str) -> None:
+        """Have a session that was ended looked up anew."""
+        self._known.pop((signed_in, token), None)
+
+    async def _owner(self, recognise: Recognise, secret: str) -> Principal | None:
+        known = self._known.get((recognise, secret))
         if known is None or time.monotonic() - known[0] > KNOWN_SECONDS:
             if len(self._known) >= MOST_KNOWN:
                 self._known.clear()
-            known = time.monotonic(), await run_sync(self._recognise, secret)
-            self._known[secret] = known
-        if known[1] is None:
-            raise _refused("this key is not known, or no longer", "tenstep keys list shows them.")
+            known = time.monotonic(), await run_sync(self._look_up, recognise, secret)
+            self._known[recognise, secret] = known
         return known[1]
 
-    def _recognise(self, secret: str) -> Principal | None:
+    def _look_up(self, recognise: Recognise, secret: str) -> Principal | None:
         with self._database.read() as session:
             return recognise(session, secret, self._database.now(session))
 
@@ -78,6 +104,15 @@ class KeyRing:
     def _any_key(self) -> bool:
         with self._database.read() as session:
             return any_key(session)
+
+
+def _local(scope: AsgiScope, headers: Headers) -> Principal:
+    if not _is_local(scope, headers):
+        raise _refused(
+            "without a key this server can be used from its own host alone",
+            "Make one there: tenstep keys create",
+        )
+    return LOCAL
 
 
 def _secret(headers: Mapping[str, str]) -> str | None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import structlog
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
@@ -66,13 +66,12 @@ def metrics(request: Request) -> Response:
     return Response(generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
-def install(app: FastAPI, services: Services) -> None:
-    """Begin to count; what is added to the application later is not seen."""
+def make_registry(services: Services) -> CollectorRegistry:
+    """Make what has the figures of the installation."""
     registry = CollectorRegistry()
     Info("tenstep_build", "What runs.", registry=registry).info({"version": VERSION})
     registry.register(Installation(services))
-    app.state.metrics = registry
-    app.add_middleware(RequestMeter, registry=registry)
+    return registry
 
 
 class RequestMeter:

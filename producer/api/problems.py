@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, TypeVar
 
@@ -150,16 +150,22 @@ NATIVE_ERRORS = documented(Problem, PROBLEM, *EVERYWHERE)
 OPENAI_ERRORS = documented(OpenAIError, "application/json", *EVERYWHERE, 504)
 
 
-def install(app: FastAPI) -> None:
-    """Turn every exception of a route into one of these answers."""
-    app.add_exception_handler(Exception, answer)
-    for known in (HTTPException, RequestValidationError, *FOREIGN):
-        app.add_exception_handler(known, answer)
+Answer = Callable[[Request, ApiError], Response]
 
 
-def answer(request: Request, error: Exception) -> Response:
-    """Tell the client of an error."""
-    return render(request.url.path, as_api_error(error))
+def install(app: FastAPI, answer: Answer) -> None:
+    """Turn every exception of a route into an answer."""
+
+    def handle(request: Request, error: Exception) -> Response:
+        return answer(request, as_api_error(error))
+
+    for known in (Exception, HTTPException, RequestValidationError, *FOREIGN):
+        app.add_exception_handler(known, handle)
+
+
+def answer_program(request: Request, error: ApiError) -> Response:
+    """Tell a client of the API of an error."""
+    return render(request.url.path, error)
 
 
 def render(path: str, error: ApiError) -> Response:

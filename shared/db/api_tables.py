@@ -38,6 +38,19 @@ class ApiKey(Base):
     revoked_at: Mapped[datetime | None]
 
 
+class SignIn(Base):
+    """A session of the dashboard: a browser that was shown a key."""
+
+    __tablename__ = "sign_in"
+    __table_args__ = (Index("ix_sign_in_expires", "expires_at"),)
+
+    token_sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """Of the token in its cookie."""
+    key_id: Mapped[UUID] = mapped_column(ForeignKey("api_key.id", ondelete="CASCADE"))
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+
+
 class ServerSecret(Base):
     """A secret that all servers of a database share: made by the first that needs it."""
 

@@ -120,8 +120,10 @@ def cancel_job(session: Session, job: Job, now: datetime) -> bool:
     return bool(cancelled)
 
 
-def retry_failed(session: Session, batch: Batch, now: datetime) -> int:
-    """Try every failed job of a batch again; returns how many.
+def retry_failed(
+    session: Session, batch: Batch, now: datetime, error_code: str | None = None
+) -> int:
+    """Try every failed job of a batch again, or those with one error; returns how many.
 
     Each may be tried as often as a new one. They go before the jobs that were not tried
     yet, when the batch is not paused.
@@ -130,7 +132,8 @@ def retry_failed(session: Session, batch: Batch, now: datetime) -> int:
         InputError: the batch was called off.
     """
     _lock(session, batch)
-    return _move(session, batch.id, IS_FAILED, JobState.PENDING, **_anew(now))
+    alike = true() if error_code is None else Job.error_code == error_code
+    return _move(session, batch.id, and_(IS_FAILED, alike), JobState.PENDING, **_anew(now))
 
 
 def retry_job(session: Session, job: Job, now: datetime) -> bool:

@@ -83,7 +83,7 @@ def change_batch(database: Database, batch_id: UUID, who: Principal, change: Bat
             session, database, batch_id, who
         ):
             return
-        batch = _batch(session, batch_id, who)
+        batch = own_batch(session, batch_id, who)
         given = change.model_fields_set
         if "max_cost_usd" in given:
             most = change.max_cost_usd
@@ -112,7 +112,12 @@ def _calls_off_request(
     return True
 
 
-def _batch(session: Session, batch_id: UUID, who: Principal) -> Batch:
+def own_batch(session: Session, batch_id: UUID, who: Principal) -> Batch:
+    """Return a batch that somebody may see.
+
+    Raises:
+        ApiError: it is not there or not theirs, or its file is still being read.
+    """
     batch = find_own(session, Batch, batch_id, who)
     if batch is None:
         get_own(session, BatchRequest, batch_id, who)
@@ -131,7 +136,7 @@ def cancel_jobs(context: ContextOf, who: Operator, batch_id: UUID, some: SomeJob
         database = context.database
         if not some.jobs and _calls_off_request(session, database, batch_id, who):
             return _changed(context, batch_id, 0)
-        batch = _batch(session, batch_id, who)
+        batch = own_batch(session, batch_id, who)
         count = cancel(session, batch, some.jobs, database.now(session))
     return _changed(context, batch_id, count)
 
@@ -140,7 +145,7 @@ def cancel_jobs(context: ContextOf, who: Operator, batch_id: UUID, some: SomeJob
 def retry_jobs(context: ContextOf, who: Operator, batch_id: UUID, some: SomeJobs) -> Changed:
     """Try every failed job again, or some that failed or that were called off."""
     with context.database.write() as session:
-        batch = _batch(session, batch_id, who)
+        batch = own_batch(session, batch_id, who)
         count = retry(session, batch, some.jobs, context.database.now(session))
     return _changed(context, batch_id, count)
 
@@ -149,7 +154,7 @@ def retry_jobs(context: ContextOf, who: Operator, batch_id: UUID, some: SomeJobs
 def approve_held(context: ContextOf, who: Operator, batch_id: UUID) -> Changed:
     """Have all jobs that wait for approval drawn."""
     with context.database.read() as session:
-        _batch(session, batch_id, who)
+        own_batch(session, batch_id, who)
     return _changed(context, batch_id, approve(context.database, batch_id))
 
 
@@ -157,7 +162,7 @@ def approve_held(context: ContextOf, who: Operator, batch_id: UUID) -> Changed:
 def reject_held(context: ContextOf, who: Operator, batch_id: UUID) -> Changed:
     """Call off all jobs that wait for approval."""
     with context.database.read() as session:
-        _batch(session, batch_id, who)
+        own_batch(session, batch_id, who)
     return _changed(context, batch_id, reject(context.database, batch_id))
 
 

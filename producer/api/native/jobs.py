@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query
@@ -18,7 +18,6 @@ from producer.api.problems import NATIVE_ERRORS, not_found
 from producer.api.tenancy import find_own, get_own
 from producer.job_history import read_job
 from producer.jobs import MAX_POSITION, JobFilter, ListedJob, list_jobs
-from producer.keys import Principal
 from producer.manifest.jobs import job_pages
 from producer.manifest.lines import manifest_line
 from producer.rejected_lines import rejects_key
@@ -29,9 +28,6 @@ from shared.db.tables import Batch
 from shared.domain.jobs import JobState
 from shared.errors import InputError
 from shared.storage.base import ObjectNotFoundError
-
-if TYPE_CHECKING:
-    from sqlalchemy.orm import Session
 
 router = APIRouter(prefix="/api/batches", tags=["jobs"], responses=NATIVE_ERRORS)
 
@@ -118,11 +114,18 @@ def get_manifest(
     """Return a line for every job, in order: what it asked for, what drew it, what it cost."""
     with context.database.read() as session:
         get_own(session, Batch, batch_id, who)
-    lines = _manifest(context, context.base_url(request), batch_id)
+    lines = manifest_lines(context, context.base_url(request), batch_id)
     return StreamingResponse(lines, media_type=JSON_LINES)
 
 
-def _manifest(context: Context, base_url: str, batch_id: UUID) -> Iterator[bytes]:
+def manifest_lines(context: Context, base_url: str, batch_id: UUID) -> Iterator[bytes]:
+    """Yield the manifest of a batch, some lines at a time.
+
+    Args:
+        context: database, and who signs the images' URLs.
+        base_url: what the client calls this server by.
+        batch_id: whose; it is not checked who asks.
+    """
     now = utc_now()
     for page in job_pages(context.database, batch_id):
         lines = []
@@ -143,14 +146,14 @@ def _manifest(context: Context, base_url: str, batch_id: UUID) -> Iterator[bytes
 def get_rejects(context: ContextOf, who: Reader, batch_id: UUID) -> StreamingResponse:
     """Return a line for every line of the batch's file that was refused, with the reason."""
     with context.database.read() as session:
-        _require(session, batch_id, who)
+        if find_own(session, BatchRequest, batch_id, who) is None:
+            get_own(session, Batch, batch_id, who)
+    return StreamingResponse(reject_lines(context, batch_id), media_type=JSON_LINES)
+
+
+def reject_lines(context: Context, batch_id: UUID) -> Iterator[bytes]:
+    """Yield the lines of a batch that were left out; it is not checked who asks."""
     try:
-        lines = context.store.blocks(rejects_key(batch_id))
+        return context.store.blocks(rejects_key(batch_id))
     except ObjectNotFoundError:
-        lines = iter(())
-    return StreamingResponse(lines, media_type=JSON_LINES)
-
-
-def _require(session: Session, batch_id: UUID, who: Principal) -> None:
-    if find_own(session, BatchRequest, batch_id, who) is None:
-        get_own(session, Batch, batch_id, who)
+        return iter(())

@@ -1,0 +1,109 @@
+"""A batch's images in the order in which they were finished, page by page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Self
+from uuid import UUID
+
+from sqlalchemy import select, tuple_
+from sqlalchemy.orm import Session
+
+from shared.db.conditions import IS_DONE
+from shared.db.tables import Job
+from shared.errors import InputError
+
+SEPARATOR = "~"
+MAX_POSITION = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """Where an image stands in that order."""
+
+    finished_at: datetime
+    position: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read what `str` wrote.
+
+        Raises:
+            InputError: it is none.
+        """
+        at, separator, position = text.partition(SEPARATOR)
+        try:
+            moment, number = datetime.fromisoformat(at), int(position)
+        except ValueError:
+            raise InputError("this is no place in a list of images") from None
+        if not separator or moment.tzinfo is None or not 0 <= number <= MAX_POSITION:
+            raise InputError("this is no place in a list of images")
+        return cls(moment, number)
+
+    def __str__(self) -> str:
+        """Write it so that a URL can name it."""
+        return f"{self.finished_at.isoformat()}{SEPARATOR}{self.position}"
+
+
+@dataclass(frozen=True, slots=True)
+class ArrivedImage:
+    """An image that is done."""
+
+    job_id: UUID
+    arrival: Arrival
+    prompt: str
+    sha256: str
+    width: int
+    height: int
+
+
+def newest_images(
+    session: Session,
+    batch_id: UUID,
+    limit: int,
+    *,
+    before: Arrival | None = None,
+    after: Arrival | None = None,
+) -> Sequence[ArrivedImage]:
+    """Return images of a batch, the one that was finished last first.
+
+    Args:
+        session: reads.
+        batch_id: whose.
+        limit: how many at most.
+        before: only what was finished before this one.
+        after: only what was finished after this one.
+    """
+    place = tuple_(Job.finished_at, Job.position)
+    query = (
+        select(
+            Job.id,
+            Job.finished_at,
+            Job.position,
+            Job.prompt,
+            Job.image_sha256,
+            Job.width,
+            Job.height,
+        )
+        .where(Job.batch_id == batch_id, IS_DONE)
+        .order_by(Job.finished_at.desc(), Job.position.desc())
+        .limit(limit)
+    )
+    if before is not None:
+        query = query.where(place < (before.finished_at, before.position))
+    if after is not None:
+        query = query.where(place > (after.finished_at, after.position))
+    return [
+        ArrivedImage(
+            row.id,
+            Arrival(row.finished_at, row.position),
+            row.prompt,
+            row.image_sha256 or "",
+            row.width,
+            row.height,
+        )
+        for row in session.execute(query)
+        if row.finished_at is not None
+    ]

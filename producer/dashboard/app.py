@@ -1,0 +1,43 @@
+"""The dashboard's application: its routes, behind the gate of visits."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Depends, FastAPI
+from starlette.types import ASGIApp
+
+from producer.api import problems
+from producer.api.context import Context
+from producer.api.rates import RateLimiter
+from producer.dashboard import batch, batches, downloads, job, jobs, sign_in, tiles
+from producer.dashboard.assets import Assets
+from producer.dashboard.forms import check_form
+from producer.dashboard.pages import refuse
+from producer.dashboard.visits import VisitGate
+
+ROUTERS: tuple[APIRouter, ...] = (
+    sign_in.router,
+    batches.router,
+    jobs.router,
+    tiles.router,
+    downloads.router,
+    job.router,
+    batch.router,
+)
+
+
+def make_pages(context: Context, rates: RateLimiter) -> ASGIApp:
+    """Make it."""
+    app = FastAPI(
+        openapi_url=None,
+        redirect_slashes=False,
+        dependencies=[Depends(check_form)],
+    )
+    app.state.context = context
+    problems.install(app, refuse)
+    for router in ROUTERS:
+        app.include_router(router)
+    app.mount("/static", Assets())
+    app.add_middleware(
+        VisitGate, keys=context.keys, rates=rates, settings=context.settings, refuse=refuse
+    )
+    return app

@@ -1,0 +1,98 @@
+"use strict";
+
+// A grid of tens of thousands of images: pages of a hundred, of which only those near the window
+// are in the document. The others are as tall as they were, and come back when they are scrolled to.
+(() => {
+  const grid = document.querySelector("[data-grid]");
+  if (!grid) return;
+  const NEAR = "1500px 0px";
+  const kept = new WeakMap();
+
+  const parse = (html) => new DOMParser().parseFromString(html, "text/html").body;
+
+  const empty = (list) => {
+    kept.set(list, [...list.childNodes]);
+    list.style.height = `${list.offsetHeight}px`;
+    list.replaceChildren();
+  };
+  const fill = (list) => {
+    list.append(...kept.get(list));
+    list.style.height = "";
+    kept.delete(list);
+  };
+  const seen = new IntersectionObserver((entries) => {
+    for (const { target, isIntersecting } of entries) {
+      if (isIntersecting && kept.has(target)) fill(target);
+      else if (!isIntersecting && !kept.has(target) && target.childElementCount) empty(target);
+    }
+  }, { rootMargin: NEAR });
+
+  const end = new IntersectionObserver((entries) => {
+    for (const { target, isIntersecting } of entries) if (isIntersecting) older(target);
+  }, { rootMargin: NEAR });
+
+  const watchPages = () => grid.querySelectorAll(".tiles").forEach((list) => seen.observe(list));
+
+  const watchMore = () => {
+    const link = grid.querySelector("[data-more]");
+    if (link) end.observe(link);
+  };
+
+  const columns = (list) => getComputedStyle(list).gridTemplateColumns.split(" ").length;
+
+  const older = async (link) => {
+    end.unobserve(link);
+    const before = new URL(link.href).searchParams.get("before");
+    const answer = await fetch(`${grid.dataset.grid}?before=${encodeURIComponent(before)}`);
+    if (!answer.ok) return;
+    const page = parse(await answer.text());
+    // A row that is not full goes to the next page: there are no gaps between pages.
+    const last = [...grid.querySelectorAll(".tiles")].at(-1);
+    const odd = last.childElementCount % columns(last);
+    if (odd) page.querySelector(".tiles").prepend(...[...last.children].slice(-odd));
+    link.parentElement.replaceWith(...page.childNodes);
+    watchPages();
+    watchMore();
+  };
+
+  // What has been drawn since the page was loaded has a place of its own on top.
+  const newer = async () => {
+    const after = grid.dataset.newest;
+    const url = after ? `${grid.dataset.grid}?after=${encodeURIComponent(after)}` : grid.dataset.grid;
+    const answer = await fetch(url);
+    if (!answer.ok) return;
+    const page = parse(await answer.text());
+    const list = page.querySelector(".tiles");
+    if (!list?.dataset.newest) return;
+    grid.dataset.newest = list.dataset.newest;
+    if (!after) {
+      grid.replaceChildren(...page.childNodes);
+      watchPages();
+      watchMore();
+      return;
+    }
+    let fresh = grid.querySelector(".fresh");
+    if (!fresh) {
+      const title = document.createElement("h3");
+      title.textContent = "Since this page was opened";
+      fresh = document.createElement("ol");
+      fresh.className = "tiles fresh";
+      const earlier = document.createElement("h3");
+      earlier.textContent = "Before";
+      grid.prepend(title, fresh, earlier);
+      seen.observe(fresh);
+    }
+    if (kept.has(fresh)) kept.get(fresh).unshift(...list.children);
+    else fresh.prepend(...list.children);
+  };
+
+  let busy = false;
+  document.addEventListener("htmx:sseMessage", async (event) => {
+    if (event.detail.type !== "progress" || busy || document.hidden) return;
+    busy = true;
+    try { await newer(); } finally { busy = false; }
+  });
+
+  watchPages();
+  watchMore();
+})();
