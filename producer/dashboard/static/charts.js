@@ -46,7 +46,7 @@
     return {
       width,
       height: HEIGHT,
-      padding: [12, 12, 0, 0],
+      padding: [12, 28, 0, 0],
       scales: { y: { range: (_, _low, high) => [0, high > 0 ? high * 1.1 : 1] } },
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
       axes: [
