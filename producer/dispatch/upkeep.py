@@ -1,4 +1,4 @@
-"""What a dispatcher does besides sending jobs: sums, idle time, budgets, storage."""
+"""What a dispatcher does besides sending jobs: sums, idle time, budgets, storage, old rows."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from producer.dispatch.budgets import Spending, act_on_budgets
+from shared.db.activity import prune_activity
 from shared.db.engine import Database
 from shared.db.settlement import settle_worker, unsettled_workers
 from shared.db.storage_costs import book_storage
@@ -17,6 +18,8 @@ from shared.db.tallies import count_unfolded, fold_tallies
 
 TALLIES_LEFT = 200
 """So many may be left to be added up by who asks: folding them is a write."""
+WORKER_ACTIVITY_KEPT = timedelta(hours=24)
+"""At least; it is looked at once an hour."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +33,18 @@ class Chores:
     spending: Spending
     day_to_book: date | None
     """A day that is over, whose storage may not be in the books."""
+    forget_before: datetime | None
+    """An hour that begins a day ago: what workers did until then is not kept."""
 
     @property
     def is_any(self) -> bool:
         """Whether there is anything to do."""
         return bool(
-            self.has_tallies or self.unsettled or self.spending.finds_work or self.day_to_book
+            self.has_tallies
+            or self.unsettled
+            or self.spending.finds_work
+            or self.day_to_book
+            or self.forget_before
         )
 
 
@@ -47,6 +56,7 @@ class Upkeep:
         self._silence = silence
         self._only_batch = only_batch
         self._storage_booked: date | None = None
+        self._forgotten_before: datetime | None = None
 
     def look(self, session: Session, spending: Spending, now: datetime) -> Chores:
         """Find what there is to do, without writing."""
@@ -57,7 +67,13 @@ class Upkeep:
             unsettled=unsettled_workers(session, now, self._silence),
             spending=spending,
             day_to_book=None if is_booked else yesterday,
+            forget_before=self._forget_before(now),
         )
+
+    def _forget_before(self, now: datetime) -> datetime | None:
+        before = (now - WORKER_ACTIVITY_KEPT).replace(minute=0, second=0, microsecond=0)
+        is_done = self._only_batch is not None or self._forgotten_before == before
+        return None if is_done else before
 
     def do(self, chores: Chores, now: datetime) -> None:
         """Do it, in a transaction each, so that nobody waits long."""
@@ -71,6 +87,10 @@ class Upkeep:
             with self._database.write() as session:
                 book_storage(session, chores.day_to_book)
             self._storage_booked = chores.day_to_book
+        if chores.forget_before is not None:
+            with self._database.write() as session:
+                is_all = not prune_activity(session, chores.forget_before)
+            self._forgotten_before = chores.forget_before if is_all else None
         if chores.spending.finds_work:
             with self._database.write() as session:
                 act_on_budgets(session, chores.spending)

@@ -10,6 +10,7 @@ from uuid import UUID
 from sqlalchemy import (
     ColumnElement,
     Select,
+    Subquery,
     func,
     select,
     union_all,
@@ -91,31 +92,56 @@ def read_costs(
     ).subquery()
     key = (parts.c.batch_id, parts.c.worker_id, parts.c.kind, parts.c.day)
     sums = session.execute(
-        select(
-            *key,
-            *(func.sum(parts.c[name]) for name in ("entries", "device_ns", "nanodollars")),
-            func.min(parts.c.least_nanodollars),
-            func.max(parts.c.most_nanodollars),
-        )
+        select(*key, *_sums_of(parts))
         .group_by(*key)
         .order_by(parts.c.day, parts.c.batch_id, parts.c.worker_id, parts.c.kind)
     )
     return [_cost_row(*row) for row in sums]
 
 
+def read_worker_costs(
+    session: Session, worker_ids: Collection[UUID]
+) -> dict[UUID, dict[LedgerKind, Booked]]:
+    """Return all that was booked of workers, by kind: a row each, however many batches they had."""
+    parts = union_all(
+        *(_rows_of(table, None, worker_ids, None, None) for table in (CostSum, Tally))
+    ).subquery()
+    key = (parts.c.worker_id, parts.c.kind)
+    found: dict[UUID, dict[LedgerKind, Booked]] = {}
+    for worker_id, kind, *figures in session.execute(select(*key, *_sums_of(parts)).group_by(*key)):
+        found.setdefault(worker_id, {})[LedgerKind(kind)] = _booked(*figures)
+    return found
+
+
+def _sums_of(parts: Subquery) -> Sequence[ColumnElement[Any]]:
+    return (
+        *(func.sum(parts.c[name]) for name in ("entries", "device_ns", "nanodollars")),
+        func.min(parts.c.least_nanodollars),
+        func.max(parts.c.most_nanodollars),
+    )
+
+
 def _cost_row(
     batch_id: UUID, worker_id: UUID, kind: str, day: date, *figures: int | None
 ) -> CostRow:
-    entries, device_ns, nanodollars, least, most = figures
-    # Postgres adds integers up to decimals.
-    booked = Booked(int(entries or 0), int(device_ns or 0), int(nanodollars or 0), least, most)
     return CostRow(
         None if batch_id == NOBODY else batch_id,
         None if worker_id == NOBODY else worker_id,
         LedgerKind(kind),
         day,
-        booked,
+        _booked(*figures),
     )
+
+
+def _booked(
+    entries: int | None,
+    device_ns: int | None,
+    nanodollars: int | None,
+    least: int | None,
+    most: int | None,
+) -> Booked:
+    # Postgres adds integers up to decimals.
+    return Booked(int(entries or 0), int(device_ns or 0), int(nanodollars or 0), least, most)
 
 
 def _rows_of(
