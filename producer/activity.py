@@ -6,17 +6,16 @@ were not folded yet: nothing is missing while the dispatcher is behind, or away.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import reduce
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
     CompoundSelect,
     Select,
+    Subquery,
     case,
     false,
     func,
@@ -107,16 +106,8 @@ def batch_series(
 
 def _numbered_sums(batch_id: UUID, points: int, until: datetime | None) -> Select[Any]:
     """Choose the time of a point, and sum up what is of the same one."""
-    parts = _parts_of_batches([batch_id]).cte("parts")
-    ends = select(
-        func.min(parts.c.second).label("first"), func.max(parts.c.second).label("last")
-    ).subquery("ends")
-    at_least = 0 if until is None else _begin_of(until, BATCH_SECONDS)
-    last = case((ends.c.last < at_least, at_least), else_=ends.c.last)
-    line = select(ends.c.first, last.label("last")).subquery("line")
-    rows_but_one = (line.c.last - line.c.first) // BATCH_SECONDS
-    seconds = ((rows_but_one // points + 1) * BATCH_SECONDS).label("seconds")
-    scale = select(line.c.first, line.c.last, seconds).subquery("scale")
+    scale = _scale(batch_id, points, until)
+    parts = union_all(*_parts_of(batch_id)).subquery("parts")
     number = ((parts.c.second - scale.c.first) // scale.c.seconds).label("number")
     numbered = (
         select(*scale.c, number, *(parts.c[name] for name in BatchSums._fields))
@@ -124,38 +115,46 @@ def _numbered_sums(batch_id: UUID, points: int, until: datetime | None) -> Selec
         .join(scale, true())
         .subquery("numbered")
     )
-    point = [numbered.c[name] for name in ("first", "last", "seconds", "number")]
+    # The same in each row: to group by one column is faster than by four.
+    same = [func.min(numbered.c[name]) for name in ("first", "last", "seconds")]
     sums = [func.sum(numbered.c[name]) for name in BatchSums._fields]
-    return select(*point, *sums).group_by(*point)
+    return select(*same, numbered.c.number, *sums).group_by(numbered.c.number)
 
 
-def _parts_of_batches(
-    batch_ids: Collection[UUID], begin: datetime | None = None, end: datetime | None = None
-) -> CompoundSelect[Any]:
+def _scale(batch_id: UUID, points: int, until: datetime | None) -> Subquery:
+    """Find where the line begins and ends, and how long a point lasts."""
+    _, unfolded = _parts_of(batch_id)
+    # Of what was folded, an index has both ends.
+    of_batch = select(BatchActivity.second).where(BatchActivity.batch_id == batch_id)
+    ends = union_all(
+        of_batch.with_only_columns(func.min(BatchActivity.second).label("second")),
+        of_batch.with_only_columns(func.max(BatchActivity.second)),
+        unfolded.with_only_columns(unfolded.selected_columns.second),
+    ).subquery("ends")
+    at_least = 0 if until is None else _begin_of(until, BATCH_SECONDS)
+    latest = func.max(ends.c.second)
+    last = case((latest < at_least, at_least), else_=latest)
+    line = select(func.min(ends.c.second).label("first"), last.label("last")).subquery("line")
+    rows_but_one = (line.c.last - line.c.first) // BATCH_SECONDS
+    seconds = ((rows_but_one // points + 1) * BATCH_SECONDS).label("seconds")
+    return select(line.c.first, line.c.last, seconds).subquery("scale")
+
+
+def _parts_of(batch_id: UUID) -> tuple[Select[Any], Select[Any]]:
     """Return what was folded, ten seconds a row, and what was not, as if it were."""
     is_work = Tally.kind.in_(WORK)
     failed = case((Tally.failed > 0, Tally.failed), else_=0)
     nanodollars = case((is_work, Tally.nanodollars), else_=0)
     second = MillisecondsOf(Tally.id) // (BATCH_SECONDS * 1000) * BATCH_SECONDS
-    folded = select(
-        BatchActivity.batch_id,
-        BatchActivity.second,
-        *(getattr(BatchActivity, name) for name in BatchSums._fields),
-    ).where(BatchActivity.batch_id.in_(batch_ids))
+    sums = (getattr(BatchActivity, name) for name in BatchSums._fields)
+    folded = select(BatchActivity.second, *sums).where(BatchActivity.batch_id == batch_id)
     unfolded = select(
-        Tally.batch_id,
         second.label("second"),
         Tally.done,
         failed.label("failed"),
         nanodollars.label("nanodollars"),
-    ).where(Tally.batch_id.in_(batch_ids), or_(Tally.done != 0, failed != 0, nanodollars != 0))
-    if begin is not None and end is not None:
-        folded = folded.where(
-            BatchActivity.second >= int(begin.timestamp()),
-            BatchActivity.second < int(end.timestamp()),
-        )
-        unfolded = unfolded.where(Tally.id >= first_id_of(begin), Tally.id < first_id_of(end))
-    return union_all(folded, unfolded)
+    ).where(Tally.batch_id == batch_id, or_(Tally.done != 0, failed != 0, nanodollars != 0))
+    return folded, unfolded
 
 
 def _begin_of(moment: datetime, seconds: int) -> int:
@@ -174,9 +173,19 @@ def recent_rates(session: Session, batch_ids: Collection[UUID], now: datetime) -
     """
     last = datetime.fromtimestamp(_begin_of(now, BATCH_SECONDS), UTC)
     begin = last - timedelta(seconds=RATE_SECONDS)
-    parts = _parts_of_batches(batch_ids, begin, last + timedelta(seconds=BATCH_SECONDS)).subquery(
-        "parts"
+    end = last + timedelta(seconds=BATCH_SECONDS)
+    folded = select(BatchActivity.batch_id, BatchActivity.done).where(
+        BatchActivity.batch_id.in_(batch_ids),
+        BatchActivity.second >= int(begin.timestamp()),
+        BatchActivity.second < int(end.timestamp()),
     )
+    unfolded = select(Tally.batch_id, Tally.done).where(
+        Tally.batch_id.in_(batch_ids),
+        Tally.id >= first_id_of(begin),
+        Tally.id < first_id_of(end),
+        Tally.done != 0,
+    )
+    parts = union_all(folded, unfolded).subquery("parts")
     sums = select(parts.c.batch_id, func.sum(parts.c.done)).group_by(parts.c.batch_id)
     seconds = (now - begin).total_seconds()
     done = {batch_id: int(images) / seconds for batch_id, images in session.execute(sums)}
@@ -202,35 +211,40 @@ def worker_series(
     hour = range(last - (HOUR - 1) * MINUTE, last + MINUTE, MINUTE)
     did = _work_by_minute(session, worker_ids, min(line.start, hour.start))
     booked = read_worker_costs(session, worker_ids)
-    under_way_ns = max(1, int((now.timestamp() - last) * NANOSECONDS))
-
-    def utilisation(worker_id: UUID, second: int) -> float:
-        length = under_way_ns if second == last else MINUTE * NANOSECONDS
-        return min(1.0, did[worker_id, second].busy_ns / length)
-
+    lengths = dict.fromkeys(line, MINUTE * NANOSECONDS)
+    lengths[last] = max(1, int((now.timestamp() - last) * NANOSECONDS))
     return {
         worker_id: WorkerSeries(
             datetime.fromtimestamp(line.start, UTC),
-            tuple(utilisation(worker_id, second) for second in line),
-            reduce(WorkerSums.plus, (did[worker_id, second] for second in hour)),
+            tuple(
+                min(1.0, minutes.get(second, NOTHING_DONE).busy_ns / length)
+                for second, length in lengths.items()
+            ),
+            _sum([minutes[second] for second in hour if second in minutes]),
             Amounts(booked.get(worker_id, {})),
         )
-        for worker_id in worker_ids
+        for worker_id, minutes in did.items()
     }
+
+
+def _sum(parts: Sequence[WorkerSums]) -> WorkerSums:
+    return WorkerSums(*map(sum, zip(NOTHING_DONE, *parts, strict=True)))
 
 
 def _work_by_minute(
     session: Session, worker_ids: Collection[UUID], since: int
-) -> Mapping[tuple[UUID, int], WorkerSums]:
-    """Return what workers did, by the second when the minute began; there is a value for each."""
-    did: defaultdict[tuple[UUID, int], WorkerSums] = defaultdict(lambda: NOTHING_DONE)
+) -> Mapping[UUID, Mapping[int, WorkerSums]]:
+    """Return what each of some workers did, by the second when the minute began."""
+    did: dict[UUID, dict[int, WorkerSums]] = {worker_id: {} for worker_id in worker_ids}
     for worker_id, milliseconds, is_folded, *figures in session.execute(
         _parts_of_workers(worker_ids, since)
     ):
-        work = WorkerSums(*figures)
-        minutes = [(milliseconds // 1000, work)] if is_folded else spread(milliseconds, work)
-        for second, part in minutes:
-            did[worker_id, second] = did[worker_id, second].plus(part)
+        work = WorkerSums._make(figures)
+        of_worker = did[worker_id]
+        parts = [(milliseconds // 1000, work)] if is_folded else spread(milliseconds, work)
+        for second, part in parts:
+            known = of_worker.get(second)
+            of_worker[second] = part if known is None else part.plus(known)
     return did
 
 

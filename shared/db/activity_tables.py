@@ -9,11 +9,15 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from shared.db.base import Base
 
+IN_ORDER_OF_KEYS = {"sqlite_with_rowid": False}
+"""What is of one batch, or worker, lies side by side in a SQLite file."""
+
 
 class BatchActivity(Base):
     """What came of a batch in ten seconds; there is no row where nothing did."""
 
     __tablename__ = "batch_activity"
+    __table_args__ = IN_ORDER_OF_KEYS
 
     batch_id: Mapped[UUID] = mapped_column(
         ForeignKey("batch.id", ondelete="CASCADE"), primary_key=True
@@ -32,7 +36,7 @@ class WorkerActivity(Base):
     """What a worker did in a minute; kept for a day."""
 
     __tablename__ = "worker_activity"
-    __table_args__ = (Index("ix_worker_activity_second", "second"),)
+    __table_args__ = (Index("ix_worker_activity_second", "second"), IN_ORDER_OF_KEYS)
 
     worker_id: Mapped[UUID] = mapped_column(primary_key=True)
     second: Mapped[int] = mapped_column(primary_key=True)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from sqlalchemy import event, func, insert, select
 
 from producer.activity import batch_series, recent_rates, worker_series
+from producer.dispatch import Dispatcher
 from shared.db import tallies
 from shared.db.activity import BatchSums, WorkerSums, prune_activity
 from shared.db.activity_tables import BatchActivity, WorkerActivity
@@ -24,6 +25,8 @@ from shared.db.tables import Batch, Tally
 from shared.db.tallies import FIGURES, fold_tallies, read_tally
 from shared.domain.identifiers import NOBODY, first_id_of, new_id
 from shared.domain.jobs import ON_DEVICE, JobState, LedgerKind
+from shared.messaging.broker import Broker
+from shared.settings import Settings
 from support.factories import START, add_batch
 
 BEGIN = START.replace(second=0)
@@ -378,3 +381,27 @@ def test_old_minutes_of_workers_are_forgotten_and_lines_of_batches_are_not(
         begins = session.scalars(select(WorkerActivity.second).order_by(WorkerActivity.second))
         assert list(begins) == [_at(seconds).timestamp() for seconds in (60, 120)]
         assert session.query(BatchActivity).count() == 3
+
+
+def test_a_dispatcher_forgets_what_is_a_day_old_once_an_hour(
+    database: Database, broker: Broker, queue_settings: Settings
+) -> None:
+    worker_id = new_id()
+    append(
+        database,
+        *(
+            Done(3600 * hour, kind=LedgerKind.RENDER, worker_id=worker_id, device_seconds=0)
+            for hour in range(4)
+        ),
+    )
+    fold(database)
+    dispatcher = Dispatcher(database, broker, queue_settings)
+    kept = []
+
+    for later in (24.1, 25.9, 26.1):
+        dispatcher.tick(BEGIN + later * timedelta(hours=1))
+        with database.read() as session:
+            kept.append(session.query(WorkerActivity).count())
+
+    # Hours begin at full ones, and `BEGIN` is four minutes after.
+    assert kept == [4, 3, 2]

@@ -23,7 +23,8 @@ def upgrade() -> None:
     sa.Column('failed', sa.BigInteger(), nullable=False),
     sa.Column('nanodollars', sa.BigInteger(), nullable=False),
     sa.ForeignKeyConstraint(['batch_id'], ['batch.id'], name=op.f('fk_batch_activity_batch_id_batch'), ondelete='CASCADE'),
-    sa.PrimaryKeyConstraint('batch_id', 'second', name=op.f('pk_batch_activity'))
+    sa.PrimaryKeyConstraint('batch_id', 'second', name=op.f('pk_batch_activity')),
+    sqlite_with_rowid=False
     )
     op.create_table('worker_activity',
     sa.Column('worker_id', sa.Uuid(), nullable=False),
@@ -31,7 +32,8 @@ def upgrade() -> None:
     sa.Column('images', sa.BigInteger(), nullable=False),
     sa.Column('busy_ns', sa.BigInteger(), nullable=False),
     sa.Column('nanodollars', sa.BigInteger(), nullable=False),
-    sa.PrimaryKeyConstraint('worker_id', 'second', name=op.f('pk_worker_activity'))
+    sa.PrimaryKeyConstraint('worker_id', 'second', name=op.f('pk_worker_activity')),
+    sqlite_with_rowid=False
     )
     op.create_index('ix_worker_activity_second', 'worker_activity', ['second'])
 
