@@ -132,8 +132,11 @@ async def _changes(
 
 @lru_cache(maxsize=256)
 def _live(snapshot: Snapshot, may: frozenset[str]) -> str:
-    """Render the live part, once for all who look at the batch and may do the same."""
-    return fragment("_batch_live.html", may=may, **_shown(snapshot))
+    """Render the live part, once for all who look at the batch and may do the same.
+
+    Its forms are sent by a script, which takes the token from the page.
+    """
+    return fragment("_batch_live.html", may=may, form_token=None, **_shown(snapshot))
 
 
 @router.get("/series")
