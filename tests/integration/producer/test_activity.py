@@ -230,7 +230,9 @@ def test_a_line_adds_up_however_it_was_folded(database: Database) -> None:
     holds()
 
 
-def test_two_may_fold_at_once(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_may_fold_at_once_and_nobody_sees_it(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tallies, "FOLDED_AT_ONCE", 50)
     batch_ids = [new_batch(database) for _ in range(4)]
     worker_ids = [new_id() for _ in range(4)]
@@ -252,9 +254,17 @@ def test_two_may_fold_at_once(database: Database, monkeypatch: pytest.MonkeyPatc
             folded += some
         return folded
 
-    with ThreadPoolExecutor(3) as pool:
-        assert sum(pool.map(lambda _: fold_all(), range(3))) == 1_000
+    def look() -> int:
+        with database.read() as session:
+            return sum(point.done for point in batch_series(session, batch_ids[0]).points)
 
+    before = look()
+    with ThreadPoolExecutor(4) as pool:
+        folding = [pool.submit(fold_all) for _ in range(3)]
+        meanwhile = {look() for _ in range(30)}
+        assert sum(one.result() for one in folding) == 1_000
+
+    assert meanwhile == {before}
     with database.read() as session:
         lines = [batch_series(session, batch_id).points for batch_id in batch_ids]
         assert session.scalar(select(func.sum(WorkerActivity.busy_ns))) == 50_000_000 * 1_000
