@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help render test lint format bench chaos up vendor clean
+.PHONY: help render test lint format bench chaos up screenshots vendor clean
 
 help:  ## Show the verbs
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 13
 
 render: $(VENV)/installed  ## Draw the 24 example prompts into renders/examples
 	$(BIN)/tenstep render infra/examples/prompts.txt --out renders/examples
@@ -44,6 +44,9 @@ bench: $(VENV)/installed-dev  ## Measure this machine: renders, submissions, sta
 
 chaos: $(VENV)/installed-dev  ## Kill, freeze and empty everything under load, and check the books
 	PYTHONPATH=infra:tests $(BIN)/python -m chaos.run
+
+screenshots: $(VENV)/installed-dev $(VENV)/browser  ## Take pictures of the dashboard's pages (3 min)
+	PYTHONPATH=infra:tests $(BIN)/python infra/screenshots/take.py
 
 vendor:  ## Copy the dashboard's scripts from npm again, after a change of their versions (needs npm)
 	infra/vendor/vendor.sh

@@ -60,10 +60,10 @@ class ApiServer:
             return create_key(session, tenant, "test", scopes or OF_A_TENANT, now)[1]
 
     @contextmanager
-    def drawing(self, workers: int = 1) -> Iterator[set[UUID]]:
-        """Dispatch, and draw on simulated devices, while the block runs; yields the workers."""
+    def drawing(self, workers: int = 1, *, device: str = "simulated:0") -> Iterator[set[UUID]]:
+        """Dispatch and draw while the block runs; yields the workers."""
         settings = self.settings.model_copy(
-            update={"device": "simulated:0", "simulated_image_seconds": 0.001}
+            update={"device": device, "simulated_image_seconds": 0.001}
         )
         fleet = LocalFleet(settings, self.database, workers)
         dispatcher = DispatcherThread(
