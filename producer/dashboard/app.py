@@ -37,7 +37,5 @@ def make_pages(context: Context, rates: RateLimiter) -> ASGIApp:
     for router in ROUTERS:
         app.include_router(router)
     app.mount("/static", Assets())
-    app.add_middleware(
-        VisitGate, keys=context.keys, rates=rates, settings=context.settings, refuse=refuse
-    )
-    return app
+    # Around all of it: what FastAPI answers where a route breaks passes no middleware of its own.
+    return VisitGate(app, keys=context.keys, rates=rates, settings=context.settings, refuse=refuse)

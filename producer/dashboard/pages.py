@@ -24,6 +24,8 @@ from shared.version import VERSION
 SCRIPTED = "hx-request"
 """A header of requests that a script of a page makes."""
 MESSAGES = "#messages"
+MAX_NEXT_CHARACTERS = 2_000
+"""Of a path that somebody is sent on to after signing in."""
 
 
 @cache
@@ -77,9 +79,7 @@ def refuse(request: Request, error: ApiError) -> Response:
     """Tell a person of an error; one who is not signed in is asked to."""
     is_scripted = SCRIPTED in request.headers
     if error.status_code == HTTPStatus.UNAUTHORIZED:
-        where = request.url.path if request.method == "GET" and not is_scripted else "/"
-        query = f"?{request.url.query}" if request.url.query and where != "/" else ""
-        target = f"{SIGN_IN}?next={quote(where + query)}"
+        target = f"{SIGN_IN}?next={quote(_wanted(request))}"
         if is_scripted:
             return Response(status_code=error.status_code, headers={"HX-Redirect": target})
         if request.method == "GET" and not request.url.path.endswith(SIGN_IN):
@@ -95,8 +95,19 @@ def refuse(request: Request, error: ApiError) -> Response:
     return answer
 
 
+def _wanted(request: Request) -> str:
+    """Return what somebody is sent on to after signing in."""
+    if request.method != "GET" or SCRIPTED in request.headers:
+        return "/"
+    path, query = request.url.path, request.url.query
+    wanted = f"{path}?{query}" if query and path != "/" else path
+    return wanted if len(wanted) <= MAX_NEXT_CHARACTERS else "/"
+
+
 def back_to(request: Request, path: str) -> Response:
     """Send a person on to a page, after a form."""
+    onward = RedirectResponse(path, HTTPStatus.SEE_OTHER)
     if SCRIPTED in request.headers:
-        return Response(status_code=HTTPStatus.NO_CONTENT, headers={"HX-Redirect": path})
-    return RedirectResponse(path, HTTPStatus.SEE_OTHER)
+        headers = {"HX-Redirect": onward.headers["location"]}
+        return Response(status_code=HTTPStatus.NO_CONTENT, headers=headers)
+    return onward

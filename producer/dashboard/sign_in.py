@@ -12,14 +12,13 @@ from starlette.responses import Response
 
 from producer.api.context import Context, ContextOf
 from producer.api.keyring import MAX_KEY_CHARACTERS
-from producer.dashboard.pages import back_to, page
+from producer.dashboard.pages import MAX_NEXT_CHARACTERS, back_to, page
 from producer.dashboard.visits import SIGN_IN, Visit
 from producer.keys import Principal, recognise
 from producer.sessions import new_token, sign_in, sign_out
 
 router = APIRouter()
 
-MAX_NEXT_CHARACTERS = 2_000
 HOME = "/batches"
 Next = Annotated[str, Query(max_length=MAX_NEXT_CHARACTERS)]
 
