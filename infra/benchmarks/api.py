@@ -110,11 +110,10 @@ def finishing(url: str, batch_id: UUID) -> Iterator[None]:
 class Connection:
     """A client that costs next to nothing: what is measured is the server."""
 
-    def __init__(self, url: httpx.URL, path: str, key: str) -> None:
+    def __init__(self, url: httpx.URL, path: str, credential: str) -> None:
         self._url = url
         self._request = (
-            f"GET {path} HTTP/1.1\r\nHost: {url.host}:{url.port}\r\n"
-            f"Authorization: Bearer {key}\r\n\r\n"
+            f"GET {path} HTTP/1.1\r\nHost: {url.host}:{url.port}\r\n{credential}\r\n\r\n"
         ).encode()
 
     async def open(self) -> None:
@@ -141,6 +140,11 @@ class Connection:
         self._writer.close()
 
 
+def bearer(key: str) -> str:
+    """Return the header that shows a key."""
+    return f"Authorization: Bearer {key}"
+
+
 async def poll(connection: Connection, pause: float, until: float, taken: list[float]) -> None:
     """Ask for the status over and over; notes seconds."""
     await connection.open()
@@ -162,7 +166,7 @@ async def poll_all(
     until = time.perf_counter() + seconds
     await asyncio.gather(
         *(
-            poll(Connection(url, f"/api/batches/{batch_id}", key), pause, until, taken)
+            poll(Connection(url, f"/api/batches/{batch_id}", bearer(key)), pause, until, taken)
             for _ in range(POLLERS)
         )
     )
@@ -189,20 +193,26 @@ async def follow_all(
     events: list[list[float]] = [[] for _ in range(FOLLOWERS)]
     await asyncio.gather(
         *(
-            follow(Connection(url, f"/api/batches/{batch_id}/events", key), until, own)
+            follow(Connection(url, f"/api/batches/{batch_id}/events", bearer(key)), until, own)
             for own in events
         )
     )
     return events
 
 
-def upload(server: ApiServer, key: str, size: int) -> tuple[float, float]:
-    """Upload a file of so many bytes; returns MB/s and by how much the server's memory grew."""
+def process_of(server: ApiServer) -> psutil.Process:
+    """Return the process that answers."""
     [process] = [
         psutil.Process(each.pid)
         for each in server.processes.running
         if "producer.api" in psutil.Process(each.pid).cmdline()
     ]
+    return process
+
+
+def upload(server: ApiServer, key: str, size: int) -> tuple[float, float]:
+    """Upload a file of so many bytes; returns MB/s and by how much the server's memory grew."""
+    process = process_of(server)
     before, most = process.memory_info().rss, [0]
 
     def blocks() -> Iterator[bytes]:

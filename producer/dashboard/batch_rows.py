@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from shared.db.engine import Database
 
 ROWS_A_PAGE = 50
-MOST_LOOKED_AT = 2_000
-"""Batches that are searched for one page: some ten milliseconds."""
+MOST_LOOKED_AT = 1_000
+"""Batches that are searched for one page: some tens of milliseconds."""
 RATE_SECONDS = 60
 OPEN = "open"
 State = Literal[
