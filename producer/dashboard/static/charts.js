@@ -19,8 +19,12 @@
   const shapes = {
     throughput: (told) => {
       const perMinute = 60 / told.bucket_seconds;
+      // The time that is under way has not had all of its images yet.
+      const isOver = told.times.at(-1) + told.bucket_seconds <= Date.now() / 1000;
+      const end = isOver || told.times.length < 2 ? undefined : -1;
+      const rates = (numbers) => numbers.slice(0, end).map((n) => n * perMinute);
       return {
-        data: [told.times, told.done.map((n) => n * perMinute), told.failed.map((n) => n * perMinute)],
+        data: [told.times.slice(0, end), rates(told.done), rates(told.failed)],
         series: [["images", "done"], ["failed", "failed"]],
         value: (v) => (v == null ? "–" : v.toLocaleString("en", { maximumFractionDigits: 1 })),
       };
