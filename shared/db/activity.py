@@ -70,6 +70,8 @@ def fold_activity(session: Session, tallies: Sequence[Row[Any]]) -> None:
     batches: dict[tuple[UUID, int], BatchSums] = {}
     workers: dict[tuple[UUID, int], WorkerSums] = {}
     for row in tallies:
+        if row.kind is None and not row.done and row.failed <= 0:
+            continue  # every other one: a claim
         milliseconds = milliseconds_of(row.id)
         is_work = row.kind in ON_DEVICE
         came = BatchSums(row.done, max(row.failed, 0), row.nanodollars if is_work else 0)
