@@ -74,7 +74,7 @@ def newest_images(
         batch_id: whose.
         limit: how many at most.
         before: only what was finished before this one.
-        after: only what was finished after this one.
+        after: only what was finished after this one; if it is too much, what was finished next.
     """
     place = tuple_(Job.finished_at, Job.position)
     query = (
@@ -88,13 +88,16 @@ def newest_images(
             Job.height,
         )
         .where(Job.batch_id == batch_id, IS_DONE)
-        .order_by(Job.finished_at.desc(), Job.position.desc())
         .limit(limit)
     )
     if before is not None:
         query = query.where(place < (before.finished_at, before.position))
     if after is not None:
         query = query.where(place > (after.finished_at, after.position))
+        rows = session.execute(query.order_by(Job.finished_at, Job.position)).all()[::-1]
+    else:
+        newest_first = query.order_by(Job.finished_at.desc(), Job.position.desc())
+        rows = session.execute(newest_first).all()
     return [
         ArrivedImage(
             row.id,
@@ -104,6 +107,6 @@ def newest_images(
             row.width,
             row.height,
         )
-        for row in session.execute(query)
+        for row in rows
         if row.finished_at is not None
     ]

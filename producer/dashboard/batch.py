@@ -26,11 +26,12 @@ from producer.api.native.changes import (
     reject_held,
 )
 from producer.api.tenancy import find_own, get_own
+from producer.arrivals import Arrival
 from producer.batch_status import BatchStatus
 from producer.control import retry
 from producer.costs.quoted import compare
 from producer.dashboard.pages import allowed, back_to, fragment, page
-from producer.dashboard.tiles import read_tiles
+from producer.dashboard.tiles import Place, read_tiles
 from producer.job_history import first_settings
 from producer.keys import Principal
 from shared.db.tables import Batch
@@ -66,25 +67,30 @@ CONTROLS = {
 
 
 @router.get("")
-async def show_batch(request: Request, context: ContextOf, who: Reader, batch_id: UUID) -> Response:
+async def show_batch(
+    request: Request, context: ContextOf, who: Reader, batch_id: UUID, before: Place = None
+) -> Response:
     """Show a batch, be it drawn, waiting, or not even read yet."""
+    begin = Arrival.parse(before) if before else None
     snapshot = await context.feed.get(batch_id, who)
 
     def more() -> dict[str, Any]:
         with context.database.read() as session:
-            return _beside_status(session, batch_id, who)
+            return _beside_status(session, batch_id, who, begin)
 
-    beside = await context.reads.get((batch_id, "beside", who), more)
+    beside = await context.reads.get((batch_id, "beside", who, begin), more)
     return page(request, "batch.html", **_shown(snapshot), **beside)
 
 
-def _beside_status(session: Session, batch_id: UUID, who: Principal) -> dict[str, Any]:
+def _beside_status(
+    session: Session, batch_id: UUID, who: Principal, begin: Arrival | None
+) -> dict[str, Any]:
     batch = find_own(session, Batch, batch_id, who)
     if batch is None:  # its file is being read
         return {"batch": None, "tiles": None, "first": None, "series": None}
     return {
         "batch": batch,
-        "tiles": read_tiles(session, batch_id),
+        "tiles": read_tiles(session, batch_id, begin),
         "first": first_settings(session, batch_id),
         "series": batch_series(session, batch_id),
     }

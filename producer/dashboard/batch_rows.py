@@ -97,8 +97,6 @@ def read_rows(database: Database, who: Principal, wanted: BatchFilter) -> BatchR
     """Read a page of the batches that somebody may see, newest first."""
     with database.read() as session:
         found: list[BatchRow] = []
-        if wanted.before is None:
-            found += [row for row in _being_read(session, who) if wanted.wants(row)]
         begin, looked_at = wanted.before, 0
         while True:
             batches = newest(session, Batch, who, ROWS_A_PAGE + 1, begin)
@@ -108,15 +106,22 @@ def read_rows(database: Database, who: Principal, wanted: BatchFilter) -> BatchR
             begin = some[-1].id if len(batches) > ROWS_A_PAGE else None
             if len(found) >= ROWS_A_PAGE or begin is None or looked_at >= MOST_LOOKED_AT:
                 break
+        found += [
+            row
+            for row in _being_read(session, who, wanted.before)
+            if wanted.wants(row) and (begin is None or row.summary.id >= begin)
+        ]
+        found.sort(key=lambda row: row.summary.id, reverse=True)
         if len(found) > ROWS_A_PAGE:
             found = found[:ROWS_A_PAGE]
             begin = found[-1].summary.id
         return BatchRows(_with_rates(session, database, found), begin, looked_at)
 
 
-def _being_read(session: Session, who: Principal) -> Sequence[BatchRow]:
+def _being_read(session: Session, who: Principal, before: UUID | None) -> Sequence[BatchRow]:
     """Return batches of which nothing is written: their files are still being read."""
-    asked = newest(session, BatchRequest, who, ROWS_A_PAGE, only={"state": RequestState.VALIDATING})
+    only = {"state": RequestState.VALIDATING}
+    asked = newest(session, BatchRequest, who, ROWS_A_PAGE, before, only=only)
     summed = (BatchSummary.from_json(request_document(request)) for request in asked)
     return [
         BatchRow(summary, request.tenant, None, None, None)

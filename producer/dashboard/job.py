@@ -107,7 +107,8 @@ def decide(
     """Do what a button says, and show the job again."""
     act = retry if decision is JobDecision.RETRY else cancel
     with context.database.write() as session:
-        batch = own_batch(session, get_own_job(session, job_id, who).batch_id, who)
+        batch_id = get_own_job(session, job_id, who).batch_id
+        batch = own_batch(session, batch_id, who)
         act(session, batch, [str(job_id)], context.database.now(session))
-    context.feed.forget(batch.id)
+    context.feed.forget(batch_id)
     return back_to(request, f"/jobs/{job_id}")

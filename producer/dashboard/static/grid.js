@@ -6,6 +6,7 @@
   const grid = document.querySelector("[data-grid]");
   if (!grid) return;
   const NEAR = "1500px 0px";
+  const PAGE = 100;
   const kept = new WeakMap();
 
   const parse = (html) => new DOMParser().parseFromString(html, "text/html").body;
@@ -56,21 +57,23 @@
   };
 
   // What has been drawn since the page was loaded has a place of its own on top.
+  // Tells whether there may be more of it: it comes a page at a time, too.
   const newer = async () => {
     const after = grid.dataset.newest;
     const url = after ? `${grid.dataset.grid}?after=${encodeURIComponent(after)}` : grid.dataset.grid;
     const answer = await fetch(url);
-    if (!answer.ok) return;
+    if (!answer.ok) return false;
     const page = parse(await answer.text());
     const list = page.querySelector(".tiles");
-    if (!list?.dataset.newest) return;
+    if (!list?.dataset.newest) return false;
     grid.dataset.newest = list.dataset.newest;
     if (!after) {
       grid.replaceChildren(...page.childNodes);
       watchPages();
       watchMore();
-      return;
+      return false;
     }
+    const isFull = list.childElementCount >= PAGE;
     let fresh = grid.querySelector(".fresh");
     if (!fresh) {
       const title = document.createElement("h3");
@@ -84,13 +87,14 @@
     }
     if (kept.has(fresh)) kept.get(fresh).unshift(...list.children);
     else fresh.prepend(...list.children);
+    return isFull;
   };
 
   let busy = false;
   document.addEventListener("htmx:sseMessage", async (event) => {
     if (event.detail.type !== "progress" || busy || document.hidden) return;
     busy = true;
-    try { await newer(); } finally { busy = false; }
+    try { while (await newer()); } finally { busy = false; }
   });
 
   watchPages();
