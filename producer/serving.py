@@ -53,6 +53,23 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
+def listen_preferably(host: str, port: int) -> socket.socket:
+    """Open a socket at a port, or at any that is free if it is taken.
+
+    Raises:
+        InputError: the host is not this one.
+    """
+    try:
+        return listen(host, port)
+    except InputError:
+        return listen(host, 0)
+
+
+def can_serve() -> bool:
+    """Tell whether what a server needs is installed."""
+    return importlib.util.find_spec("fastapi") is not None
+
+
 def url_of(listening: socket.socket) -> str:
     """Return where a server that listens there can be reached from this host."""
     host, port = listening.getsockname()[:2]
@@ -160,7 +177,7 @@ class ServerProcesses:
         Raises:
             ConfigurationError: what they need is not installed.
         """
-        if importlib.util.find_spec("fastapi") is None:
+        if not can_serve():
             raise ConfigurationError(
                 "the server's packages are not installed",
                 hint="pip install 'tenstep[api]' brings them.",

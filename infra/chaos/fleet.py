@@ -130,7 +130,7 @@ def usual_units(kind: str, workers: int, *, dispatchers: int = 1) -> list[Unit]:
     """Two supervisors that share the workers, and on services dispatchers beside them."""
     halves = [str(workers - workers // 2), str(workers // 2)]
     if kind == LOCAL:
-        return [Unit(["up", "--workers", half]) for half in halves]
+        return [Unit(["up", "--no-serve", "--workers", half]) for half in halves]
     return [
         *(Unit(["dispatch"]) for _ in range(dispatchers)),
         *(Unit(["worker", "--workers", half]) for half in halves),

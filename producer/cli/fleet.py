@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 WORKER_EPILOG = "Example: TENSTEP_REDIS_URL=redis://queue:6379/0 tenstep worker --device cuda:0"
 DISPATCH_EPILOG = "Example: TENSTEP_REDIS_URL=redis://queue:6379/0 tenstep dispatch"
-UP_EPILOG = "Example: tenstep up --workers 2 --port 8080"
+UP_EPILOG = "Example: tenstep up --workers 2, then open http://127.0.0.1:8080"
 SERVE_EPILOG = "Example: TENSTEP_DATABASE_URL=… tenstep serve --host 0.0.0.0 --port 8080"
 DEFAULT_PORT = 8080
 LOOPBACK = "127.0.0.1"
@@ -66,19 +66,31 @@ def up(
     host: Host = LOOPBACK,
     port: Annotated[
         int | None,
-        typer.Option("--port", min=0, max=65535, help="Also serve the API there; 0 is any port."),
+        typer.Option(
+            "--port", min=0, max=65535, help="Of the dashboard and the API; default 8080, if free."
+        ),
     ] = None,
     *,
+    serve: Annotated[
+        bool, typer.Option("--serve/--no-serve", help="With a dashboard and the API, or without.")
+    ] = True,
     as_json: Json = False,
 ) -> None:
-    """Run a dispatcher and local workers until Ctrl-C: all that a batch needs."""
+    """Run all that a batch needs until Ctrl-C: a dispatcher, local workers and the dashboard."""
     _run(
         _settings(device, model),
         workers=workers,
         dispatches=True,
-        address=None if port is None else (host, port),
+        address=(host, port) if serve and _may_serve(port) else None,
         as_json=as_json,
     )
+
+
+def _may_serve(port: int | None) -> bool:
+    """Tell whether to serve: where nobody named a port, a light install goes without."""
+    from producer.serving import can_serve
+
+    return port is not None or can_serve()
 
 
 def serve(
@@ -98,7 +110,7 @@ def serve(
     ] = True,
     as_json: Json = False,
 ) -> None:
-    """Serve the HTTP API until Ctrl-C; the workers are elsewhere.
+    """Serve the dashboard and the HTTP API until Ctrl-C; the workers are elsewhere.
 
     Until a key is made (tenstep keys create) it can be used from its own host alone.
     """
@@ -130,7 +142,7 @@ def _run(
     workers: int,
     dispatches: bool,
     as_json: bool,
-    address: tuple[str, int] | None = None,
+    address: tuple[str, int | None] | None = None,
     processes: int = 1,
 ) -> None:
     from producer.dispatch import Dispatcher, DispatcherThread
@@ -163,15 +175,20 @@ def _run(
 
 @contextmanager
 def _served(
-    services: Services, address: tuple[str, int] | None, processes: int
+    services: Services, address: tuple[str, int | None] | None, processes: int
 ) -> Iterator[ServerProcesses | None]:
-    """Answer at an address, and call webhooks, while the block runs; not if that is None."""
+    """Answer at an address, and call webhooks, while the block runs; not if that is None.
+
+    Without a port it is the usual one, or any that is free.
+    """
     if address is None:
         yield None
         return
-    from producer.serving import ServerProcesses, listen
+    from producer.serving import ServerProcesses, listen, listen_preferably
 
-    with listen(*address) as listening:
+    host, port = address
+    opened = listen_preferably(host, DEFAULT_PORT) if port is None else listen(host, port)
+    with opened as listening:
         server = ServerProcesses(services.settings, listening, processes)
         # That has made sure that its packages are installed.
         from producer.webhooks.messenger import MessengerThread
@@ -236,7 +253,12 @@ def _introduction(
     does = [f"{workers} worker(s) of {settings.model} on {settings.device}"] if workers else []
     does += ["a dispatcher"] if dispatches else []
     does += [f"a server at {server.url}"] if server else []
-    serves = f"  API      {server.url}/openapi.json, and below /v1 as OpenAI's\n" if server else ""
+    serves = ""
+    if server is not None:
+        serves = (
+            f"  pages    {server.url}/\n"
+            f"  API      {server.url}/openapi.json, and below /v1 as OpenAI's\n"
+        )
     *first, last = does or ["nothing"]
     return (
         f"running {' and '.join([', '.join(first), last] if first else [last])}; Ctrl-C stops\n"

@@ -128,7 +128,7 @@ def test_two_workers_that_race_stop_at_the_budget_and_go_on_when_it_is_raised(
 
     options = ("--max-cost", dollars(50))
     batch = tenstep_json(simulated, "submit", str(path), *options, cwd=tmp_path)["batch_id"]
-    with running(simulated, "up", "--workers", "2", cwd=tmp_path):
+    with running(simulated, "up", "--no-serve", "--workers", "2", cwd=tmp_path):
         wait_until(is_stopped)
         first, spent = look()
         tenstep_json(simulated, "budget", batch, "--max-cost", dollars(100), cwd=tmp_path)

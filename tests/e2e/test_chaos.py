@@ -58,7 +58,7 @@ EVERYTHING = Scenario(
     },
     # How soon is for `make chaos` to say: the machine may be busy with other tests.
     recovers_within_seconds=60,
-    units=lambda _kind, workers: [Unit(["up", "--workers", str(workers)])],
+    units=lambda _kind, workers: [Unit(["up", "--no-serve", "--workers", str(workers)])],
     bites=lambda figures: figures.lost >= CAP,
 )
 
@@ -132,7 +132,7 @@ def test_messages_that_make_no_sense_are_set_aside_and_the_next_batch_is_drawn(
 
 
 def finish(stack: Stack, batch_id: UUID, jobs: int) -> None:
-    fleet = Fleet(stack, [Unit(["up", "--workers", str(WORKERS)])])
+    fleet = Fleet(stack, [Unit(["up", "--no-serve", "--workers", str(WORKERS)])])
     run = Run(stack, fleet, batch_id, jobs)
     try:
         run.start_sampling()

@@ -52,7 +52,10 @@ def test_counts_are_right_at_every_moment_of_a_run(
     watcher = threading.Thread(target=look)
     watcher.start()
     try:
-        with running(simulated, "up", cwd=tmp_path), opened_books(simulated) as database:
+        with (
+            running(simulated, "up", "--no-serve", cwd=tmp_path),
+            opened_books(simulated) as database,
+        ):
 
             def done() -> int:
                 with database.read() as session:

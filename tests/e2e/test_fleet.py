@@ -40,13 +40,13 @@ def test_a_new_worker_finishes_what_a_killed_one_began(
     data_dir = Path(stack_env["TENSTEP_DATA_DIR"])
     count = 14
     batch = submit(stack_env, tmp_path, count)
-    with running(stack_env, "up", cwd=tmp_path) as first:
+    with running(stack_env, "up", "--no-serve", cwd=tmp_path) as first:
         wait_until(lambda: counts(stack_env)["done"] >= 3)
         first.send_signal(signal.SIGKILL)
     wait_until(lambda: not processes_of(data_dir), seconds=30)
     assert counts(stack_env)["done"] < count
 
-    with running(stack_env, "up", cwd=tmp_path):
+    with running(stack_env, "up", "--no-serve", cwd=tmp_path):
         wait_until(lambda: counts(stack_env)["done"] == count)
     wait_until(lambda: not processes_of(data_dir), seconds=30)
 
@@ -62,7 +62,7 @@ def test_a_cancelled_batch_stops_and_keeps_what_it_drew(
     stack_env: dict[str, str], tmp_path: Path
 ) -> None:
     batch = submit(stack_env, tmp_path, 200)
-    with running(stack_env, "up", cwd=tmp_path):
+    with running(stack_env, "up", "--no-serve", cwd=tmp_path):
         wait_until(lambda: counts(stack_env)["done"] >= 2)
         tenstep_json(stack_env, "cancel", batch, cwd=tmp_path)
         after = counts(stack_env)
@@ -78,7 +78,7 @@ def test_two_workers_share_a_batch_and_draw_nothing_twice(
     stack_env: dict[str, str], tmp_path: Path
 ) -> None:
     batch = submit(stack_env, tmp_path, 24)
-    with running(stack_env, "up", "--workers", "2", cwd=tmp_path):
+    with running(stack_env, "up", "--no-serve", "--workers", "2", cwd=tmp_path):
         wait_until(lambda: counts(stack_env)["done"] == 24)
 
     bill = tenstep_json(stack_env, "cost", batch, cwd=tmp_path)

@@ -95,7 +95,7 @@ def test_every_batch_makes_the_rates_better_and_waste_is_allowed_for(
 ) -> None:
     bad = "".join(f"{FAIL if number % 4 == 0 else 'draw'} {number}\n" for number in range(16))
     (tmp_path / "bad.txt").write_text(bad, "utf-8")
-    with running(simulated, "up", cwd=tmp_path):
+    with running(simulated, "up", "--no-serve", cwd=tmp_path):
         tenstep_json(simulated, "submit", str(tmp_path / "bad.txt"), cwd=tmp_path)
 
         def quote() -> dict[str, Any]:
