@@ -15,7 +15,7 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from producer.activity import batch_series
+from producer.activity import BatchSeries, batch_series
 from producer.api.context import Context, ContextOf, Operator, Reader
 from producer.api.feed import Snapshot
 from producer.api.native.changes import (
@@ -34,6 +34,8 @@ from producer.dashboard.pages import allowed, back_to, fragment, page
 from producer.dashboard.tiles import Place, read_tiles
 from producer.job_history import first_settings
 from producer.keys import Principal
+from producer.status import summaries
+from shared.clock import utc_now
 from shared.db.tables import Batch
 from shared.domain.jobs import BatchControl
 
@@ -92,8 +94,14 @@ def _beside_status(
         "batch": batch,
         "tiles": read_tiles(session, batch_id, begin),
         "first": first_settings(session, batch_id),
-        "series": batch_series(session, batch_id),
+        "series": _series(session, batch),
     }
+
+
+def _series(session: Session, batch: Batch) -> BatchSeries:
+    """Return what came of a batch; of one that goes on until now, so that a pause is seen."""
+    [summary] = summaries(session, [batch])
+    return batch_series(session, batch.id, until=None if summary.is_finished else utc_now())
 
 
 def _shown(snapshot: Snapshot) -> dict[str, Any]:
@@ -149,8 +157,7 @@ def _live(snapshot: Snapshot, may: frozenset[str]) -> str:
 def get_series(context: ContextOf, who: Reader, batch_id: UUID) -> JSONResponse:
     """Send what the charts of throughput and cost show."""
     with context.database.read() as session:
-        get_own(session, Batch, batch_id, who)
-        series = batch_series(session, batch_id)
+        series = _series(session, get_own(session, Batch, batch_id, who))
     return JSONResponse(
         {
             "bucket_seconds": series.bucket_seconds,
