@@ -155,6 +155,11 @@ class Settings(BaseSettings):
     stop_grace_seconds: float = Field(
         default=30, gt=0, le=3600, description="A stopping worker's time to give back its jobs."
     )
+    thumbnails: bool = Field(
+        default=True,
+        description="Workers store a thumbnail with each image, one more PUT; without, servers "
+        "make those that somebody looks at.",
+    )
 
     server: Annotated[str, AfterValidator(_server_is_http)] | None = Field(
         default=None,
@@ -168,6 +173,9 @@ class Settings(BaseSettings):
     )
     url_hours: float = Field(
         default=168, gt=0, le=8760, description="How long the URLs of images in results are good."
+    )
+    session_hours: float = Field(
+        default=12, gt=0, le=8760, description="How long one stays signed in to the dashboard."
     )
     max_upload_bytes: int = Field(
         default=16 * 2**30, ge=1, description="Of one file that is uploaded."

@@ -6,12 +6,14 @@ import time
 from dataclasses import replace
 
 import structlog
+from PIL import Image
 
-from shared.db.outcomes import PhaseTimes, StoredImage, record_done
+from shared.db.outcomes import THUMBNAIL, PhaseTimes, StoredImage, record_done
 from shared.domain.fingerprint import image_fingerprint
 from shared.domain.jobs import CONTENT_FLAGGED
-from shared.errors import PermanentRenderError
-from shared.storage.base import image_key, sha256_of
+from shared.errors import PermanentRenderError, ServiceUnavailableError
+from shared.storage.base import image_key, sha256_of, thumbnail_key
+from shared.thumbnail import CONTENT_TYPE, make_thumbnail
 from shared.version import VERSION
 from worker.drawing import Drawing
 from worker.images.png import encode_png
@@ -29,9 +31,10 @@ class ContentFlaggedError(PermanentRenderError):
 
 
 def publish(runtime: Runtime, drawn: Drawn, drawing: Drawing) -> None:
-    """Store an image by its content, and only then call its job done.
+    """Store an image by its content, and its thumbnail, and only then call its job done.
 
-    Waits for a store or a database that is away; the lease is renewed meanwhile.
+    Waits for a store or a database that is away; the lease is renewed meanwhile. Nothing waits
+    for the thumbnail: who looks for one that is not there makes it of the image.
 
     Raises:
         ContentFlaggedError: the image was flagged; it is not stored.
@@ -42,15 +45,18 @@ def publish(runtime: Runtime, drawn: Drawn, drawing: Drawing) -> None:
     patience = runtime.settings.outage_patience_seconds
     begin = time.perf_counter_ns()
     png = encode_png(drawing.pixels, drawn.settings, drawing.timesteps, runtime.drawn_by)
+    small = make_thumbnail(Image.fromarray(drawing.pixels)) if runtime.settings.thumbnails else b""
     encoded = time.perf_counter_ns()
     sha256 = sha256_of(png)
+    key = image_key(sha256)
+    patiently(lambda: runtime.store.put(key, png, "image/png"), patience)
     image = StoredImage(
-        key=image_key(sha256),
+        key=key,
         sha256=sha256,
         bytes=len(png),
         fingerprint=image_fingerprint(drawn.held.job, runtime.drawn_by.weights_sha256),
+        thumbnail_bytes=_put_thumbnail(runtime, sha256, small) if small else 0,
     )
-    patiently(lambda: runtime.store.put(image.key, png, "image/png"), patience)
     uploaded = time.perf_counter_ns()
     times = replace(drawn.times, png_encode_ns=encoded - begin, upload_ns=uploaded - encoded)
     is_ours = patiently(lambda: _record(runtime, drawn, drawing, image, times), patience)
@@ -59,6 +65,17 @@ def publish(runtime: Runtime, drawn: Drawn, drawing: Drawing) -> None:
         job_id=str(drawn.held.job.id),
         device_ms=times.device_ns // 1_000_000,
     )
+
+
+def _put_thumbnail(runtime: Runtime, image_sha256: str, data: bytes) -> int:
+    """Try once to store a thumbnail; returns how many bytes are stored."""
+    key = thumbnail_key(image_sha256)
+    try:
+        runtime.store.put(key, data, CONTENT_TYPE)
+    except ServiceUnavailableError as error:
+        log.warning("thumbnail_not_stored", key=key, error=str(error))
+        return 0
+    return len(data)
 
 
 def _record(
@@ -71,6 +88,7 @@ def _record(
         "negative_prompt_lost": drawing.negative_prompt_lost,
         "safety_checker": None if drawing.is_flagged is None else "passed",
         "tenstep": VERSION,
+        THUMBNAIL: runtime.settings.thumbnails,
     }
     with runtime.database.write() as session:
         now = runtime.database.now(session)

@@ -17,6 +17,8 @@ from shared.db.tallies import note_image
 from shared.domain.jobs import AttemptOutcome, JobState, LedgerKind
 
 MAX_ERROR_CHARACTERS = 2_000
+THUMBNAIL = "thumbnail"
+"""What the record of an attempt calls whether a thumbnail was to be stored with the image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +30,16 @@ class StoredImage:
     bytes: int
     fingerprint: str | None = None
     """Hash of all that decided it."""
+    thumbnail_bytes: int = 0
+    """Of its thumbnail, where one was stored with it."""
 
 
 @dataclass(frozen=True, slots=True)
 class PhaseTimes:
-    """Whole nanoseconds that one image took; device phases are its share of its batch's."""
+    """Whole nanoseconds that one image took; device phases are its share of its batch's.
+
+    To encode and to upload an image takes in its thumbnail, where there is one.
+    """
 
     text_encode_ns: int = 0
     denoise_ns: int = 0
@@ -94,7 +101,7 @@ def record_done(
         charge_loaded(session, late, LedgerKind.FAILED_ATTEMPT, times.device_ns, now)
         return False
     # Whoever holds the lease ends the attempt, so that nothing of it has to be looked up.
-    note_image(session, held.job.batch_id, image.bytes)
+    note_image(session, held.job.batch_id, image.bytes + image.thumbnail_bytes)
     values = {
         "of_attempt": held.attempt.id,
         "finished_at": now,

@@ -1,6 +1,8 @@
 """What keeping images costs, and writing them: booked by batch when a day is over.
 
-Only while a rate is set: the object store may be a disk that is paid for anyway.
+Only while a rate is set: the object store may be a disk that is paid for anyway. Booked is what
+workers have stored, thumbnails too; not the requests that read it, nor the thumbnails that are
+made of older images when somebody looks.
 """
 
 from __future__ import annotations
@@ -17,9 +19,10 @@ from sqlalchemy.orm import Session
 from shared.db.cost_sums import read_costs
 from shared.db.cost_tables import CostSum, StoreRate
 from shared.db.ledger import Entry, append
-from shared.db.tables import Batch
+from shared.db.outcomes import THUMBNAIL
+from shared.db.tables import Attempt, Batch
 from shared.db.tallies import read_tallies
-from shared.domain.jobs import LedgerKind
+from shared.domain.jobs import AttemptOutcome, LedgerKind
 from shared.domain.money import requests_cost, storage_cost
 
 DAY = timedelta(days=1)
@@ -71,7 +74,8 @@ def _book_batches(session: Session, batch_ids: list[UUID], rate: StoreRate, end:
         if row.kind is LedgerKind.RENDER:
             written[row.batch_id] += row.booked.entries
     for batch_id, tally in read_tallies(session, batch_ids).items():
-        kept, requests = tally.image_bytes, written[batch_id]
+        kept, images = tally.image_bytes, written[batch_id]
+        requests = images * _requests_an_image(session, batch_id, end) if images else 0
         per_month, per_thousand = (
             rate.nanodollars_per_gib_month,
             rate.nanodollars_per_thousand_requests,
@@ -80,6 +84,24 @@ def _book_batches(session: Session, batch_ids: list[UUID], rate: StoreRate, end:
         writing = requests_cost(requests, per_thousand)
         _book(session, LedgerKind.STORAGE, batch_id, end, kept, keeping)
         _book(session, LedgerKind.REQUESTS, batch_id, end, requests, writing)
+
+
+def _requests_an_image(session: Session, batch_id: UUID, end: datetime) -> int:
+    """Tell by the last image of a batch before a moment whether each comes with a thumbnail.
+
+    So one row is read however many images there are; workers of one batch are set alike.
+    """
+    record = session.scalar(
+        select(Attempt.record)
+        .where(
+            Attempt.batch_id == batch_id,
+            Attempt.claimed_at < end,
+            Attempt.outcome == AttemptOutcome.DONE,
+        )
+        .order_by(Attempt.claimed_at.desc())
+        .limit(1)
+    )
+    return 2 if record and record.get(THUMBNAIL) else 1
 
 
 def _book(

@@ -14,6 +14,8 @@ from shared.errors import InputError, ServiceUnavailableError
 BLOCK_BYTES = 2**20
 IMAGES = "images/"
 """What the keys of images begin with."""
+THUMBNAILS = "thumbnails/"
+"""What the keys of their thumbnails begin with."""
 
 
 class ObjectNotFoundError(ServiceUnavailableError):
@@ -122,6 +124,11 @@ def checked_key(key: str) -> str:
 def image_key(sha256: str) -> str:
     """Name an image by its content; two leading digits spread keys over partitions."""
     return f"{IMAGES}{sha256[:2]}/{sha256}.png"
+
+
+def thumbnail_key(image_sha256: str) -> str:
+    """Name the thumbnail of an image by the image's content; sorts as the images' keys do."""
+    return f"{THUMBNAILS}{image_sha256[:2]}/{image_sha256}.webp"
 
 
 def sha256_of(data: bytes) -> str:

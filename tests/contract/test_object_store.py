@@ -15,7 +15,14 @@ import pytest
 from shared.clock import utc_now
 from shared.errors import InputError, ServiceUnavailableError, TenstepError
 from shared.settings import Settings
-from shared.storage.base import BLOCK_BYTES, ObjectNotFoundError, ObjectStore, image_key, sha256_of
+from shared.storage.base import (
+    BLOCK_BYTES,
+    ObjectNotFoundError,
+    ObjectStore,
+    image_key,
+    sha256_of,
+    thumbnail_key,
+)
 from shared.storage.folder import FolderStore
 from shared.storage.open import open_store, open_store_at
 from shared.storage.s3_reads import quick_read
@@ -246,6 +253,7 @@ def test_an_image_is_named_by_its_content() -> None:
     digest = sha256_of(b"an image")
 
     assert image_key(digest) == f"images/{digest[:2]}/{digest}.png"
+    assert thumbnail_key(digest) == f"thumbnails/{digest[:2]}/{digest}.webp"
     assert len(digest) == 64
 
 
