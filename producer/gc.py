@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import ScalarResult, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from shared.db.engine import Database
 from shared.db.tables import Job
 from shared.errors import ServiceUnavailableError
-from shared.storage.base import IMAGES, ObjectStore, StoredObject
+from shared.storage.base import IMAGES, THUMBNAILS, ObjectStore, StoredObject, thumbnail_key
 
 ROWS_A_FETCH = 10_000
 CODE_POINTS = {"postgresql": "C", "sqlite": "BINARY"}
@@ -22,7 +22,7 @@ CODE_POINTS = {"postgresql": "C", "sqlite": "BINARY"}
 
 @dataclass(slots=True)
 class Collected:
-    """What was found below ``images/``."""
+    """What was found of one kind, such as of all that is below ``images/``."""
 
     objects: int = 0
     orphans: int = 0
@@ -40,10 +40,22 @@ class Collected:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Garbage:
+    """What was found, by kind."""
+
+    images: Collected
+    thumbnails: Collected
+
+    def to_json(self) -> dict[str, object]:
+        """Return it as plain values: the images' own, and the thumbnails' below a name."""
+        return {**self.images.to_json(), "thumbnails": self.thumbnails.to_json()}
+
+
 def collect_garbage(
     database: Database, store: ObjectStore, now: datetime, grace: timedelta, *, delete: bool
-) -> Collected:
-    """Find images that no job refers to, and remove them.
+) -> Garbage:
+    """Find images, and thumbnails of images, that no job refers to, and remove them.
 
     Reads the store and the books side by side, in the order of the keys: of ten million
     images no more than a page is in memory.
@@ -58,9 +70,10 @@ def collect_garbage(
     Raises:
         ServiceUnavailableError: the store does not answer, or lists in another order.
     """
-    collected = Collected()
-    with database.read() as session, closing(_referred_keys(session)) as referred:
-        for found in _unreferred(_counted(store.list(IMAGES), collected), referred):
+
+    def collect(prefix: str, referred: Iterable[str]) -> Collected:
+        collected = Collected()
+        for found in _unreferred(_counted(store.list(prefix), collected), iter(referred)):
             if now - found.modified_at < grace:
                 continue
             collected.orphans += 1
@@ -68,17 +81,21 @@ def collect_garbage(
             if delete and _is_unchanged(store, found):
                 store.delete(found.key)
                 collected.deleted += 1
-    return collected
+        return collected
+
+    with database.read() as session:
+        with closing(_in_order(session, Job.image_key)) as keys:
+            images = collect(IMAGES, keys)
+        with closing(_in_order(session, Job.image_sha256)) as hashes:
+            thumbnails = collect(THUMBNAILS, map(thumbnail_key, hashes))
+    return Garbage(images, thumbnails)
 
 
-def _referred_keys(session: Session) -> ScalarResult[str | None]:
+def _in_order(session: Session, column: InstrumentedAttribute[str | None]) -> ScalarResult[str]:
+    """Read what jobs have there, sorted as stores sort."""
     collation = CODE_POINTS[session.get_bind().dialect.name]
-    keys = (
-        select(Job.image_key)
-        .where(Job.image_key.is_not(None))
-        .order_by(Job.image_key.collate(collation))
-    )
-    return session.scalars(keys, execution_options={"yield_per": ROWS_A_FETCH})
+    values = select(column).where(column.is_not(None)).order_by(column.collate(collation))
+    return session.scalars(values, execution_options={"yield_per": ROWS_A_FETCH})
 
 
 def _counted(objects: Iterable[StoredObject], collected: Collected) -> Iterator[StoredObject]:
@@ -92,9 +109,7 @@ def _counted(objects: Iterable[StoredObject], collected: Collected) -> Iterator[
         yield found
 
 
-def _unreferred(
-    objects: Iterable[StoredObject], referred: Iterator[str | None]
-) -> Iterator[StoredObject]:
+def _unreferred(objects: Iterable[StoredObject], referred: Iterator[str]) -> Iterator[StoredObject]:
     key = next(referred, None)
     for found in objects:
         while key is not None and key < found.key:

@@ -1,16 +1,19 @@
-"""``tenstep gc``: images that nobody refers to."""
+"""``tenstep gc``: images that nobody refers to, and their thumbnails."""
 
 from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from producer.cli import options
 from producer.cli.console import print_json, say
 from shared.errors import InputError
+
+if TYPE_CHECKING:
+    from producer.gc import Collected
 
 UNITS = {"": "seconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
@@ -23,7 +26,7 @@ def gc(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count them.")] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Remove images from the store that no job refers to.
+    """Remove images from the store that no job refers to, and their thumbnails.
 
     A worker that dies after it has stored an image, and before it has booked it, leaves one.
     """
@@ -42,10 +45,15 @@ def gc(
     if as_json:
         print_json(found.to_json())
         return
-    images = "1 image" if found.orphans == 1 else f"{found.orphans:,} images"
+    for noun, of_kind in (("image", found.images), ("thumbnail", found.thumbnails)):
+        say(_told(noun, of_kind, dry_run=dry_run))
+
+
+def _told(noun: str, found: Collected, *, dry_run: bool) -> str:
+    orphans = f"1 {noun}" if found.orphans == 1 else f"{found.orphans:,} {noun}s"
     verb = "not removed" if dry_run else "removed"
-    say(
-        f"{images} of {found.objects:,} in the store without a job, "
+    return (
+        f"{orphans} of {found.objects:,} in the store without a job, "
         f"{found.orphan_bytes:,} bytes: {verb}"
     )
 

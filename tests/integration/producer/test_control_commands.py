@@ -98,13 +98,20 @@ def test_a_cancelled_batch_is_not_tried_again(shell: Shell, batch_id: str) -> No
 def test_garbage_is_counted_and_removed(shell: Shell, batch_id: str) -> None:
     store = open_store(Settings())
     store.put("images/00/nobody.png", b"data", "image/png")
+    for name in ("nobody", "nobody-else"):
+        store.put(f"thumbnails/00/{name}.webp", b"data", "image/webp")
 
-    assert shell.json("gc") == {"objects": 2, "orphans": 0, "orphan_bytes": 0, "deleted": 0}
+    none = {"orphans": 0, "orphan_bytes": 0, "deleted": 0}
+    assert shell.json("gc") == {"objects": 2, **none, "thumbnails": {"objects": 2, **none}}
     assert (shell("gc", "--older-than", "0", "--dry-run"), shell.out) == (
         0,
-        "1 image of 2 in the store without a job, 4 bytes: not removed\n",
+        (
+            "1 image of 2 in the store without a job, 4 bytes: not removed\n"
+            "2 thumbnails of 2 in the store without a job, 8 bytes: not removed\n"
+        ),
     )
-    assert shell.json("gc", "--older-than", "0s")["deleted"] == 1
+    done = shell.json("gc", "--older-than", "0s")
+    assert (done["deleted"], done["thumbnails"]["deleted"]) == (1, 2)
     assert shell.json("gc", "--older-than", "0s")["objects"] == 1
 
 

@@ -14,7 +14,7 @@ from producer.gc import collect_garbage
 from shared.clock import utc_now
 from shared.db.engine import Database
 from shared.errors import ServiceUnavailableError
-from shared.storage.base import ObjectStore, StoredObject, image_key, sha256_of
+from shared.storage.base import ObjectStore, StoredObject, image_key, sha256_of, thumbnail_key
 from shared.storage.folder import FolderStore
 from support.drawing import Drawer, picture
 from support.factories import add_batch
@@ -39,6 +39,13 @@ def put_orphan(store: ObjectStore, seed: int) -> str:
     return key
 
 
+def put_thumbnail(store: ObjectStore, key: str) -> str:
+    """Store as many bytes as its key has letters."""
+    thumbnail = thumbnail_key(Path(key).stem)
+    store.put(thumbnail, thumbnail.encode(), "image/webp")
+    return thumbnail
+
+
 def keys(store: ObjectStore) -> set[str]:
     return {found.key for found in store.list("")}
 
@@ -51,9 +58,9 @@ def test_what_no_job_refers_to_goes_and_the_rest_stays(
     orphans = {put_orphan(store, seed) for seed in range(1_000, 1_020)}
     later = utc_now() + HOUR + timedelta(seconds=2)
 
-    dry = collect_garbage(database, store, later, HOUR, delete=False)
+    dry = collect_garbage(database, store, later, HOUR, delete=False).images
     assert keys(store) == wanted | orphans
-    done = collect_garbage(database, store, later, HOUR, delete=True)
+    done = collect_garbage(database, store, later, HOUR, delete=True).images
 
     assert keys(store) == wanted
     assert (dry.objects, dry.orphans, dry.deleted) == (40, 20, 0)
@@ -62,10 +69,38 @@ def test_what_no_job_refers_to_goes_and_the_rest_stays(
 
 
 @pytest.mark.usefixtures("drawn")
+def test_a_thumbnail_goes_with_its_image_and_stays_with_it(
+    database: Database, store: ObjectStore
+) -> None:
+    wanted = {put_thumbnail(store, key) for key in keys(store)} | keys(store)
+    orphans = {put_orphan(store, seed) for seed in range(1_000, 1_020)}
+    of_orphans = {put_thumbnail(store, key) for key in orphans}
+    without_image = put_thumbnail(store, image_key("0" * 64))
+    young = collect_garbage(database, store, utc_now(), HOUR, delete=True)
+    assert (young.thumbnails.objects, young.thumbnails.orphans) == (JOBS + 21, 0)
+
+    found = collect_garbage(database, store, utc_now() + 2 * HOUR, HOUR, delete=True)
+
+    assert keys(store) == wanted
+    assert found.to_json() == {
+        "objects": JOBS + 20,
+        "orphans": 20,
+        "orphan_bytes": found.images.orphan_bytes,
+        "deleted": 20,
+        "thumbnails": {
+            "objects": JOBS + 21,
+            "orphans": 21,
+            "orphan_bytes": sum(map(len, [*of_orphans, without_image])),
+            "deleted": 21,
+        },
+    }
+
+
+@pytest.mark.usefixtures("drawn")
 def test_what_is_young_may_still_get_its_job(database: Database, store: ObjectStore) -> None:
     key = put_orphan(store, 1_000)
 
-    found = collect_garbage(database, store, utc_now(), HOUR, delete=True)
+    found = collect_garbage(database, store, utc_now(), HOUR, delete=True).images
 
     assert (found.objects, found.orphans) == (JOBS + 1, 0)
     assert key in keys(store)
@@ -106,7 +141,7 @@ def test_what_is_drawn_anew_meanwhile_stays(sqlite_database: Database, tmp_path:
     key = put_orphan(store, 1_000)
     os.utime(tmp_path / "objects" / key, (0, 0))
 
-    found = collect_garbage(sqlite_database, store, utc_now(), HOUR, delete=True)
+    found = collect_garbage(sqlite_database, store, utc_now(), HOUR, delete=True).images
 
     assert (found.orphans, found.deleted) == (1, 0)
     assert keys(store) == {key}
