@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Self
 from uuid import UUID
 
@@ -36,11 +36,13 @@ class Arrival:
         at, separator, position = text.partition(SEPARATOR)
         try:
             moment, number = datetime.fromisoformat(at), int(position)
-        except ValueError:
+            # Near the ends of the calendar there are times that UTC does not have.
+            in_utc = moment.astimezone(UTC)
+        except (ValueError, OverflowError):
             raise InputError("this is no place in a list of images") from None
         if not separator or moment.tzinfo is None or not 0 <= number <= MAX_POSITION:
             raise InputError("this is no place in a list of images")
-        return cls(moment, number)
+        return cls(in_utc, number)
 
     def __str__(self) -> str:
         """Write it so that a URL can name it."""
