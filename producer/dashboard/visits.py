@@ -21,6 +21,9 @@ SIGN_IN = "/signin"
 STATIC = "/static/"
 UPLOAD = "/batches/new/file"
 THUMBNAIL = ".webp"
+STREAM = "text/event-stream"
+END: Message = {"type": "http.response.body", "body": b"", "more_body": False}
+"""Of a stream that goes on longer than its session."""
 MAX_FORM_BYTES = 16 * 2**20
 SECONDS_AN_HOUR = 3_600
 HEADERS = {
@@ -76,9 +79,18 @@ class VisitGate:
         state["visit"] = visit
         path: str = scope["path"]
 
+        is_stream = has_ended = False
+
         async def answer(message: Message) -> None:
+            nonlocal is_stream, has_ended
+            if has_ended:  # who writes it has not noticed yet
+                return
             if message["type"] == "http.response.start":
-                self._complete(MutableHeaders(scope=message), scope, visit, given)
+                sent = MutableHeaders(scope=message)
+                self._complete(sent, scope, visit, given)
+                is_stream = sent.get("content-type", "").startswith(STREAM)
+            elif is_stream and not await self._is_let_in(scope, given):
+                message, has_ended = END, True
             await send(message)
 
         try:
@@ -91,6 +103,13 @@ class VisitGate:
             await refusal(scope, receive, answer)
             return
         await self._app(scope, body, answer)
+
+    async def _is_let_in(self, scope: Scope, token: str | None) -> bool:
+        try:
+            await self._keys.visitor(scope, token)
+        except ApiError:
+            return False
+        return True
 
     async def _identify(self, scope: Scope, path: str, token: str | None) -> None:
         try:

@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from httpx_sse import EventSource
 from pydantic import SecretStr
 from sqlalchemy import update
 from starlette.responses import PlainTextResponse
@@ -287,6 +288,27 @@ def test_a_session_ends_by_itself(api: ApiServer, key: str) -> None:
             session.execute(update(SignIn).values(expires_at=api.database.now(session)))
 
         assert ends(visit)
+
+
+@pytest.mark.parametrize("is_signed_out", [True, False])
+def test_what_a_page_follows_ends_with_its_session(api: ApiServer, *, is_signed_out: bool) -> None:
+    with api.database.write() as session:
+        now = api.database.now(session)
+        made, secret = create_key(session, "studio", "short", OF_A_TENANT, now)
+        add_batch(session).tenant = "studio"
+    with visiting(api, secret) as visit, visit.client.stream("GET", "/batches/live") as answer:
+        following = EventSource(answer).iter_sse()
+        assert next(following).event == "rows"
+        if is_signed_out:
+            visit.post("/signout")
+        else:
+            with api.database.write() as session:
+                revoke_key(session, made.id, api.database.now(session))
+            time.sleep(KNOWN_SECONDS)
+        with api.database.write() as session:
+            add_batch(session).tenant = "studio"
+
+        assert list(following) == []
 
 
 # What it is worth
