@@ -141,7 +141,9 @@ class Installation(Collector):
             totals.open_batches,
         )
         yield GaugeMetricFamily(
-            "tenstep_image_bytes", "Of the images that were stored.", totals.image_bytes
+            "tenstep_image_bytes",
+            "Of the images that were stored, with their thumbnails.",
+            totals.image_bytes,
         )
         yield _family(
             "tenstep_cost_nanodollars", "All that was booked.", "kind", totals.nanodollars
