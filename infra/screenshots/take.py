@@ -71,7 +71,11 @@ def main() -> int:
     """Take them; returns 1 if a page was at fault (see `support.browser.Watch`)."""
     OUT.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, run_valkey() as redis:
-        settings = Settings(data_dir=Path(folder), redis_url=SecretStr(redis.url))
+        settings = Settings(
+            data_dir=Path(folder),
+            redis_url=SecretStr(redis.url),
+            cpu_threads=1,  # the server and the browser need a core, too
+        )
         with run_api(settings) as server, showcase(server, device="cpu") as shown:
             try:
                 _visit(server.url, shown)
@@ -105,11 +109,12 @@ def _take(page: Page, name: str, path: str) -> None:
 
 
 def _compress(shot: Shot) -> None:
-    """Save a picture as WebP, as good as its size allows."""
-    with Image.open(OUT / f"{shot.stem}.png") as picture:
+    """Save what is seen without scrolling as WebP, as good as its size allows."""
+    with Image.open(OUT / f"{shot.stem}.png") as whole:
+        seen = whole.convert("RGB").crop((0, 0, whole.width, min(whole.height, HEIGHT)))
         for quality in QUALITIES:
             file = io.BytesIO()
-            picture.convert("RGB").save(file, "WEBP", quality=quality, method=6)
+            seen.save(file, "WEBP", quality=quality, method=6)
             if file.tell() <= MAX_BYTES:
                 break
     (FOLDER / f"{shot.stem}.webp").write_bytes(file.getvalue())

@@ -41,7 +41,7 @@ SHORT = timedelta(seconds=1)
 WASTED = PhaseTimes(text_encode_ns=10_000_000, denoise_ns=80_000_000)
 BETWEEN_FAILURES = timedelta(milliseconds=100)
 MODEL = "emoji-64"
-PATIENCE_SECONDS = 300
+PATIENCE_SECONDS = 600
 POLL_SECONDS = 0.1
 
 
@@ -80,7 +80,7 @@ def showcase(server: ApiServer, *, device: str = "simulated:0") -> Iterator[Show
         device: cpu has the model draw some 150 images, which takes a minute or so.
 
     Raises:
-        TimeoutError: they took five.
+        TimeoutError: that took ten.
     """
     with server.database.write() as session:
         add_price(
