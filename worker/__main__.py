@@ -48,7 +48,7 @@ def main() -> int:
     from celery.signals import worker_shutting_down
 
     from shared.db.engine import Database
-    from shared.db.fleet import ask_to_drain
+    from shared.db.fleet import note_stopping
     from shared.domain.identifiers import new_id
     from shared.messaging.broker import broker_url
     from shared.messaging.celery_app import make_celery
@@ -56,6 +56,7 @@ def main() -> int:
     from shared.models.catalog import load_card
     from shared.process import watch_parent
     from worker.consumer import PollRecord, keep_message
+    from worker.draining import DrainWatch
     from worker.transport import watch
 
     os.environ.setdefault(WORKER_ID, str(new_id()))
@@ -64,7 +65,7 @@ def main() -> int:
 
     def drain() -> None:
         with database.write() as session:
-            ask_to_drain(session, assigned_worker_id())
+            note_stopping(session, assigned_worker_id(), database.now(session))
 
     def drain_apart(**_: Any) -> None:
         # Celery calls this inside a signal handler, where the interrupted code may hold
@@ -79,7 +80,7 @@ def main() -> int:
     app = make_celery(settings, broker_url(settings))
     app.conf.include = ["worker.lifecycle"]
     app.conf.worker_consumer = "worker.consumer:KeepingConsumer"
-    app.steps["consumer"].add(PollRecord)
+    app.steps["consumer"].update((PollRecord, DrainWatch))
     watch(keep_message)
     # Its types say that it never returns; it does, and after an orderly end with nothing.
     run_worker: Callable[[list[str]], int | None] = app.worker_main

@@ -35,10 +35,15 @@ log = structlog.get_logger()
 PUBLISHERS = 2
 
 
+class DrainedError(Exception):
+    """The worker was drained before it claimed anything: the message is for another one."""
+
+
 def render_chunk(runtime: Runtime, message: RenderChunk) -> None:
     """Draw what is still pending of a chunk. A duplicate message finds nothing to do.
 
     Raises:
+        DrainedError: the worker takes nothing until it is resumed; no job was touched.
         DeviceLostError: the device is lost; what was drawn before is published, and what was
             not stays claimed.
     """
@@ -64,6 +69,8 @@ def _claim(runtime: Runtime, message: RenderChunk) -> list[Lease]:
         now = runtime.database.now(session)
         worker = session.get_one(Worker, runtime.worker_id)
         if worker.draining:
+            if worker.stopping_at is None:
+                raise DrainedError
             return []
         # It has nothing in hand, so whatever is not booked by now is idle time.
         settle_now_and_then(session, worker.id, now)

@@ -62,7 +62,8 @@ class PollRecord(bootsteps.StartStopStep):
     """Tells the books, from Celery's own loop, that the queue is still being polled.
 
     The process that draws has a heartbeat of its own, which would go on beating while this
-    one hangs, and the worker would be counted on for ever.
+    one hangs, and the worker would be counted on for ever. One that is drained polls nothing:
+    that its loop goes round has to do.
     """
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
@@ -75,7 +76,7 @@ class PollRecord(bootsteps.StartStopStep):
         """Begin when the consumer has subscribed to its queues."""
         settings = load_settings()
         self._timer = parent.timer.call_repeatedly(
-            settings.heartbeat_seconds, _record_poll, (settings,)
+            settings.heartbeat_seconds, _record_poll, (settings, parent)
         )
 
     def stop(self, parent: Any) -> None:
@@ -84,10 +85,16 @@ class PollRecord(bootsteps.StartStopStep):
             self._timer.cancel()
 
 
-def _record_poll(settings: Settings) -> None:
-    if seconds_since_last_poll() > settings.lease_seconds:
+def is_consuming(parent: Any) -> bool:
+    """Tell whether a consumer asks for messages; one that is drained does not."""
+    tasks = parent.task_consumer
+    return any(tasks.consuming_from(queue) for queue in tasks.queues)
+
+
+def _record_poll(settings: Settings, parent: Any) -> None:
+    if is_consuming(parent) and seconds_since_last_poll() > settings.lease_seconds:
         return
-    database = _database()
+    database = books()
     try:
         with database.write() as session:
             record_poll(session, assigned_worker_id(), database.now(session))
@@ -98,7 +105,7 @@ def _record_poll(settings: Settings) -> None:
 def keep_message(reason: str, body: Any) -> None:
     """Set a message aside."""
     log.error("message_set_aside", reason=reason)
-    database = _database()
+    database = books()
     try:
         with database.write() as session:
             set_aside(session, assigned_worker_id(), reason, body, database.now(session))
@@ -107,5 +114,6 @@ def keep_message(reason: str, body: Any) -> None:
 
 
 @cache
-def _database() -> Database:
+def books() -> Database:
+    """Return the database, as Celery's own process has it."""
     return Database(load_settings().resolved_database_url)

@@ -10,10 +10,12 @@ import json
 import os
 import signal
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import structlog
 from celery import shared_task
+from celery.exceptions import Reject
 from celery.signals import worker_process_init, worker_process_shutdown
 from pydantic import ValidationError
 
@@ -22,6 +24,7 @@ from shared.messaging.contracts import RenderChunk, TaskName
 from shared.process import watch_parent
 from shared.settings import assigned_worker_id, load_settings, starter_pid
 from shared.telemetry.logs import configure_logs
+from worker.draining import LET_GO_SECONDS
 from worker.retry import DeviceLostError
 
 if TYPE_CHECKING:
@@ -66,7 +69,7 @@ def _stop(**_: Any) -> None:
 @shared_task(name=TaskName.RENDER_CHUNK, ignore_result=True)
 def render(message: dict[str, Any]) -> None:
     """Decode a pointer and draw what it points to; what cannot be decoded is set aside."""
-    from worker.chunk import render_chunk
+    from worker.chunk import DrainedError, render_chunk
 
     if _runtime is None:
         raise RuntimeError("a task came before the worker was ready")
@@ -81,6 +84,10 @@ def render(message: dict[str, Any]) -> None:
         return
     try:
         render_chunk(_runtime, pointer)
+    except DrainedError:
+        # Put back any sooner it would come straight back: the consumer lets go of its queue first.
+        time.sleep(LET_GO_SECONDS)
+        raise Reject("drained", requeue=True) from None
     except DeviceLostError:
         log.exception("device_lost")
         sys.stderr.flush()

@@ -1,9 +1,10 @@
-"""Workers: registered, alive, draining, stopped."""
+"""Workers: registered, alive, drained, stopping, stopped."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, and_, func, or_, select, update
@@ -12,6 +13,15 @@ from sqlalchemy.orm import Session
 from shared.db.conditions import IS_LEASED
 from shared.db.settlement import settle_worker
 from shared.db.tables import Job, Worker
+
+
+class Crew(NamedTuple):
+    """How many live workers have a model."""
+
+    ready: int
+    """Those that take jobs."""
+    drained: int
+    """Those that take none until somebody resumes them."""
 
 
 def live_workers(session: Session, now: datetime, silence: timedelta) -> Sequence[Worker]:
@@ -24,10 +34,25 @@ def live_workers(session: Session, now: datetime, silence: timedelta) -> Sequenc
     return session.scalars(alive).all()
 
 
+def is_live(session: Session, now: datetime, silence: timedelta, worker_id: UUID) -> bool:
+    """Tell whether a worker is one of the `live_workers`."""
+    alive = select(Worker.id).where(Worker.id == worker_id, _is_alive(now, silence))
+    return session.scalar(alive) is not None
+
+
+def count_workers(session: Session, now: datetime, silence: timedelta, model: str) -> Crew:
+    """Count the live workers with a model; those that are stopping are no longer of use."""
+    is_ready = Worker.draining.is_(False)
+    is_drained = and_(Worker.draining, Worker.stopping_at.is_(None))
+    counts = select(func.count().filter(is_ready), func.count().filter(is_drained))
+    of_model = counts.select_from(Worker).where(Worker.model == model, _is_alive(now, silence))
+    ready, drained = session.execute(of_model).one()
+    return Crew(ready, drained)
+
+
 def count_ready_workers(session: Session, now: datetime, silence: timedelta, model: str) -> int:
     """Count the live workers with a model that take jobs."""
-    ready = and_(Worker.model == model, Worker.draining.is_(False), _is_alive(now, silence))
-    return session.scalar(select(func.count()).select_from(Worker).where(ready)) or 0
+    return count_workers(session, now, silence, model).ready
 
 
 def _is_alive(now: datetime, silence: timedelta) -> ColumnElement[bool]:
@@ -41,17 +66,19 @@ def _is_alive(now: datetime, silence: timedelta) -> ColumnElement[bool]:
 
 
 def record_poll(session: Session, worker_id: UUID, now: datetime) -> None:
-    """Record that a worker asked its queue for work."""
+    """Record that a worker asked its queue for work, or would if it was not drained."""
     session.execute(update(Worker).where(Worker.id == worker_id).values(polled_at=now))
 
 
-def ask_to_drain(session: Session, worker_id: UUID) -> None:
-    """Have a worker give back, between images, what it has not begun."""
-    session.execute(update(Worker).where(Worker.id == worker_id).values(draining=True))
+def note_stopping(session: Session, worker_id: UUID, now: datetime) -> None:
+    """Record that a worker's process was told to stop, and have it drain until it ends."""
+    session.execute(
+        update(Worker).where(Worker.id == worker_id).values(draining=True, stopping_at=now)
+    )
 
 
 def is_draining(session: Session, worker_id: UUID) -> bool:
-    """Tell whether a worker was asked to drain."""
+    """Tell whether a worker is to begin nothing more, for now or for good."""
     return bool(session.scalar(select(Worker.draining).where(Worker.id == worker_id)))
 
 

@@ -271,9 +271,14 @@ class Worker(Base):
     heartbeat_at: Mapped[datetime]
     last_claim_at: Mapped[datetime | None]
     polled_at: Mapped[datetime | None]
-    """When its queue was last polled, job or no job; a busy worker does not poll."""
+    """When its queue was last polled, job or no job; a busy worker does not poll.
+
+    One that was drained does not either: it notes when it was last ready to.
+    """
     draining: Mapped[bool] = mapped_column(default=False)
     """Asked to give back what it has not begun and to take nothing more."""
+    stopping_at: Mapped[datetime | None]
+    """When its process was told to stop: it drains from then on, and cannot be resumed."""
     load_ns: Mapped[int]
     """How long its model took to load and warm up."""
     stopped_at: Mapped[datetime | None]

@@ -17,7 +17,6 @@ from producer.services import open_services
 from producer.totals import WorkerKind, read_totals
 from shared.db.batches import cancel_batch
 from shared.db.engine import Database
-from shared.db.fleet import ask_to_drain
 from shared.db.leases import claim_chunk
 from shared.db.outcomes import record_done
 from shared.db.tallies import fold_tallies
@@ -70,7 +69,7 @@ def test_totals_are_the_sums_of_all_batches(database: Database, *, folded: bool)
         now = database.now(session)
         add_price(session, effective_from=now - timedelta(days=1))
         worker = add_worker(session, started_at=now)
-        ask_to_drain(session, add_worker(session, started_at=now).id)
+        add_worker(session, started_at=now).draining = True
         add_worker(session, started_at=now - timedelta(days=1))
         batch = add_batch(session, jobs=3)
         cancel_batch(session, add_batch(session, jobs=2), now)

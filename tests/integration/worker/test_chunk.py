@@ -15,7 +15,7 @@ from PIL import Image
 from shared.clock import utc_now
 from shared.db.batches import cancel_batch, count_jobs, find_batch
 from shared.db.engine import Database
-from shared.db.fleet import ask_to_drain
+from shared.db.fleet import note_stopping
 from shared.db.ledger import Entry, append
 from shared.db.tables import Batch, Job, Worker
 from shared.domain.jobs import AttemptOutcome, JobState, LedgerKind
@@ -24,7 +24,7 @@ from shared.errors import ConfigurationError
 from shared.messaging.contracts import RenderChunk
 from shared.settings import Settings
 from support.factories import add_batch, attempts_of, dispatch, jobs_of, ledger_of
-from worker.chunk import render_chunk
+from worker.chunk import DrainedError, render_chunk
 from worker.runtime import Runtime, start_runtime
 
 
@@ -125,10 +125,23 @@ def test_a_store_that_fails_costs_an_attempt_and_not_the_job(
     assert states(sqlite_database, message.batch_id) == {"done": 1}
 
 
-def test_a_draining_worker_claims_nothing(runtime: Runtime, sqlite_database: Database) -> None:
+def test_a_drained_worker_claims_nothing_and_the_message_is_for_others(
+    runtime: Runtime, sqlite_database: Database
+) -> None:
     message = put_in_queue(sqlite_database, jobs=2)
     with sqlite_database.write() as session:
-        ask_to_drain(session, runtime.worker_id)
+        session.get_one(Worker, runtime.worker_id).draining = True
+
+    with pytest.raises(DrainedError):
+        render_chunk(runtime, message)
+
+    assert states(sqlite_database, message.batch_id) == {"pending": 2}
+
+
+def test_a_stopping_worker_claims_nothing(runtime: Runtime, sqlite_database: Database) -> None:
+    message = put_in_queue(sqlite_database, jobs=2)
+    with sqlite_database.write() as session:
+        note_stopping(session, runtime.worker_id, sqlite_database.now(session))
 
     render_chunk(runtime, message)
 
