@@ -9,12 +9,16 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from shared.db.fleet import count_ready_workers, live_workers
+from shared.db.fleet import count_ready_workers, is_live, live_workers
 from shared.db.tables import Worker
+from shared.domain.workers import WorkerState
 from shared.models.catalog import served_cards
 from shared.settings import Settings
 
-TIMES = ("online_at", "started_at", "heartbeat_at", "last_claim_at", "polled_at", "stopped_at")
+TIMES = (
+    *("online_at", "started_at", "heartbeat_at", "last_claim_at", "polled_at"),
+    *("stopping_at", "stopped_at"),
+)
 FACTS = (
     *("host", "pid", "device", "device_kind", "device_sku", "device_name"),
     *("backend", "model", "queue", "version", "weights_sha256", "draining"),
@@ -40,14 +44,33 @@ def worker_documents(
     return [_document(worker, is_alive=worker.id in alive) for worker in workers]
 
 
+def worker_document(
+    session: Session, settings: Settings, now: datetime, worker: Worker
+) -> dict[str, Any]:
+    """Describe a worker; the arguments are those of `worker_documents`."""
+    silence = timedelta(seconds=settings.lease_seconds)
+    return _document(worker, is_alive=is_live(session, now, silence, worker.id))
+
+
 def _document(worker: Worker, *, is_alive: bool) -> dict[str, Any]:
     times = {name: getattr(worker, name) for name in TIMES}
     return {
         "worker_id": str(worker.id),
         "alive": is_alive,
+        "state": _state(worker, is_alive=is_alive).value,
         **{name: getattr(worker, name) for name in FACTS},
         **{name: moment and moment.isoformat() for name, moment in times.items()},
     }
+
+
+def _state(worker: Worker, *, is_alive: bool) -> WorkerState:
+    if worker.stopped_at is not None:
+        return WorkerState.ENDED
+    if not is_alive:
+        return WorkerState.SILENT
+    if worker.stopping_at is not None:
+        return WorkerState.STOPPING
+    return WorkerState.DRAINED if worker.draining else WorkerState.READY
 
 
 def model_documents(session: Session, settings: Settings, now: datetime) -> list[dict[str, Any]]:

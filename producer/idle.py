@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from shared.db.batches import is_finished
 from shared.db.budgets import purse_of
 from shared.db.conditions import IS_LEASED, IS_OVER_BUDGET, IS_SENT, IS_UNSENT, of_batch
+from shared.db.fleet import Crew
 from shared.db.tables import Batch, Job
 from shared.domain.jobs import BatchControl, JobState
 from shared.domain.money import format_dollars
@@ -26,7 +27,7 @@ def why_idle(
     session: Session,
     batch: Batch,
     counts: Mapping[JobState, int],
-    workers: int,
+    workers: Crew,
     now: datetime,
 ) -> str | None:
     """Explain; None when somebody has a job of the batch, or all of them have ended.
@@ -35,7 +36,7 @@ def why_idle(
         session: where to look.
         batch: the batch.
         counts: its jobs by state.
-        workers: how many are alive that have its model.
+        workers: those that are alive and have its model.
         now: the time.
     """
     if counts[JobState.LEASED]:
@@ -46,12 +47,20 @@ def why_idle(
         return f"It is paused: tenstep resume {batch.id} goes on."
     if not counts[JobState.PENDING]:
         return _why_held(session, batch, counts[JobState.HELD], now)
-    if not workers:
-        return (
-            f"No worker with the model {batch.model} is alive: start one with "
-            f"tenstep worker --model {batch.model}."
-        )
+    if not workers.ready:
+        return _why_nobody(batch.model, workers)
     return _why_pending(session, batch, now)
+
+
+def _why_nobody(model: str, workers: Crew) -> str:
+    if workers.drained:
+        return (
+            f"Every worker with the model {model} that is alive is drained: tenstep workers resume "
+            "WORKER has one take jobs again, tenstep workers list shows them."
+        )
+    return (
+        f"No worker with the model {model} is alive: start one with tenstep worker --model {model}."
+    )
 
 
 def _why_held(session: Session, batch: Batch, jobs: int, now: datetime) -> str:

@@ -16,7 +16,7 @@ from producer.idle import why_idle
 from shared.db.batches import find_batch
 from shared.db.conditions import IS_DONE, IS_FAILED, IS_LEASED, of_batch
 from shared.db.engine import Database
-from shared.db.fleet import count_ready_workers
+from shared.db.fleet import count_workers
 from shared.db.tables import Attempt, Batch, Job, Worker
 from shared.db.tallies import NOTHING, BatchTally, read_tallies, read_tally
 from shared.domain.jobs import BatchControl, JobState
@@ -61,7 +61,7 @@ def batch_status(session: Session, batch: Batch, settings: Settings, now: dateti
     summary = _summary(batch, tally)
     counts = summary.counts
     silence = timedelta(seconds=settings.lease_seconds)
-    workers = count_ready_workers(session, now, silence, batch.model)
+    workers = count_workers(session, now, silence, batch.model)
     rate, measured_on = _rate(session, summary, now)
     tells_eta = batch.control == BatchControl.ACTIVE and summary.is_submitted
     to_go = counts[JobState.PENDING] + counts[JobState.LEASED]
@@ -71,7 +71,7 @@ def batch_status(session: Session, batch: Batch, settings: Settings, now: dateti
         eta_seconds=eta(to_go, rate, measured_on) if tells_eta else None,
         cost_nanodollars=tally.nanodollars,
         failures=_failures(session, batch.id) if counts[JobState.FAILED] else (),
-        workers_alive=workers,
+        workers_alive=workers.ready,
         devices=_devices_at_work(session, batch.id),
         why_idle=why_idle(session, batch, counts, workers, now),
     )

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from producer.idle import money_is_spent, why_idle
 from shared.db.conditions import IS_LEASED, IS_SENT, of_batch
-from shared.db.fleet import count_ready_workers
+from shared.db.fleet import count_workers
 from shared.db.tables import Batch, Job
 from shared.domain.jobs import BatchControl, HeldFor, JobState
 from shared.settings import Settings
@@ -43,10 +43,10 @@ def _why_pending(
     if job.not_before is not None and job.not_before > now:
         return f"It failed and is tried again {_until(job.not_before, now)}."
     silence = timedelta(seconds=settings.lease_seconds)
-    workers = count_ready_workers(session, now, silence, batch.model)
-    if workers and job.chunk_id is not None:
+    workers = count_workers(session, now, silence, batch.model)
+    if workers.ready and job.chunk_id is not None:
         return f"It is in the queue {job.queue}{_since(job.dispatched_at, now)}; no worker took it."
-    if workers and _others_go_first(session, batch):
+    if workers.ready and _others_go_first(session, batch):
         return "Other jobs of its batch go first."
     alone = {**dict.fromkeys(JobState, 0), JobState.PENDING: 1}
     return why_idle(session, batch, alone, workers, now)

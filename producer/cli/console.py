@@ -172,7 +172,7 @@ def print_status(status: BatchStatus) -> None:
         "name": summary.name,
         "model": summary.model,
         "jobs": _nonzero(summary.counts, summary.total, is_all=summary.is_submitted),
-        "workers": f"{status.workers_alive} alive with this model",
+        "workers": f"{status.workers_alive} ready with this model",
         "at work": ", ".join(f"{count} x {name}" for name, count in status.devices.items()),
         "progress": _figures(status),
     }

@@ -31,6 +31,7 @@ from producer.cli import (
     render,
     status,
     submit,
+    workers,
 )
 from producer.cli.console import say
 from producer.cli.errors import BROKEN_PIPE, report
@@ -132,6 +133,7 @@ _register(reconcile.reconcile, reconcile.EPILOG, cost.app)
 app.add_typer(cost.app)
 app.add_typer(prices.app)
 app.add_typer(keys.app)
+app.add_typer(workers.app)
 for _registered in keys.app.registered_commands:
     if _registered.callback is not None:
         _registered.callback = without_server(_registered.callback, f"keys {_registered.name}")

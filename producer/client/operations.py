@@ -14,7 +14,7 @@ from producer.client.answers import document, plain
 from producer.client.steps import LONG_SECONDS, Call, Operation, Send
 from producer.wire.batches import BatchDocument, Changed, NewBatchOut
 from producer.wire.costs import BillOut, CostReportOut, QuotesOut
-from producer.wire.fleet import ModelList, PriceBookOut, WorkerList
+from producer.wire.fleet import ModelList, PriceBookOut, WorkerList, WorkerOut
 from producer.wire.jobs import JobDocument
 from shared.domain.identifiers import new_id
 from shared.domain.jobs import BatchControl
@@ -225,6 +225,20 @@ def workers(*, alive: bool = True, limit: int = 100) -> Operation[WorkerList]:
     """Return the newest workers; for admins."""
     call = Call("GET", "/api/workers", {"alive": alive, "limit": limit})
     return document(WorkerList, (yield Send(call)))
+
+
+def drain_worker(worker_id: UUID) -> Operation[WorkerOut]:
+    """Have a worker take nothing more until it is resumed; for admins."""
+    return (yield from _decide_worker(worker_id, "drain"))
+
+
+def resume_worker(worker_id: UUID) -> Operation[WorkerOut]:
+    """Have a drained worker take jobs again; for admins."""
+    return (yield from _decide_worker(worker_id, "resume"))
+
+
+def _decide_worker(worker_id: UUID, what: str) -> Operation[WorkerOut]:
+    return document(WorkerOut, (yield Send(Call("POST", f"/api/workers/{worker_id}/{what}"))))
 
 
 def prices(*, past: bool = False) -> Operation[PriceBookOut]:

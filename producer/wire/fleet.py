@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import Field
 
 from producer.wire.document import Document
+from shared.domain.workers import WorkerState
 
 
 class WorkerOut(Document):
@@ -16,6 +17,7 @@ class WorkerOut(Document):
 
     worker_id: UUID
     alive: bool
+    state: WorkerState
     host: str
     pid: int
     device: str
@@ -26,11 +28,12 @@ class WorkerOut(Document):
     model: str
     queue: str
     version: str
-    draining: bool
+    draining: bool = Field(description="It is to take nothing more, for now or for good.")
     online_at: datetime
     started_at: datetime
     heartbeat_at: datetime
     last_claim_at: datetime | None
+    stopping_at: datetime | None = Field(description="When its process was told to stop.")
     stopped_at: datetime | None
 
 

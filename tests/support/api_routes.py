@@ -87,6 +87,8 @@ ROUTES = (
     Route("GET", "/api/prices", READ),
     Route("POST", "/api/prices", ADMIN, {"check": "true"}, b'currency = "USD"\n'),
     Route("GET", "/api/workers", ADMIN),
+    Route("POST", "/api/workers/{worker_id}/drain", ADMIN),
+    Route("POST", "/api/workers/{worker_id}/resume", ADMIN),
     Route("POST", "/api/keys", ADMIN, body={"tenant": "another"}),
     Route("GET", "/api/keys", ADMIN),
     Route("DELETE", "/api/keys/{key_id}", ADMIN),
@@ -134,6 +136,7 @@ def nothing() -> Mapping[str, str]:
     """Name things that are not there."""
     return {
         **{f"{kind}_id": str(uuid4()) for kind in ("batch", "job", "file", "key", "webhook")},
+        "worker_id": str(uuid4()),
         "openai_file_id": f"file-{uuid4().hex}",
         "openai_batch_id": f"batch_{uuid4().hex}",
         "name": "0",

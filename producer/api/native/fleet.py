@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Annotated, Any
+from uuid import UUID
 
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Query
 from starlette.requests import Request
 
-from producer.api.context import NEEDS_ADMIN, NEEDS_READ, ContextOf
-from producer.api.problems import NATIVE_ERRORS, ApiError
+from producer.api.context import NEEDS_ADMIN, NEEDS_READ, Context, ContextOf
+from producer.api.problems import NATIVE_ERRORS, ApiError, not_found
 from producer.fleet_documents import model_documents, worker_documents
 from producer.price_book import read_book
 from producer.price_changes import update_book
 from producer.price_documents import book_json, update_json
 from producer.price_file import MAX_FILE_BYTES, parse_price_file
-from producer.wire.fleet import ModelList, PriceBookOut, PriceChangesOut, WorkerList
+from producer.wire.fleet import ModelList, PriceBookOut, PriceChangesOut, WorkerList, WorkerOut
+from producer.workers import UnknownWorkerError, drain_worker, resume_worker
+from shared.db.engine import Database
+from shared.settings import Settings
 
 router = APIRouter(prefix="/api", tags=["fleet"], responses=NATIVE_ERRORS)
 
@@ -54,6 +59,42 @@ def list_workers(
         now = database.now(session)
         found = worker_documents(session, context.settings, now, limit, only_live=alive)
     return {"workers": found}
+
+
+@router.post(
+    "/workers/{worker_id}/drain",
+    summary="Drain a worker",
+    response_model=WorkerOut,
+    dependencies=[NEEDS_ADMIN],
+)
+def post_drain(context: ContextOf, worker_id: UUID) -> dict[str, Any]:
+    """Have a worker finish what is in its device and take nothing more until it is resumed.
+
+    It gives back what it has not begun, and keeps its model loaded; it goes on to cost.
+    """
+    return _decided(context, drain_worker, worker_id)
+
+
+@router.post(
+    "/workers/{worker_id}/resume",
+    summary="Resume a worker",
+    response_model=WorkerOut,
+    dependencies=[NEEDS_ADMIN],
+)
+def post_resume(context: ContextOf, worker_id: UUID) -> dict[str, Any]:
+    """Have a drained worker take jobs again; one that is stopping cannot."""
+    return _decided(context, resume_worker, worker_id)
+
+
+def _decided(
+    context: Context,
+    decide: Callable[[Database, Settings, UUID], dict[str, Any]],
+    worker_id: UUID,
+) -> dict[str, Any]:
+    try:
+        return decide(context.database, context.settings, worker_id)
+    except UnknownWorkerError:
+        raise not_found(f"worker {worker_id}") from None
 
 
 @router.get("/models", summary="List models", response_model=ModelList, dependencies=[NEEDS_READ])
