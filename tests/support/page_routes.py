@@ -57,4 +57,5 @@ def _choices(route: APIRoute) -> Iterator[str]:
 
 def nothing() -> Mapping[str, str]:
     """Name things that are not there."""
-    return {"batch_id": str(uuid4()), "job_id": str(uuid4()), "position": "0"}
+    ids = {f"{kind}_id": str(uuid4()) for kind in ("batch", "job", "worker")}
+    return {**ids, "position": "0"}

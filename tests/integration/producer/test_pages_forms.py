@@ -9,6 +9,7 @@ import pytest
 
 from shared.domain.access import Scope
 from support.api import ApiServer
+from support.factories import add_worker
 from support.page_routes import PageRoute, page_routes
 from support.visits import Visit, check_headers, rows_of, visiting
 
@@ -29,7 +30,9 @@ def things(api: ApiServer, key: str) -> Mapping[str, str]:
         made = client.post("/api/batches", json={"prompts": ["a fox"], "hold": True})
         batch_id = made.raise_for_status().json()["batch_id"]
         job = client.get(f"/api/batches/{batch_id}/jobs").json()["jobs"][0]
-    return {"batch_id": batch_id, "job_id": job["job_id"]}
+    with api.database.write() as session:
+        worker = add_worker(session, started_at=api.database.now(session))
+        return {"batch_id": batch_id, "job_id": job["job_id"], "worker_id": str(worker.id)}
 
 
 @pytest.fixture(scope="module")

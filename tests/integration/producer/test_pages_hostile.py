@@ -26,7 +26,7 @@ from support.factories import (
     dispatch,
     jobs_of,
 )
-from support.page_routes import PageRoute, page_routes
+from support.page_routes import PageRoute, nothing, page_routes
 from support.visits import Document, Visit, check_headers, visiting
 
 MARK = "x-hostile"
@@ -149,7 +149,7 @@ def test_every_route_keeps_the_policy(
     visit: Visit, named: Mapping[str, Named], route: PageRoute
 ) -> None:
     thing = named["element"]
-    things = {"batch_id": str(thing.batch_id), "job_id": str(thing.failed), "position": "0"}
+    things = {**nothing(), "batch_id": str(thing.batch_id), "job_id": str(thing.failed)}
     with visit.client.stream("GET", route.about(things)) as answer:
         check_headers(answer)
         assert answer.status_code in {200, 303, 404}

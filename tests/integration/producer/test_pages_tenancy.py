@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from uuid import UUID
 
 import pytest
+from sqlalchemy import select
 
 from shared.db.leases import claim_chunk
 from shared.db.outcomes import record_failure
+from shared.db.tables import Batch
 from shared.domain.access import OF_A_TENANT, Scope
 from support.api import ApiServer
 from support.factories import LEASE, TIMES, add_price, add_worker, dispatch
@@ -42,6 +44,10 @@ def owned(api: ApiServer) -> Owned:
         made = client.post("/api/batches", json={"prompts": lines, **options}).raise_for_status()
         batch_id = made.json()["batch_id"]
         jobs = client.get(f"/api/batches/{batch_id}/jobs").json()["jobs"]
+        upload = client.post(
+            "/api/files", params={"name": f"{MARK}.txt"}, content=b"a " + MARK.encode()
+        )
+        file_id = upload.raise_for_status().json()["file_id"]
     with api.database.write() as session:
         now = api.database.now(session)
         add_price(session, effective_from=now)
@@ -51,7 +57,8 @@ def owned(api: ApiServer) -> Owned:
             record_failure(
                 session, lease, code=MARK, message=MARK, retry_at=None, times=TIMES, now=now
             )
-    things = {**nothing(), "batch_id": batch_id, "job_id": jobs[0]["job_id"], "position": "0"}
+    ids = {"job_id": jobs[0]["job_id"], "worker_id": str(worker), "file_id": file_id}
+    things = {**nothing(), "batch_id": batch_id, **ids}
     return Owned(things, (MARK, OWNER, batch_id, *(job["job_id"] for job in jobs)))
 
 
@@ -122,6 +129,20 @@ def test_nobody_decides_about_what_is_somebody_elses(
     assert refused.status_code in REFUSED
     assert MARK not in refused.text
     assert rows_of(api) == before
+
+
+@pytest.mark.parametrize("route", named([route for route in POSTS if not route.is_about_something]))
+def test_a_form_that_names_what_is_somebody_elses_gets_nothing_of_it(
+    api: ApiServer, owned: Owned, route: PageRoute
+) -> None:
+    with visiting(api, api.new_key(OTHER)) as visit:
+        token = visit.form_token()
+        answer = visit.client.post(route.path, data={"form_token": token, **owned.things})
+
+    assert answer.status_code < 500
+    assert MARK not in answer.text
+    with api.database.read() as session:
+        assert session.scalar(select(Batch.id).where(Batch.tenant == OTHER)) is None
 
 
 def test_the_owner_gets_all_of_it(api: ApiServer, owned: Owned) -> None:
