@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from anyio.to_thread import current_default_thread_limiter
 from fastapi import APIRouter, FastAPI
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from producer.api import document, health, metrics, problems
@@ -89,9 +90,14 @@ class Fork:
         self._pages = pages
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand a request on, by its path."""
-        is_page = scope["type"] == "http" and scope["path"].split("/")[1] not in PROGRAMS
+        """Hand a request on, by its path; who shows a key is a program that has mistaken it."""
+        is_page = scope["type"] == "http" and _is_for_people(scope)
         await (self._pages if is_page else self._api)(scope, receive, send)
+
+
+def _is_for_people(scope: Scope) -> bool:
+    first = scope["path"].removeprefix("/").partition("/")[0]  # "*" has no slash
+    return first not in PROGRAMS and "authorization" not in Headers(scope=scope)
 
 
 def _make_api(context: Context, rates: RateLimiter) -> FastAPI:

@@ -112,7 +112,7 @@ def test_prometheus_can_read_it(api: ApiServer, server: httpx.Client) -> None:
         batch_id = add_batch(session, jobs=3).id
     assert server.get(f"/api/batches/{batch_id}").is_success
     server.get("/api/batches/not-an-id")
-    server.get("/there/is/no/such/path")
+    server.get("/api/there/is/no/such/path")
     server.request("BREW", f"/api/batches/{batch_id}")
 
     answer = server.get("/metrics")
