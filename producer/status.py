@@ -63,12 +63,10 @@ def batch_status(session: Session, batch: Batch, settings: Settings, now: dateti
     silence = timedelta(seconds=settings.lease_seconds)
     workers = count_workers(session, now, silence, batch.model)
     rate, measured_on = _rate(session, summary, now)
-    tells_eta = batch.control == BatchControl.ACTIVE and summary.is_submitted
-    to_go = counts[JobState.PENDING] + counts[JobState.LEASED]
     return BatchStatus(
         summary=summary,
         images_per_second=rate,
-        eta_seconds=eta(to_go, rate, measured_on) if tells_eta else None,
+        eta_seconds=time_left(summary, rate, measured_on),
         cost_nanodollars=tally.nanodollars,
         failures=_failures(session, batch.id) if counts[JobState.FAILED] else (),
         workers_alive=workers.ready,
@@ -151,9 +149,19 @@ def _devices_at_work(session: Session, batch_id: UUID) -> Mapping[str, int]:
     return dict(rows.all())
 
 
-def eta(to_go: int, rate: float | None, measured_on: int) -> tuple[float, float] | None:
-    """Give the time left a spread: n events tell a rate to about one part in √n."""
-    if not to_go or not rate or measured_on < FEWEST_FOR_ETA:
+def time_left(
+    summary: BatchSummary, rate: float | None, measured_on: int
+) -> tuple[float, float] | None:
+    """Return the soonest and the latest seconds until nothing of a batch is to be drawn.
+
+    Args:
+        summary: the batch; while it is paused or grows nobody can tell.
+        rate: images a second.
+        measured_on: of how many: n events tell a rate to about one part in √n.
+    """
+    to_go = summary.counts[JobState.PENDING] + summary.counts[JobState.LEASED]
+    goes_on = summary.control is BatchControl.ACTIVE and summary.is_submitted
+    if not (goes_on and to_go and rate) or measured_on < FEWEST_FOR_ETA:
         return None
     spread = max(SMALLEST_ETA_SPREAD, 1 / sqrt(measured_on))
     return to_go / (rate * (1 + spread)), to_go / (rate * (1 - spread))

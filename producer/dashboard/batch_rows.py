@@ -14,7 +14,7 @@ from producer.api.tenancy import newest
 from producer.batch_documents import request_document
 from producer.batch_status import BatchSummary
 from producer.costs.quoted import QuoteComparison, compare
-from producer.status import eta, summaries
+from producer.status import summaries, time_left
 from shared.db.api_tables import BatchRequest
 from shared.db.tables import Batch
 from shared.domain.jobs import JobState
@@ -154,5 +154,5 @@ def _with_rates(
 def _with_rate(row: BatchRow, rate: float | None) -> BatchRow:
     if not rate:
         return row
-    left = eta(row.summary.unfinished, rate, round(rate * RATE_SECONDS))
+    left = time_left(row.summary, rate, round(rate * RATE_SECONDS))
     return BatchRow(row.summary, row.tenant, rate, left, row.quote)
