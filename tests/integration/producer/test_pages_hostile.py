@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -206,6 +207,18 @@ def test_the_policy_allows_no_script_or_style_in_a_page(visit: Visit) -> None:
     assert "unsafe" not in policy
     assert "*" not in policy
     assert "data:" not in policy
+
+
+@pytest.mark.parametrize("line", ["OPTIONS *", "GET *", "CONNECT a:1", "GET //evil.example/x"])
+def test_targets_that_are_no_paths_are_of_no_page(api: ApiServer, line: str) -> None:
+    url = httpx.URL(api.url)
+    asked = f"{line} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+    with socket.create_connection((url.host, url.port or 0), timeout=10) as connection:
+        connection.sendall(asked.encode())
+        answer = connection.recv(65_536).decode()
+
+    assert answer.startswith(("HTTP/1.1 404", "HTTP/1.1 405"))
+    assert "content-security-policy: default-src 'none'" in answer.lower()
 
 
 def _assert_is_safe(answer: httpx.Response) -> None:
