@@ -30,7 +30,7 @@ format: $(VENV)/installed-dev  ## Rewrite the code in the project's style
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/installed-dev  ## Measure this machine: renders, submissions, status, results, the API (25 min)
+bench: $(VENV)/installed-dev  ## Measure this machine: renders, submissions, status, results, the API, pages (30 min)
 	$(BIN)/python infra/benchmarks/render.py
 	$(BIN)/python infra/benchmarks/pipeline.py
 	$(BIN)/python infra/benchmarks/quote.py
@@ -39,6 +39,7 @@ bench: $(VENV)/installed-dev  ## Measure this machine: renders, submissions, sta
 	PYTHONPATH=infra:tests $(BIN)/python infra/benchmarks/manifest.py
 	PYTHONPATH=infra:tests $(BIN)/python infra/benchmarks/costs.py
 	PYTHONPATH=infra:tests $(BIN)/python infra/benchmarks/api.py
+	PYTHONPATH=infra:tests $(BIN)/python infra/benchmarks/pages.py
 	PYTHONPATH=infra:tests $(BIN)/python infra/benchmarks/pull.py
 	PYTHONPATH=infra:tests $(BIN)/python infra/benchmarks/pull.py --images 1500 --bytes 400000
 
