@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -139,6 +141,16 @@ class Visit:
         """Show a key."""
         token = Document(self.client.get("/signin").text).form_token
         return self.client.post("/signin", data={"form_token": token, "key": secret, "next": next})
+
+    def is_signed_out_soon(self) -> bool:
+        """Wait until the session has ended, which a server may learn a second later."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline:
+            answer = self.client.get("/batches")
+            if answer.status_code == HTTPStatus.SEE_OTHER:
+                return answer.headers["location"].startswith("/signin")
+            time.sleep(0.1)
+        return False
 
 
 @contextmanager

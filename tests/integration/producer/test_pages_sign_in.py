@@ -6,13 +6,11 @@ import asyncio
 import time
 from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from uuid import uuid4
 
 import httpx
 import pytest
 from httpx_sse import EventSource
-from pydantic import SecretStr
 from sqlalchemy import update
 from starlette.responses import PlainTextResponse
 
@@ -23,18 +21,14 @@ from producer.dashboard.visits import COOKIE, VisitGate
 from producer.dashboard.visits import Visit as VisitOfServer
 from producer.keys import create_key, revoke_key
 from shared.db.api_tables import SignIn
-from shared.db.tables import Job
-from shared.domain.access import OF_A_TENANT, Scope
+from shared.domain.access import OF_A_TENANT
 from shared.settings import Settings
 from support.api import ApiServer, run_api
-from support.factories import add_batch, jobs_of
-from support.valkey import RedisServer
+from support.factories import add_batch
 from support.visits import Visit, check_headers, visiting
 
 SESSION_HOURS = 3
 KNOWN_SECONDS = 1.0
-PATIENCE_SECONDS = 10
-MOST_REDIRECTS = 5
 UNKNOWN = "tsk_nobody-has-made-this"
 
 
@@ -43,18 +37,6 @@ def api(api_settings: Settings) -> Iterator[ApiServer]:
     """A server that somebody has made a key for."""
     with run_api(api_settings.model_copy(update={"session_hours": SESSION_HOURS})) as server:
         server.new_key("anybody")
-        yield server
-
-
-@pytest.fixture(scope="module")
-def keyless(tmp_path_factory: pytest.TempPathFactory, _redis: RedisServer) -> Iterator[ApiServer]:
-    """A server that nobody has made a key for."""
-    settings = Settings(
-        data_dir=tmp_path_factory.mktemp("keyless"),
-        redis_url=SecretStr(_redis.url),
-        redis_key_prefix="keyless-pages:",
-    )
-    with run_api(settings) as server:
         yield server
 
 
@@ -229,17 +211,6 @@ def test_a_very_long_path_is_forgotten_rather_than_refused(nobody: Visit) -> Non
 # How it ends
 
 
-def ends(visit: Visit) -> bool:
-    """Tell whether somebody is signed out, at once or within a second."""
-    deadline = time.monotonic() + KNOWN_SECONDS + PATIENCE_SECONDS
-    while time.monotonic() < deadline:
-        answer = visit.client.get("/batches")
-        if answer.status_code == 303:
-            return answer.headers["location"].startswith("/signin")
-        time.sleep(0.1)
-    return False
-
-
 def test_signing_out_ends_a_session_for_every_copy_of_its_cookie(
     api: ApiServer, visit: Visit
 ) -> None:
@@ -270,7 +241,7 @@ def test_a_revoked_key_ends_its_sessions(api: ApiServer) -> None:
         with api.database.write() as session:
             revoke_key(session, made.id, api.database.now(session))
 
-        assert ends(visit)
+        assert visit.is_signed_out_soon()
 
 
 def test_an_expired_key_ends_its_sessions(api: ApiServer) -> None:
@@ -279,7 +250,7 @@ def test_an_expired_key_ends_its_sessions(api: ApiServer) -> None:
         end = now + timedelta(seconds=1.5)
         _, secret = create_key(session, "studio", "e", OF_A_TENANT, now, expires_at=end)
     with visiting(api, secret) as visit:
-        assert ends(visit)
+        assert visit.is_signed_out_soon()
 
 
 def test_a_session_ends_by_itself(api: ApiServer, key: str) -> None:
@@ -287,7 +258,7 @@ def test_a_session_ends_by_itself(api: ApiServer, key: str) -> None:
         with api.database.write() as session:
             session.execute(update(SignIn).values(expires_at=api.database.now(session)))
 
-        assert ends(visit)
+        assert visit.is_signed_out_soon()
 
 
 @pytest.mark.parametrize("is_signed_out", [True, False])
@@ -341,72 +312,6 @@ def test_who_is_not_signed_in_is_told_so_by_whatever_is_asked(nobody: Visit) -> 
     post = nobody.client.post(f"/batches/{uuid4()}/pause", data={"form_token": nobody.form_token()})
     assert post.status_code == 401
     check_headers(post)
-
-
-# Without any key
-
-
-def test_while_there_is_no_key_this_host_is_let_in(keyless: ApiServer) -> None:
-    with visiting(keyless) as visit:
-        page = visit.page("/batches")
-        assert "this host" in page.text
-        assert "Sign out" not in page.buttons
-        assert visit.get("/signin", 303).headers["location"] == "/batches"
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [
-        pytest.param({"Host": "evil.example"}, id="a name that was made to point here"),
-        pytest.param({"Origin": "https://evil.example"}, id="a page of some site in a browser"),
-        pytest.param({"Origin": "null"}, id="a page of a file"),
-        pytest.param({"X-Forwarded-For": "127.0.0.1"}, id="somebody behind a proxy"),
-    ],
-)
-def test_what_only_seems_to_be_local_gets_no_further_than_the_form(
-    keyless: ApiServer, headers: dict[str, str]
-) -> None:
-    with visiting(keyless) as visit:
-        answer = visit.client.get("/batches", headers=headers)
-        hops = 0
-        while answer.is_redirect and hops < MOST_REDIRECTS:
-            answer = visit.client.get(answer.headers["location"], headers=headers)
-            hops += 1
-        assert answer.status_code == 200
-        assert hops == 1
-        assert answer.request.url.path == "/signin"
-        refused = visit.client.post(
-            f"/batches/{uuid4()}/pause", data={"form_token": visit.form_token()}, headers=headers
-        )
-    assert refused.status_code == 401
-
-
-# What is told of it
-
-
-def logs_of(folder: Path) -> str:
-    return "".join(path.read_text("utf-8", "replace") for path in (folder / "logs").iterdir())
-
-
-def test_no_log_has_a_key_or_a_token_even_when_a_page_breaks(keyless: ApiServer) -> None:
-    secret = keyless.new_key("studio", Scope.ADMIN)
-    with keyless.database.write() as session:
-        job_id = jobs_of(session, add_batch(session, jobs=1).id)[0].id
-        session.execute(update(Job).values(details=["of another release"]))
-    with visiting(keyless) as visit:
-        assert ends(visit)
-        visit.sign_in(secret)
-        # The server hangs up after such an answer.
-        broken = visit.page(f"/jobs/{job_id}", 500, headers={"Connection": "close"})
-        refused = {"form_token": visit.form_token(), "key": UNKNOWN}
-        assert visit.client.post("/signin", data=refused).status_code == 401
-        secrets = (secret, UNKNOWN, visit.token or "", refused["form_token"])
-
-    assert "this should not have happened" in broken.text
-    told = logs_of(keyless.settings.data_dir)
-    assert "request_failed" in told
-    assert "another release" not in broken.text
-    assert not [one for one in secrets if one in told or one in broken.text]
 
 
 def test_what_a_server_knows_of_a_visit_is_not_in_its_repr() -> None:
