@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from producer.plan_words import dollars, duration
+from producer.plan_words import dollars as dollars_or_less
+from producer.plan_words import duration
 from shared.domain.money import NANOSECONDS, format_dollars
 
 NANODOLLAR_DECIMALS = 9
@@ -18,6 +19,11 @@ FEW = 100
 def count(number: int) -> str:
     """Write a whole number: ``1,234``."""
     return f"{number:,}"
+
+
+def dollars(nanodollars: int) -> str:
+    """Write an amount with as many decimals as it needs to be read: ``$0`` is nothing."""
+    return dollars_or_less(nanodollars) if nanodollars else "$0"
 
 
 def exact(nanodollars: int) -> str:
