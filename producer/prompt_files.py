@@ -106,7 +106,7 @@ def prompts_in(
     Raises:
         InputError: as `open_prompts` does, of the content.
     """
-    known = prompt_format or _sniffed(content)
+    known = prompt_format or sniffed_format(content)
     salt = f"tenstep prompts as {known}\n"
     if known is PromptFormat.PARQUET:
         with unpacked_content(content) as unpacked:
@@ -243,7 +243,8 @@ def _refused_second_use(line: PromptLine, first: int | None) -> PromptLine:
     return rejected(line.line_number, line.raw_text(), reason, "custom_id")
 
 
-def _sniffed(content: Content) -> PromptFormat:
+def sniffed_format(content: Content) -> PromptFormat:
+    """Tell how a file without a suffix is written by how it begins: Parquet, JSONL or text."""
     blocks = content.blocks()
     begin = next(blocks, b"")
     if begin.startswith(PARQUET_MAGIC):

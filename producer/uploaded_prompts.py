@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from producer.prompt_content import content_of
+from producer.prompt_content import Content, content_of
 from producer.prompt_files import PromptSource, prompts_in
 from producer.prompt_format import PromptFormat, format_of_name
 from producer.uploads import FileView
@@ -34,8 +34,28 @@ def open_uploaded(
         ServiceUnavailableError: the store does not answer.
     """
     known = prompt_format or format_of_name(file.name)
+    with copied_content(store, file) as content, prompts_in(content, known, model=model) as prompts:
+        yield prompts
+
+
+@contextmanager
+def copied_content(
+    store: ObjectStore, file: FileView, most_bytes: int | None = None
+) -> Iterator[Content]:
+    """Copy a file to this host's disk.
+
+    Args:
+        store: has the file.
+        file: which.
+        most_bytes: stop soon after so many; None copies all.
+
+    Raises:
+        InputError: it is not packed as its name says.
+        ServiceUnavailableError: the store does not answer.
+    """
     with tempfile.TemporaryFile(prefix="tenstep-") as copy:
         for block in store.blocks(file.object_key):
             copy.write(block)
-        with prompts_in(content_of(copy, file.name), known, model=model) as prompts:
-            yield prompts
+            if most_bytes is not None and copy.tell() >= most_bytes:
+                break
+        yield content_of(copy, file.name)

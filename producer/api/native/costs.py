@@ -125,7 +125,7 @@ def _prompts(context: Context, who: Principal, new: NewBatch) -> Iterator[Prompt
     if new.prompts is not None:
         yield source_of_prompts(new.prompts, digest="")
         return
-    file = file_of(context, new, who)
+    file = file_of(context, new.file_id, who)
     if file.bytes > MOST_QUOTED_BYTES:
         raise InputError(
             f"a file of more than {MOST_QUOTED_BYTES:,} bytes is not quoted here",

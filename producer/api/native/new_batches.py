@@ -137,8 +137,8 @@ async def post_batch(
             purpose=PURPOSE,
             key=idempotency_key and f"{KEY_PREFIX}{idempotency_key}",
         )
-        asked = _asked(who, options, file.id, FORMATS[kind], idempotency_key, file.sha256)
-        made = await run_sync(_ask, context, asked)
+        asked = asked_of_file(who, options, file, FORMATS[kind], idempotency_key)
+        made = await run_sync(put_request, context, asked)
     else:
         raise ApiError(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
@@ -169,38 +169,49 @@ def _submitted(context: Context, who: Principal, new: NewBatch, key: str | None)
     options = new.options()
     options.card(context.settings)
     if new.prompts is None:
-        file = file_of(context, new, who)
-        asked = _asked(who, options, file.id, new.format, key, file.sha256)
-        return _ask(context, asked)
+        file = file_of(context, new.file_id, who)
+        return put_request(context, asked_of_file(who, options, file, new.format, key))
     submission = submit_inline(context.services, options, new.prompts, tenant=who.tenant, key=key)
     keep_rejects(context.store, submission.batch_id, submission.rejects)
     return _made(submission)
 
 
-def file_of(context: Context, new: NewBatch, who: Principal) -> FileView:
+def file_of(context: Context, file_id: UUID | None, who: Principal) -> FileView:
     """Return the file that a request names.
 
     Raises:
         ApiError: it is not there, or not theirs: 404.
     """
-    if new.file_id is None:
+    if file_id is None:
         raise ValueError("the request names no file")
     with context.database.read() as session:
-        return FileView.of(get_own(session, StoredFile, new.file_id, who))
+        return FileView.of(get_own(session, StoredFile, file_id, who))
 
 
-def _asked(
+def asked_of_file(
     who: Principal,
     options: BatchOptions,
-    file_id: UUID,
+    file: FileView,
     prompt_format: PromptFormat | None,
     key: str | None,
-    sha256: str,
 ) -> Asked:
-    told = {"options": options.model_dump(mode="json"), "sha256": sha256, "format": prompt_format}
+    """Say what is asked for: a batch of a file that was uploaded.
+
+    Args:
+        who: asks, and the file is theirs.
+        options: what the batch is to be.
+        file: the prompts.
+        prompt_format: how it is written; None tells by its name, or by how it begins.
+        key: idempotency key; the same is the same batch, if all else is the same too.
+    """
+    told = {
+        "options": options.model_dump(mode="json"),
+        "sha256": file.sha256,
+        "format": prompt_format,
+    }
     return Asked(
         tenant=who.tenant,
-        input_file_id=file_id,
+        input_file_id=file.id,
         prompt_format=prompt_format,
         options=options,
         key=key,
@@ -208,7 +219,14 @@ def _asked(
     )
 
 
-def _ask(context: Context, asked: Asked) -> NewBatchOut:
+def put_request(context: Context, asked: Asked) -> NewBatchOut:
+    """Write down what is asked for: the clerk makes a batch of it.
+
+    Raises:
+        ConflictError: something else was asked for with that key.
+        LimitReachedError: the tenant has too many open batches, or jobs.
+        InputError: there is no such model.
+    """
     asked.options.card(context.settings)
     with context.database.write() as session:
         request = ask(session, context.settings, asked, context.database.now(session))
