@@ -8,7 +8,7 @@ from starlette.types import ASGIApp
 from producer.api import problems
 from producer.api.context import Context
 from producer.api.rates import RateLimiter
-from producer.dashboard import batch, batches, downloads, job, jobs, sign_in, tiles
+from producer.dashboard import batch, batches, downloads, job, jobs, new_batch, sign_in, tiles
 from producer.dashboard.assets import Assets
 from producer.dashboard.forms import check_form
 from producer.dashboard.pages import refuse
@@ -17,6 +17,7 @@ from producer.dashboard.visits import VisitGate
 ROUTERS: tuple[APIRouter, ...] = (
     sign_in.router,
     batches.router,
+    new_batch.router,
     jobs.router,
     tiles.router,
     downloads.router,
