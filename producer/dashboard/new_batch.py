@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from producer.api.context import Context, ContextOf, Submitter
+from producer.api.native.costs import MOST_QUOTED_BYTES
 from producer.api.native.new_batches import PURPOSE, asked_of_file, file_of, put_request
 from producer.api.receiving import keep_file, receive_file
 from producer.batch_options import BatchOptions
@@ -20,7 +21,7 @@ from producer.batch_requests import check_room
 from producer.dashboard.forms import PREVIEW, read_form
 from producer.dashboard.new_batch_form import FILE, PROMPTS, Typed, WrongFieldsError
 from producer.dashboard.new_batch_pasted import is_pasted, key_of, name_of
-from producer.dashboard.new_batch_preview import MOST_COUNTED_BYTES, preview_file
+from producer.dashboard.new_batch_preview import preview_file
 from producer.dashboard.pages import back_to, page
 from producer.dashboard.visits import MAX_FORM_BYTES, UPLOAD
 from producer.fleet_documents import model_documents
@@ -211,7 +212,7 @@ def _previewed(
         options=options,
         preview=preview,
         is_refused=is_refused,
-        most_counted_bytes=MOST_COUNTED_BYTES,
+        most_quoted_bytes=MOST_QUOTED_BYTES,
     )
 
 

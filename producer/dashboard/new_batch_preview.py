@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice, pairwise
 
+from producer.api.native.costs import MOST_QUOTED_BYTES
 from producer.batch_options import BatchOptions
 from producer.prompt_content import Content
 from producer.prompt_files import PromptSource, prompts_in, sniffed_format
@@ -23,8 +24,6 @@ from shared.errors import InputError, TenstepError
 from shared.models.card import ModelCard
 
 ROWS_SHOWN = 10
-MOST_COUNTED_BYTES = 64 * 2**20
-"""A file that is larger is read by the clerk alone."""
 HEAD_BYTES = 2 * 2**20
 HEAD_LINES = 1_000
 
@@ -108,7 +107,7 @@ def preview_file(
         ServiceUnavailableError: the store does not answer.
     """
     card = options.card(services.settings)
-    is_whole = file.bytes <= MOST_COUNTED_BYTES
+    is_whole = file.bytes <= MOST_QUOTED_BYTES
     with copied_content(services.store, file, None if is_whole else HEAD_BYTES) as content:
         known = prompt_format or format_of_name(file.name) or sniffed_format(content)
         if known is PromptFormat.PARQUET and not is_whole:  # what it has is told at its end
