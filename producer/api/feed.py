@@ -49,17 +49,21 @@ class SharedReads(Generic[Value]):
 
     def forget(self, is_meant: Callable[[Hashable], bool]) -> None:
         """Have some things read anew by whoever asks next; callable from threads."""
-        for key in [key for key in self._kept.copy() if is_meant(key)]:
-            self._kept.pop(key, None)
+        for known in (self._kept, self._reading):  # what is being read may be of before
+            for key in [key for key in known.copy() if is_meant(key)]:
+                known.pop(key, None)
 
     def _has_read(self, key: Hashable, done: asyncio.Task[Value]) -> None:
-        self._reading.pop(key, None)
+        if self._reading.get(key) is done:
+            self._reading.pop(key, None)
         if not done.cancelled():
             done.exception()  # asked for, or asyncio complains where nobody waits any more
 
     async def _read_anew(self, key: Hashable, read: Callable[[], Value]) -> Value:
         begin = time.monotonic()
         value = await run_sync(read)
+        if self._reading.get(key) is not asyncio.current_task():
+            return value
         if len(self._kept) >= MOST_KEPT:
             self._kept.clear()
         self._kept[key] = begin, value

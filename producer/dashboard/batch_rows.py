@@ -17,8 +17,7 @@ from producer.costs.quoted import QuoteComparison, compare
 from producer.status import summaries, time_left
 from shared.db.api_tables import BatchRequest
 from shared.db.tables import Batch
-from shared.domain.jobs import JobState
-from shared.domain.requests import RequestState
+from shared.domain.jobs import BatchControl, JobState
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -40,6 +39,8 @@ State = Literal[
     "held",
     "finished",
     "cancelled",
+    "validating",
+    "failed",
 ]
 
 
@@ -56,7 +57,7 @@ class BatchFilter(BaseModel):
         """Tell whether a batch is meant."""
         summary = row.summary
         if self.state == OPEN:
-            if summary.is_finished or summary.state == "cancelled":
+            if summary.is_finished or summary.state == BatchControl.CANCELLED:
                 return False
         elif self.state and summary.state != self.state:
             return False
@@ -99,35 +100,37 @@ def read_rows(database: Database, who: Principal, wanted: BatchFilter) -> BatchR
         found: list[BatchRow] = []
         begin, looked_at = wanted.before, 0
         while True:
-            batches = newest(session, Batch, who, ROWS_A_PAGE + 1, begin)
-            some = batches[:ROWS_A_PAGE]
-            looked_at += len(some)
-            found += [row for row in _plain_rows(session, some) if wanted.wants(row)]
-            begin = some[-1].id if len(batches) > ROWS_A_PAGE else None
+            rows, begin = _some(session, who, begin)
+            looked_at += len(rows)
+            found += filter(wanted.wants, rows)
             if len(found) >= ROWS_A_PAGE or begin is None or looked_at >= MOST_LOOKED_AT:
                 break
-        found += [
-            row
-            for row in _being_read(session, who, wanted.before)
-            if wanted.wants(row) and (begin is None or row.summary.id >= begin)
-        ]
-        found.sort(key=lambda row: row.summary.id, reverse=True)
         if len(found) > ROWS_A_PAGE:
             found = found[:ROWS_A_PAGE]
             begin = found[-1].summary.id
         return BatchRows(_with_rates(session, database, found), begin, looked_at)
 
 
-def _being_read(session: Session, who: Principal, before: UUID | None) -> Sequence[BatchRow]:
-    """Return batches of which nothing is written: their files are still being read."""
-    only = {"state": RequestState.VALIDATING}
-    asked = newest(session, BatchRequest, who, ROWS_A_PAGE, before, only=only)
-    summed = (BatchSummary.from_json(request_document(request)) for request in asked)
-    return [
-        BatchRow(summary, request.tenant, None, None, None)
-        for request, summary in zip(asked, summed, strict=True)
-        if session.get(Batch, request.id) is None
-    ]
+def _some(
+    session: Session, who: Principal, before: UUID | None
+) -> tuple[Sequence[BatchRow], UUID | None]:
+    """Return some batches in order, and where those begin that come next.
+
+    A batch has the id of the request for it, which is there before and, if its file is
+    refused, instead.
+    """
+    asked = newest(session, BatchRequest, who, ROWS_A_PAGE + 1, before)
+    written = newest(session, Batch, who, ROWS_A_PAGE + 1, before)
+    rows = {request.id: _row_of_request(request) for request in asked}
+    rows |= {row.summary.id: row for row in _plain_rows(session, written)}
+    ids = sorted(rows, reverse=True)
+    shown = ids[:ROWS_A_PAGE]
+    return [rows[one] for one in shown], shown[-1] if len(ids) > ROWS_A_PAGE else None
+
+
+def _row_of_request(request: BatchRequest) -> BatchRow:
+    summary = BatchSummary.from_json(request_document(request))
+    return BatchRow(summary, request.tenant, None, None, None)
 
 
 def _plain_rows(session: Session, batches: Sequence[Batch]) -> Sequence[BatchRow]:

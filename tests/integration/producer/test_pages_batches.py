@@ -13,6 +13,7 @@ from producer.batch_options import BatchOptions
 from producer.batch_requests import Asked, ask
 from producer.inline_batches import submit_inline
 from shared.db.batches import cancel_batch
+from shared.domain.requests import RequestState
 from support.api import ApiServer
 from support.drawn import fail_first
 from support.factories import add_batch
@@ -128,6 +129,25 @@ def test_batches_whose_file_is_being_read_are_listed_too(api: ApiServer, visit: 
     page = visit.page(f"/batches/{made[0]}")
     assert "validating" in page.text
     assert "Images" not in [" ".join(one.text) for one in page.all("h2")]
+
+
+def test_a_batch_whose_file_was_refused_is_listed_once_and_found(
+    api: ApiServer, visit: Visit
+) -> None:
+    with api.database.write() as session:
+        asked = Asked(
+            tenant="reading",
+            input_file_id=uuid4(),
+            prompt_format=None,
+            options=BatchOptions(name="nothing to draw"),
+        )
+        request = ask(session, api.settings, asked, api.database.now(session))
+        request.state = RequestState.FAILED
+        batch_id = str(request.id)
+
+    assert all_listed(visit, "/batches?q=nothing+to+draw") == [[batch_id]]
+    assert all_listed(visit, "/batches?q=nothing+to+draw&state=failed") == [[batch_id]]
+    assert all_listed(visit, "/batches?q=nothing+to+draw&state=open") == [[]]
 
 
 # Jobs of a batch

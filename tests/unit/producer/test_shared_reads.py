@@ -110,3 +110,22 @@ def test_what_is_forgotten_or_old_is_read_anew() -> None:
         assert await reads.get("it", source.read) == 3
 
     run(story)
+
+
+def test_what_changes_while_it_is_read_is_read_again() -> None:
+    async def story(reads: SharedReads[int]) -> None:
+        source = Source()
+        early = asyncio.create_task(reads.get("it", source.read))
+        while not source.reads:
+            await asyncio.sleep(0.001)
+        reads.forget(lambda key: key == "it")
+        late = asyncio.create_task(reads.get("it", source.read))
+        while source.reads < 2:
+            await asyncio.sleep(0.001)
+        source.may_answer.set()
+
+        await asyncio.gather(early, late)
+        assert await reads.get("it", source.read) == 2
+        assert source.reads == 2
+
+    run(story)
