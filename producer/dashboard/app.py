@@ -8,7 +8,19 @@ from starlette.types import ASGIApp
 from producer.api import problems
 from producer.api.context import Context
 from producer.api.rates import RateLimiter
-from producer.dashboard import batch, batches, downloads, job, jobs, new_batch, sign_in, tiles
+from producer.dashboard import (
+    batch,
+    batches,
+    costs,
+    downloads,
+    fleet,
+    job,
+    jobs,
+    new_batch,
+    plan,
+    sign_in,
+    tiles,
+)
 from producer.dashboard.assets import Assets
 from producer.dashboard.forms import check_form
 from producer.dashboard.pages import refuse
@@ -23,6 +35,9 @@ ROUTERS: tuple[APIRouter, ...] = (
     downloads.router,
     job.router,
     batch.router,
+    fleet.router,
+    costs.router,
+    plan.router,
 )
 
 

@@ -1,0 +1,225 @@
+"""Workers as a person watches them: what each does, how busy it was, what it has cost."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.orm import Session
+
+from producer.activity import WorkerSeries, worker_series
+from shared.db.conditions import IS_HELD, IS_LEASED, IS_SENT, IS_UNSENT
+from shared.db.fleet import live_workers
+from shared.db.prices import MissingPriceError, price_in_force
+from shared.db.tables import Batch, Job, Worker
+from shared.domain.jobs import BatchControl
+from shared.settings import Settings
+
+MOST_SHOWN = 200
+"""Workers of one view: it is sent every two seconds."""
+
+
+class WorkerState(StrEnum):
+    """What a worker does."""
+
+    DRAWING = "drawing"
+    IDLE = "idle"
+    STARTING = "starting"
+    """It has not asked for work yet."""
+    DRAINING = "draining"
+    """It takes nothing more; it may be drawing what it has begun."""
+    SILENT = "silent"
+    """It has given no sign for longer than a lease lasts, and nobody saw it end."""
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedWorker:
+    """One worker."""
+
+    id: UUID
+    host: str
+    device: str
+    device_name: str
+    device_kind: str
+    device_sku: str
+    model: str
+    version: str
+    state: WorkerState
+    why_idle: str | None
+    """A sentence; None of one that draws, has ended or is silent."""
+    is_stopping: bool
+    """Its process was told to end: nobody can have it go on."""
+    heartbeat_at: datetime
+    series: WorkerSeries
+
+    @property
+    def per_image(self) -> int | None:
+        """Nano-dollars of an image, with its loads, failures and idle time; None without images."""
+        return self.series.booked.total_per_image
+
+    @property
+    def mean_utilisation(self) -> float:
+        """From 0 to 1, of the last hour."""
+        line = self.series.utilisation
+        return sum(line) / len(line)
+
+
+@dataclass(frozen=True, slots=True)
+class FleetTotals:
+    """All workers that are alive, together."""
+
+    states: Mapping[WorkerState, int]
+    alive: int
+    images: int
+    """Of the last hour, by those that are shown."""
+    nanodollars_per_hour: int
+    """Of what they hold now, by the price book."""
+    unpriced: Sequence[str]
+    """Devices without a price, which are missing in that."""
+
+
+@dataclass(frozen=True, slots=True)
+class FleetView:
+    """Workers, the newest first, and their totals."""
+
+    workers: Sequence[WatchedWorker]
+    known: int
+    """How many there are to be shown."""
+    totals: FleetTotals
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether there are more workers than those that are shown."""
+        return self.known > len(self.workers)
+
+
+def view_fleet(
+    session: Session, settings: Settings, now: datetime, *, also_ended: bool = False
+) -> FleetView:
+    """Look at the fleet.
+
+    Args:
+        session: reads.
+        settings: how long a worker may be silent.
+        now: the time, as the database tells it.
+        also_ended: show those that have ended, too.
+    """
+    live = live_workers(session, now, timedelta(seconds=settings.lease_seconds))
+    alive = {worker.id for worker in live}
+    wanted = select(Worker)
+    if not also_ended:
+        wanted = wanted.where(Worker.stopped_at.is_(None))
+    known = session.scalar(select(func.count()).select_from(wanted.subquery())) or 0
+    shown = session.scalars(wanted.order_by(Worker.id.desc()).limit(MOST_SHOWN)).all()
+    at_work = set(session.scalars(select(Job.worker_id).where(IS_LEASED).distinct()))
+    states = {
+        worker.id: _state(worker, is_alive=worker.id in alive, has_job=worker.id in at_work)
+        for worker in {*live, *shown}
+    }
+    idle = [worker for worker in shown if states[worker.id] is WorkerState.IDLE]
+    reasons = _reasons(session, {(worker.model, worker.queue) for worker in idle})
+    series = worker_series(session, [worker.id for worker in shown], now)
+    workers = [
+        _watched(
+            worker,
+            states[worker.id],
+            reasons.get((worker.model, worker.queue), ""),
+            series[worker.id],
+        )
+        for worker in shown
+    ]
+    cost, unpriced = _held_cost(session, live, now)
+    return FleetView(
+        workers,
+        known,
+        FleetTotals(
+            Counter(states[worker.id] for worker in live),
+            len(live),
+            sum(worker.series.last_hour.images for worker in workers if worker.id in alive),
+            cost,
+            unpriced,
+        ),
+    )
+
+
+def _state(worker: Worker, *, is_alive: bool, has_job: bool) -> WorkerState:
+    if worker.stopped_at is not None:
+        return WorkerState.ENDED
+    if not is_alive:
+        return WorkerState.SILENT
+    if worker.draining:
+        return WorkerState.DRAINING
+    if has_job:
+        return WorkerState.DRAWING
+    return WorkerState.STARTING if worker.polled_at is None else WorkerState.IDLE
+
+
+def _watched(
+    worker: Worker, state: WorkerState, why_idle: str, series: WorkerSeries
+) -> WatchedWorker:
+    reasons = {
+        WorkerState.IDLE: why_idle,
+        WorkerState.DRAINING: "It was asked to drain: it ends what it has begun.",
+        WorkerState.STARTING: "It has not asked for work yet.",
+    }
+    return WatchedWorker(
+        worker.id,
+        worker.host,
+        worker.device,
+        worker.device_name,
+        worker.device_kind,
+        worker.device_sku,
+        worker.model,
+        worker.version,
+        state,
+        reasons.get(state),
+        worker.stopping_at is not None,
+        worker.heartbeat_at,
+        series,
+    )
+
+
+def _reasons(session: Session, idle: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], str]:
+    """Tell why workers of a model and a queue have nothing to do."""
+    return {(model, queue): _why_idle(session, model, queue) for model, queue in sorted(idle)}
+
+
+def _why_idle(session: Session, model: str, queue: str) -> str:
+    sent = select(Job.id).where(Job.queue == queue, IS_SENT).limit(1)
+    if session.scalar(sent) is not None:
+        return "Jobs wait in its queue; it takes one next."
+    if _has_batch(session, model, Batch.control == BatchControl.ACTIVE, IS_UNSENT):
+        return "Jobs of its model wait for a dispatcher, or until they are tried again."
+    if _has_batch(session, model, Batch.control == BatchControl.PAUSED, IS_UNSENT):
+        return "Whatever waits for its model is paused."
+    if _has_batch(session, model, Batch.control != BatchControl.CANCELLED, IS_HELD):
+        return "Whatever waits for its model is held."
+    return "Nothing is queued for its model."
+
+
+def _has_batch(
+    session: Session, model: str, control: ColumnElement[bool], jobs: ColumnElement[bool]
+) -> bool:
+    has_some = select(Job.id).where(Job.batch_id == Batch.id, jobs).exists()
+    found = select(Batch.id).where(Batch.model == model, control, has_some).limit(1)
+    return session.scalar(found) is not None
+
+
+def _held_cost(
+    session: Session, live: Sequence[Worker], now: datetime
+) -> tuple[int, Sequence[str]]:
+    """Return what an hour of the devices costs that workers hold, and which have no price."""
+    total, unpriced = 0, []
+    held = Counter((worker.device_kind, worker.device_sku) for worker in live)
+    for (kind, sku), count in sorted(held.items()):
+        try:
+            total += count * price_in_force(session, kind, sku, now)
+        except MissingPriceError:
+            unpriced.append(f"{kind} {sku}".rstrip())
+    return total, unpriced
