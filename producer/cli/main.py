@@ -6,9 +6,10 @@ import inspect
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from functools import cache
 from importlib.metadata import entry_points
 from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -151,9 +152,15 @@ def main() -> NoReturn:
     sys.exit(run(sys.argv[1:]))
 
 
+@cache
+def _whole_command() -> Any:
+    """Make what Typer makes of all commands; a process may run several."""
+    return typer.main.get_command(app)
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run a command line; returns its exit code."""
-    command = typer.main.get_command(app)
+    command = _whole_command()
     try:
         with command.make_context("tenstep", list(arguments) or ["--help"]) as context:
             command.invoke(context)
