@@ -12,10 +12,17 @@ from sqlalchemy.orm import Session
 from producer.amounts import per_cent, usd
 from producer.costs.amounts import Amounts, sum_of
 from producer.costs.grouping import COLUMNS, Key, group
-from producer.costs.scope import Scope, Settled, read_scope
+from producer.costs.scope import DAY, Scope, Settled, read_scope
 from producer.costs_by import CostsBy
 from shared.db.tables import Batch
 from shared.domain.jobs import WASTE, LedgerKind
+
+COLUMN_THAT_MATTERS = {
+    CostsBy.DAY: DAY,
+    CostsBy.DEVICE: "worker_id",
+    CostsBy.WORKER: "worker_id",
+}
+"""Of rows of the books, where idle time need not be shared out among batches."""
 
 
 class CostGroup(NamedTuple):
@@ -158,7 +165,7 @@ def cost_report(
     scope = Scope(
         batch_id=batch.id if batch else None, since=since, until=until, tenant=tenant, tag=tag
     )
-    costs = read_scope(session, scope)
+    costs = read_scope(session, scope, COLUMN_THAT_MATTERS.get(by))
     grouped = group(session, costs.rows, by, costs.workers)
     groups = [CostGroup(*item) for item in grouped.groups.items()]
     return CostReport(

@@ -12,11 +12,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from producer.costs.idle import share_out_idle
-from shared.db.cost_sums import CostRow, read_costs
+from shared.db.cost_sums import CostRow, booked_workers, read_costs, read_costs_by
 from shared.db.prices import MissingPriceError, price_steps
 from shared.db.settlement import online_until
 from shared.db.tables import Batch, Worker
 
+DAY = "day"
 MOST_NAMED = 5_000
 """Ids in one statement; of more, everything is read."""
 
@@ -81,17 +82,30 @@ class ScopedCosts(NamedTuple):
     settled: Settled
 
 
-def read_scope(session: Session, scope: Scope) -> ScopedCosts:
+def read_scope(session: Session, scope: Scope, column: str | None = None) -> ScopedCosts:
     """Read the sums of the books in a scope, never the books.
 
     Of chosen batches it is what was booked for them, and their shares of idle time.
+
+    Args:
+        session: reads.
+        scope: what is asked about.
+        column: ``worker_id`` or ``day`` if nothing else of the rows matters: then they are few
+            where no batch is chosen, and of no batch.
 
     Raises:
         MissingPriceError: the device of a worker has no price: what it cost is not known.
     """
     chosen = _chosen(session, scope)
-    rows = _everything(session, scope) if chosen is None else _of_batches(session, scope, chosen)
+    if chosen is not None:
+        rows = _of_batches(session, scope, chosen)
+    elif column is not None:
+        rows = list(read_costs_by(session, column, since=scope.since, until=scope.until))
+    else:
+        rows = _everything(session, scope)
     in_rows = {row.worker_id for row in rows if row.worker_id is not None}
+    if chosen is None and column == DAY:
+        in_rows = booked_workers(session, scope.since, scope.until)
     known = select(Worker)
     if chosen is not None and len(in_rows) <= MOST_NAMED:
         known = known.where(Worker.id.in_(in_rows))

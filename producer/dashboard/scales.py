@@ -37,10 +37,9 @@ class Scale:
 
 def spark_points(values: Sequence[float]) -> str:
     """Return the points of a line in a box of 120 by 24, of values from 0 to 1."""
-    across = Scale(0, max(len(values) - 1, 1), 0, SPARK_WIDTH)
-    down = Scale(0, 1, SPARK_HEIGHT - 1, 1)
+    step, height = SPARK_WIDTH / max(len(values) - 1, 1), SPARK_HEIGHT - 2
     return " ".join(
-        f"{across.place(at):g},{down.place(value):g}" for at, value in enumerate(values)
+        f"{at * step:g},{1 + (1 - value) * height:.1f}" for at, value in enumerate(values)
     )
 
 

@@ -11,7 +11,10 @@ from sqlalchemy import (
     ColumnElement,
     Select,
     Subquery,
+    and_,
+    case,
     func,
+    null,
     select,
     union_all,
 )
@@ -99,6 +102,53 @@ def read_costs(
     return [_cost_row(*row) for row in sums]
 
 
+def read_costs_by(
+    session: Session, column: str, *, since: date | None = None, until: date | None = None
+) -> Sequence[CostRow]:
+    """Return sums of the books of all batches together: so many rows less, and for nobody named.
+
+    What is booked of a worker and no batch is idle time, corrections of its price too.
+
+    Args:
+        session: reads, in one statement.
+        column: ``worker_id`` or ``day``: what has a row of its own. The other is unknown:
+            the day is then the last one.
+        since: the first day, in UTC.
+        until: the last day.
+    """
+    parts = union_all(
+        *(_rows_of(table, None, None, since, until) for table in (CostSum, Tally))
+    ).subquery()
+    is_idle = and_(parts.c.batch_id == NOBODY, parts.c.worker_id != NOBODY)
+    named = select(
+        parts,
+        case((is_idle, LedgerKind.IDLE.value), else_=parts.c.kind).label("of_kind"),
+        case((is_idle, 0), else_=parts.c.entries).label("counted"),
+    ).subquery()
+    worker_id = named.c.worker_id if column == "worker_id" else null()
+    sums = [func.sum(named.c[name]) for name in ("counted", "device_ns", "nanodollars")]
+    rows = session.execute(
+        select(worker_id, named.c.of_kind, func.max(named.c.day), *sums).group_by(
+            named.c[column], named.c.of_kind
+        )
+    )
+    return [
+        _cost_row(NOBODY, of_worker, of_kind, day, *figures, None, None)
+        for of_worker, of_kind, day, *figures in rows
+    ]
+
+
+def booked_workers(
+    session: Session, since: date | None = None, until: date | None = None
+) -> set[UUID]:
+    """Return the workers that anything was booked of in some days."""
+    parts = union_all(
+        *(_rows_of(table, None, None, since, until) for table in (CostSum, Tally))
+    ).subquery()
+    found = session.scalars(select(parts.c.worker_id).distinct())
+    return {worker_id for worker_id in found if worker_id != NOBODY}
+
+
 def read_worker_costs(
     session: Session, worker_ids: Collection[UUID]
 ) -> dict[UUID, dict[LedgerKind, Booked]]:
@@ -122,7 +172,7 @@ def _sums_of(parts: Subquery) -> Sequence[ColumnElement[Any]]:
 
 
 def _cost_row(
-    batch_id: UUID, worker_id: UUID, kind: str, day: date, *figures: int | None
+    batch_id: UUID, worker_id: UUID | None, kind: str, day: date, *figures: int | None
 ) -> CostRow:
     return CostRow(
         None if batch_id == NOBODY else batch_id,

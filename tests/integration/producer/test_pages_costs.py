@@ -11,6 +11,7 @@ from uuid import UUID
 
 import pytest
 
+from shared.db.fleet import mark_stopped
 from shared.domain.access import Scope
 from shared.storage.folder import FolderStore
 from support.api import ApiServer
@@ -38,6 +39,8 @@ def batches(api: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> Mapping
             batch.name, batch.tenant = f"{NAME} {tenant}", tenant
             found[tenant] = str(batch.id)
         drawer.draw(UUID(found[tenant]), 4)
+    with api.database.write() as session:
+        mark_stopped(session, drawer.worker_id, drawer.now + timedelta(hours=2))
     return found
 
 
@@ -73,6 +76,8 @@ def test_every_grouping_adds_up_to_the_total(admin: Visit, by: str) -> None:
     rows = list(csv.DictReader(io.StringIO(admin.get(f"/costs/report.csv?by={by}").text)))
     assert sum(int(row["fully_loaded_nanodollars"]) for row in rows) == report["total_nanodollars"]
     assert report["total_nanodollars"] > 0
+    # Days and workers are read without batches, the others with each batch's share of idle time.
+    assert report["total"] == admin.get("/costs/report.json?by=batch").json()["total"]
 
 
 def test_a_tenant_sees_its_own_costs_whatever_it_asks_for(
