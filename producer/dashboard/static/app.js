@@ -4,10 +4,12 @@
 // few for each server, and who comes back gets the whole state at once.
 class SightedSource extends EventTarget {
   static HIDDEN_MS = 5000;
+  static LONGEST_MS = 60000;
   #url;
   #source;
   #names = new Set();
   #timer;
+  #pause = 1000;
 
   constructor(url) {
     super();
@@ -19,6 +21,7 @@ class SightedSource extends EventTarget {
       else if (this.readyState === EventSource.CLOSED) this.#open();
     };
     document.addEventListener("visibilitychange", this.watch);
+    this.watch();
   }
 
   get readyState() { return this.#source.readyState; }
@@ -38,8 +41,13 @@ class SightedSource extends EventTarget {
 
   #open() {
     this.#source = new EventSource(this.#url);
-    this.#source.onopen = (event) => this.onopen?.(event);
-    this.#source.onerror = (event) => this.onerror?.(event);
+    this.#source.onopen = (event) => { this.#pause = 1000; this.onopen?.(event); };
+    // A connection that is lost the browser takes up again by itself; not one that was refused.
+    this.#source.onerror = () => {
+      if (this.readyState !== EventSource.CLOSED) return;
+      this.#timer = setTimeout(() => { if (!document.hidden) this.#open(); }, this.#pause);
+      this.#pause = Math.min(2 * this.#pause, SightedSource.LONGEST_MS);
+    };
     this.#names.forEach((name) => this.#forward(name));
   }
 
@@ -50,6 +58,12 @@ class SightedSource extends EventTarget {
   }
 }
 htmx.createEventSource = (url) => new SightedSource(url);
+
+// The page of a batch whose prompts were not read yet has more on it when they are.
+document.addEventListener("htmx:sseMessage", () => {
+  const isUnread = document.querySelector("[data-unread]");
+  if (isUnread && !document.querySelector("#live :is(.state-validating, .state-cancelled)")) location.reload();
+});
 
 // Neighbouring images by the arrow keys, where nobody is typing.
 document.addEventListener("keydown", (event) => {

@@ -75,6 +75,7 @@
 
   const draw = (told) => {
     for (const place of charts) {
+      place.closest(".charts").hidden = false;
       const shape = shapes[place.dataset.chart](told);
       drawn.get(place)?.destroy();
       drawn.set(place, new uPlot(options(shape, place.clientWidth), shape.data, place));
@@ -82,8 +83,10 @@
   };
 
   const load = async () => {
-    const answer = await fetch(charts[0].dataset.series);
-    if (answer.ok) draw((last = await answer.json()));
+    const answer = await fetch(charts[0].dataset.series).catch(() => null);  // it may be away for a while
+    if (!answer?.ok) return;
+    last = await answer.json();
+    if (last.times.length) draw(last);
   };
 
   let last = null;
@@ -93,7 +96,7 @@
     const timer = setInterval(() => { if (!document.hidden) load(); }, REFRESH_MS);
     document.addEventListener("htmx:sseClose", () => { clearInterval(timer); load(); });
   }
-  const redraw = () => last && draw(last);
+  const redraw = () => last?.times.length && draw(last);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
   let width = innerWidth;
   addEventListener("resize", () => { if (innerWidth !== width) { width = innerWidth; redraw(); } });

@@ -44,8 +44,8 @@
   const older = async (link) => {
     end.unobserve(link);
     const before = new URL(link.href).searchParams.get("before");
-    const answer = await fetch(`${grid.dataset.grid}?before=${encodeURIComponent(before)}`);
-    if (!answer.ok) return;
+    const answer = await fetch(`${grid.dataset.grid}?before=${encodeURIComponent(before)}`).catch(() => null);
+    if (!answer?.ok) return;
     const page = parse(await answer.text());
     // A row that is not full goes to the next page: there are no gaps between pages.
     const last = [...grid.querySelectorAll(".tiles")].at(-1);
@@ -61,8 +61,8 @@
   const newer = async () => {
     const after = grid.dataset.newest;
     const url = after ? `${grid.dataset.grid}?after=${encodeURIComponent(after)}` : grid.dataset.grid;
-    const answer = await fetch(url);
-    if (!answer.ok) return false;
+    const answer = await fetch(url).catch(() => null);
+    if (!answer?.ok) return false;
     const page = parse(await answer.text());
     const list = page.querySelector(".tiles");
     if (!list?.dataset.newest) return false;
