@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from producer.amounts import seconds, usd
 from shared.db.cost_sums import Booked, CostRow
 from shared.db.tallies import NOT_BOOKED
 from shared.domain.jobs import ON_DEVICE, LedgerKind
+
+Entity = TypeVar("Entity", bound=Hashable)
 
 BUSY = (*ON_DEVICE, LedgerKind.CORRECTION)
 """Kinds that a batch's own time on devices was booked as, corrections of its price included."""
@@ -101,12 +104,25 @@ class Amounts:
         }
 
 
+def sums_by(rows: Iterable[CostRow], of: Callable[[CostRow], Entity]) -> dict[Entity, Amounts]:
+    """Add up rows that have something in common.
+
+    Args:
+        rows: any number.
+        of: tells what a row belongs to.
+    """
+    alike: dict[tuple[Entity, LedgerKind], list[Booked]] = defaultdict(list)
+    for row in rows:
+        alike[of(row), row.kind].append(row.booked)
+    sums: dict[Entity, Amounts] = defaultdict(Amounts)
+    for (entity, kind), booked in alike.items():
+        sums[entity].add(kind, Booked.sum(booked))
+    return dict(sums)
+
+
 def sum_of(rows: Iterable[CostRow]) -> Amounts:
     """Add up rows."""
-    amounts = Amounts()
-    for row in rows:
-        amounts.add(row.kind, row.booked)
-    return amounts
+    return sums_by(rows, lambda _: None).get(None, Amounts())
 
 
 def per_image(nanodollars: int, images: int) -> int | None:

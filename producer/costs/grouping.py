@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from producer.costs.amounts import Amounts
+from producer.costs.amounts import Amounts, Entity, sums_by
 from producer.costs.scope import MOST_NAMED, tag_names
 from producer.costs_by import CostsBy
 from shared.db.cost_sums import CostRow
 from shared.db.tables import Batch, Worker
 from shared.domain.identifiers import NOBODY
 
-Entity = TypeVar("Entity", bound=Hashable)
 Key = tuple[str | date | None, ...]
 """The values of a grouping's `COLUMNS`; None where there is no such thing, as a batch's tag."""
 
@@ -68,12 +67,12 @@ def group(
     """
     of_no_batch = Amounts()
     if by is CostsBy.DAY:
-        return Grouped(_summed(rows, lambda row: (row.day,)), of_no_batch, overlap=False)
+        return Grouped(sums_by(rows, lambda row: (row.day,)), of_no_batch, overlap=False)
     if by in OF_WORKERS:
-        each = _summed(rows, lambda row: row.worker_id or NOBODY)
+        each = sums_by(rows, lambda row: row.worker_id or NOBODY)
         keys = {worker_id: [_worker_key(by, workers, worker_id)] for worker_id in each}
         return Grouped(_merged(each, keys), of_no_batch, overlap=False)
-    batches = _summed(rows, lambda row: row.batch_id or NOBODY)
+    batches = sums_by(rows, lambda row: row.batch_id or NOBODY)
     of_no_batch = batches.pop(NOBODY, of_no_batch)
     names = _names(session, batches)
     batch_keys = {
@@ -81,13 +80,6 @@ def group(
     }
     overlap = any(len(keys) > 1 for keys in batch_keys.values())
     return Grouped(_merged(batches, batch_keys), of_no_batch, overlap)
-
-
-def _summed(rows: Iterable[CostRow], of: Callable[[CostRow], Entity]) -> dict[Entity, Amounts]:
-    sums: dict[Entity, Amounts] = {}
-    for row in rows:
-        sums.setdefault(of(row), Amounts()).add(row.kind, row.booked)
-    return sums
 
 
 def _merged(

