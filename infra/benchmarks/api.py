@@ -17,7 +17,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -268,17 +268,21 @@ def main() -> None:
     parser.add_argument("--bytes", type=int, default=UPLOAD_BYTES)
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()
-    measured = measure(chosen.jobs, chosen.seconds, chosen.bytes)
-    if chosen.json:
+    show(measure(chosen.jobs, chosen.seconds, chosen.bytes), chosen.jobs, as_json=chosen.json)
+
+
+def show(measured: Sequence[Measured], jobs: int, *, as_json: bool) -> None:
+    """Print figures as a table, or as JSON."""
+    if as_json:
         sys.stdout.write(json.dumps([vars(one) for one in measured], indent=2) + "\n")
         return
-    table = Table(title=f"{chosen.jobs:,} jobs, {os.cpu_count()} cores", title_justify="left")
+    table = Table(title=f"{jobs:,} jobs, {os.cpu_count()} cores", title_justify="left")
     table.add_column("what")
     table.add_column("measured", justify="right")
     table.add_column("limit", justify="right")
     for one in measured:
         limit = "" if one.limit is None else f"{one.limit:g} {one.unit}"
-        table.add_row(one.name, f"{one.value:,.1f} {one.unit}", limit)
+        table.add_row(one.name, f"{one.value:,.2f} {one.unit}", limit)
     Console().print(table)
 
 

@@ -11,19 +11,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-import os
 import statistics
-import sys
 import time
 from uuid import UUID
 
 import httpx
 from drawn_batch import fill as fill_drawn
-from rich.console import Console
-from rich.table import Table
 
-from benchmarks.api import Connection, Measured, process_of, quantile, served
+from benchmarks.api import Connection, Measured, process_of, quantile, served, show
 from benchmarks.costs import add_small_batches
 from producer.dashboard.visits import COOKIE, SIGN_IN
 from shared.domain.access import Scope
@@ -160,18 +155,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=SECONDS)
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()
-    measured = measure(chosen.jobs, chosen.seconds)
-    if chosen.json:
-        sys.stdout.write(json.dumps([vars(one) for one in measured], indent=2) + "\n")
-        return
-    table = Table(title=f"{chosen.jobs:,} jobs, {os.cpu_count()} cores", title_justify="left")
-    table.add_column("what")
-    table.add_column("measured", justify="right")
-    table.add_column("limit", justify="right")
-    for one in measured:
-        limit = "" if one.limit is None else f"{one.limit:g} {one.unit}"
-        table.add_row(one.name, f"{one.value:,.2f} {one.unit}", limit)
-    Console().print(table)
+    show(measure(chosen.jobs, chosen.seconds), chosen.jobs, as_json=chosen.json)
 
 
 if __name__ == "__main__":

@@ -81,7 +81,10 @@ def resident(pid: int) -> int:
 def first_image_seconds(environment: dict[str, str], prompts: Path) -> tuple[float, int]:
     """Return how long after the command's start an image was begun, and Redis's peak bytes."""
     url = environment["TENSTEP_REDIS_URL"]
-    with running(environment, "up", "--no-serve", cwd=prompts.parent), opened(environment) as database:
+    with (
+        running(environment, "up", "--no-serve", cwd=prompts.parent),
+        opened(environment) as database,
+    ):
         wait_until(lambda: count(database, Worker) > 0)
         begin = utc_now()
         process = subprocess.Popen(

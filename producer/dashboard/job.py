@@ -7,9 +7,9 @@ from typing import Annotated
 from urllib.parse import urlencode
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Path
+from fastapi import APIRouter, Path
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from producer.api.context import ContextOf, Operator, Reader
 from producer.api.native.changes import own_batch
@@ -25,8 +25,6 @@ from shared.db.tables import Batch
 
 router = APIRouter()
 
-PNG = "image/png"
-FOR_A_DAY = "private, max-age=86400"
 AGAIN = ("seed", "width", "height", "steps", "squeeze", "scheduler", "guidance_scale")
 """Settings that "render again" begins with."""
 
@@ -71,24 +69,6 @@ def _again(job: JobHistory) -> str:
         **settings,
     }
     return urlencode({name: value for name, value in asked.items() if value not in {None, ""}})
-
-
-@router.get("/jobs/{job_id}/image.png")
-def get_image(
-    context: ContextOf,
-    who: Reader,
-    job_id: UUID,
-    if_none_match: Annotated[str | None, Header()] = None,
-) -> Response:
-    """Send a job's image, whole, from wherever it is kept."""
-    with context.database.read() as session:
-        job = get_own_job(session, job_id, who)
-    if job.image_key is None:
-        raise not_found(f"image of job {job_id} yet")
-    headers = {"ETag": f'"{job.image_sha256}"', "Cache-Control": FOR_A_DAY}
-    if if_none_match is not None and headers["ETag"] in if_none_match:
-        return Response(status_code=304, headers=headers)
-    return StreamingResponse(context.store.blocks(job.image_key), headers=headers, media_type=PNG)
 
 
 class JobDecision(StrEnum):

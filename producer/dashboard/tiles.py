@@ -6,16 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
 from producer.api.context import ContextOf, Reader
-from producer.api.problems import not_found
-from producer.api.tenancy import get_own, get_own_job
+from producer.api.tenancy import get_own
 from producer.arrivals import Arrival, ArrivedImage, newest_images
 from producer.dashboard.pages import page
-from producer.thumbnails import read_thumbnail
 from shared.db.tables import Batch
 
 if TYPE_CHECKING:
@@ -27,8 +25,6 @@ router = APIRouter()
 
 TILES_A_PAGE = 100
 MAX_PLACE_CHARACTERS = 64
-WEBP = "image/webp"
-FOR_A_DAY = "private, max-age=86400, immutable"
 Place = Annotated[str | None, Query(max_length=MAX_PLACE_CHARACTERS)]
 
 
@@ -80,22 +76,3 @@ def list_tiles(
                 batch_id, newest_images(session, batch_id, TILES_A_PAGE, after=since), None
             )
     return page(request, "_tiles.html", tiles=tiles)
-
-
-@router.get("/jobs/{job_id}/thumbnail.webp")
-def get_thumbnail(
-    context: ContextOf,
-    who: Reader,
-    job_id: UUID,
-    if_none_match: Annotated[str | None, Header()] = None,
-) -> Response:
-    """Send a small picture of a job's image; its URL names the image, so it is asked for once."""
-    with context.database.read() as session:
-        job = get_own_job(session, job_id, who)
-    if job.image_key is None or job.image_sha256 is None:
-        raise not_found(f"image of job {job_id} yet")
-    headers = {"ETag": f'"{job.image_sha256}"', "Cache-Control": FOR_A_DAY}
-    if if_none_match is not None and headers["ETag"] in if_none_match:
-        return Response(status_code=304, headers=headers)
-    thumbnail = read_thumbnail(context.store, job.image_key, job.image_sha256)
-    return Response(thumbnail, headers=headers, media_type=WEBP)

@@ -20,6 +20,23 @@
     list.append(...kept.get(list));
     list.style.height = "";
     kept.delete(list);
+    paginate(list);
+  };
+  const columns = (list) => getComputedStyle(list).gridTemplateColumns.split(" ").length;
+
+  const newPage = () => {
+    const list = document.createElement("ol");
+    list.className = "tiles";
+    seen.observe(list);
+    return list;
+  };
+  // Where new images arrive for hours, the oldest of them go to pages of their own, in full rows.
+  const paginate = (list) => {
+    while (list.childElementCount >= 2 * PAGE) {
+      const page = newPage();
+      page.append(...[...list.children].slice(-(PAGE - PAGE % columns(list))));
+      list.after(page);
+    }
   };
   const seen = new IntersectionObserver((entries) => {
     for (const { target, isIntersecting } of entries) {
@@ -38,8 +55,6 @@
     const link = grid.querySelector("[data-more]");
     if (link) end.observe(link);
   };
-
-  const columns = (list) => getComputedStyle(list).gridTemplateColumns.split(" ").length;
 
   const older = async (link) => {
     end.unobserve(link);
@@ -78,15 +93,15 @@
     if (!fresh) {
       const title = document.createElement("h3");
       title.textContent = "Since this page was opened";
-      fresh = document.createElement("ol");
-      fresh.className = "tiles fresh";
+      fresh = newPage();
+      fresh.classList.add("fresh");
       const earlier = document.createElement("h3");
       earlier.textContent = "Before";
       grid.prepend(title, fresh, earlier);
-      seen.observe(fresh);
     }
     if (kept.has(fresh)) kept.get(fresh).unshift(...list.children);
     else fresh.prepend(...list.children);
+    paginate(fresh);
     return isFull;
   };
 
