@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from producer.api.feed import MAX_AGE_SECONDS, SharedReads
+from support.commands import wait_until
 
 ASKERS = 50
 PATIENCE_SECONDS = 10
@@ -116,12 +117,10 @@ def test_what_changes_while_it_is_read_is_read_again() -> None:
     async def story(reads: SharedReads[int]) -> None:
         source = Source()
         early = asyncio.create_task(reads.get("it", source.read))
-        while not source.reads:
-            await asyncio.sleep(0.001)
+        await asyncio.to_thread(wait_until, lambda: source.reads == 1)
         reads.forget(lambda key: key == "it")
         late = asyncio.create_task(reads.get("it", source.read))
-        while source.reads < 2:
-            await asyncio.sleep(0.001)
+        await asyncio.to_thread(wait_until, lambda: source.reads == 2)
         source.may_answer.set()
 
         await asyncio.gather(early, late)
