@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from producer.plan_words import dollars as dollars_or_less
 from producer.plan_words import duration
@@ -12,6 +12,8 @@ NANODOLLAR_DECIMALS = 9
 KIB = 1024
 UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 NOTHING = "\N{EN DASH}"
+AGES = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+"""Units, in seconds."""
 FEW = 100
 """Rates below it have a decimal."""
 
@@ -63,10 +65,12 @@ def size(number: int) -> str:
 
 
 def ago(moment: datetime, now: datetime) -> str:
-    """Write how long ago something was."""
-    passed = max(now - moment, timedelta())
-    seconds = passed.total_seconds()
-    return "now" if seconds < 1 else f"{duration(int(seconds) * NANOSECONDS)} ago"
+    """Write how long ago something was, in the largest unit that it fills."""
+    seconds = int((now - moment).total_seconds())
+    for name, length in AGES:
+        if seconds >= length:
+            return f"{seconds // length} {name} ago"
+    return "now"
 
 
 def moment(time: datetime) -> str:

@@ -55,7 +55,7 @@
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
       axes: [
         { ...axis, space: 80, values: (_, ticks) => ticks.map(clock(ticks)) },
-        { ...axis, size: 84, values: (_, ticks) => ticks.map(shape.value) },
+        { ...axis, size: 94, values: (_, ticks) => ticks.map(shape.value) },
       ],
       series: [
         { label: "UTC", value: (_, v) => (v == null ? "–" : new Date(v * 1000).toISOString().slice(0, 19).replace("T", " ")) },

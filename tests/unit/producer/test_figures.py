@@ -42,7 +42,7 @@ NOW = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
         (figures.ago(NOW, NOW), "now"),
         (figures.ago(NOW + timedelta(hours=1), NOW), "now"),
         (figures.ago(NOW - timedelta(seconds=1.9), NOW), "1 s ago"),
-        (figures.ago(NOW - timedelta(days=2, hours=3), NOW), "2 d 3 h ago"),
+        (figures.ago(NOW - timedelta(days=2, hours=3), NOW), "2 d ago"),
         (figures.moment(NOW), "2030-01-02 03:04:05 UTC"),
     ],
 )
