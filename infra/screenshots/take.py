@@ -41,7 +41,7 @@ PAGES: tuple[tuple[str, Callable[[Showcase], str]], ...] = (
     ("new-batch", lambda _: "/batches/new"),
     ("fleet", lambda _: "/fleet"),
     ("costs", lambda _: "/costs"),
-    ("plan", lambda _: "/plan"),
+    ("plan", lambda _: "/plan?images=100000&deadline_hours=24"),
 )
 
 
