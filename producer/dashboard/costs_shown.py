@@ -14,6 +14,7 @@ from producer.costs_by import CostsBy
 from producer.dashboard.scales import Scale, round_ticks
 from shared.domain.jobs import WASTE, LedgerKind
 
+FEWEST_DAYS = 7
 MOST_DAYS = 92
 """Columns of the picture, and days of its table."""
 TOP, BOTTOM = 6, 100
@@ -135,6 +136,9 @@ def day_columns(report: CostReport) -> DayColumns | None:
         return None
     last = max(spent)
     first = max(min(spent), last - timedelta(days=MOST_DAYS - 1))
+    # One day alone is a wall; so the days before are shown, as far as they were asked about.
+    asked = report.scope.since or date.min
+    first = min(first, max(last - timedelta(days=FEWEST_DAYS - 1), asked))
     days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
     highest = max(max(0, spent[day].total) for day in days if day in spent)
     scale = Scale(0, max(highest, 1), BOTTOM, TOP)
