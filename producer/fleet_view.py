@@ -24,15 +24,17 @@ MOST_SHOWN = 200
 """Workers of one view: it is sent every two seconds."""
 
 
-class WorkerState(StrEnum):
+class Occupation(StrEnum):
     """What a worker does."""
 
     DRAWING = "drawing"
     IDLE = "idle"
     STARTING = "starting"
     """It has not asked for work yet."""
-    DRAINING = "draining"
-    """It takes nothing more; it may be drawing what it has begun."""
+    DRAINED = "drained"
+    """It takes nothing more until it is resumed; it may be drawing what it has begun."""
+    STOPPING = "stopping"
+    """Its process was told to stop: nobody can have it go on."""
     SILENT = "silent"
     """It has given no sign for longer than a lease lasts, and nobody saw it end."""
     ENDED = "ended"
@@ -50,11 +52,9 @@ class WatchedWorker:
     device_sku: str
     model: str
     version: str
-    state: WorkerState
+    state: Occupation
     why_idle: str | None
     """A sentence; None of one that draws, has ended or is silent."""
-    is_stopping: bool
-    """Its process was told to end: nobody can have it go on."""
     heartbeat_at: datetime
     series: WorkerSeries
 
@@ -74,7 +74,7 @@ class WatchedWorker:
 class FleetTotals:
     """All workers that are alive, together."""
 
-    states: Mapping[WorkerState, int]
+    states: Mapping[Occupation, int]
     alive: int
     images: int
     """Of the last hour, by those that are shown."""
@@ -122,7 +122,7 @@ def view_fleet(
         worker.id: _state(worker, is_alive=worker.id in alive, has_job=worker.id in at_work)
         for worker in {*live, *shown}
     }
-    idle = [worker for worker in shown if states[worker.id] is WorkerState.IDLE]
+    idle = [worker for worker in shown if states[worker.id] is Occupation.IDLE]
     reasons = _reasons(session, {(worker.model, worker.queue) for worker in idle})
     series = worker_series(session, [worker.id for worker in shown], now)
     workers = [
@@ -148,25 +148,26 @@ def view_fleet(
     )
 
 
-def _state(worker: Worker, *, is_alive: bool, has_job: bool) -> WorkerState:
+def _state(worker: Worker, *, is_alive: bool, has_job: bool) -> Occupation:
     if worker.stopped_at is not None:
-        return WorkerState.ENDED
+        return Occupation.ENDED
     if not is_alive:
-        return WorkerState.SILENT
+        return Occupation.SILENT
     if worker.draining:
-        return WorkerState.DRAINING
+        return Occupation.DRAINED if worker.stopping_at is None else Occupation.STOPPING
     if has_job:
-        return WorkerState.DRAWING
-    return WorkerState.STARTING if worker.polled_at is None else WorkerState.IDLE
+        return Occupation.DRAWING
+    return Occupation.STARTING if worker.polled_at is None else Occupation.IDLE
 
 
 def _watched(
-    worker: Worker, state: WorkerState, why_idle: str, series: WorkerSeries
+    worker: Worker, state: Occupation, why_idle: str, series: WorkerSeries
 ) -> WatchedWorker:
     reasons = {
-        WorkerState.IDLE: why_idle,
-        WorkerState.DRAINING: "It was asked to drain: it ends what it has begun.",
-        WorkerState.STARTING: "It has not asked for work yet.",
+        Occupation.IDLE: why_idle,
+        Occupation.DRAINED: "It takes nothing more until it is resumed.",
+        Occupation.STOPPING: "Its process was told to stop: it ends what it has begun.",
+        Occupation.STARTING: "It has not asked for work yet.",
     }
     return WatchedWorker(
         worker.id,
@@ -179,7 +180,6 @@ def _watched(
         worker.version,
         state,
         reasons.get(state),
-        worker.stopping_at is not None,
         worker.heartbeat_at,
         series,
     )

@@ -168,7 +168,7 @@ def test_an_administrator_sees_all_and_drains_a_worker(
     page.get_by_role("button", name="Drain").click()
     resume = page.get_by_role("button", name="Resume")
     expect(resume).to_be_visible()
-    expect(page.get_by_role("table").get_by_text("draining", exact=True)).to_be_visible()
+    expect(page.get_by_role("table").get_by_text("drained", exact=True)).to_be_visible()
     late = submit(api, ["a late panda"], tenant=OWNER)
     page.goto(f"/batches/{late}")
     expect(page.locator(".notice")).to_be_visible()  # why nothing moves

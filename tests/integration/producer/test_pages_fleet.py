@@ -51,7 +51,7 @@ def visit(api: ApiServer, workers: dict[str, UUID]) -> Iterator[Visit]:
 
 def test_workers_are_told_of_with_what_they_do_and_what_they_cost_an_hour(visit: Visit) -> None:
     text = visit.page("/fleet").text
-    assert "2 workers alive: 1 drawing, 1 idle, 0 draining" in text
+    assert "2 workers alive: 1 drawing, 1 idle, 0 drained" in text
     assert "$7.20 an hour" in text
     assert "Nothing is queued for its model." in text
     assert f"silent{HOST}" in text
@@ -85,7 +85,7 @@ def test_buttons_drain_a_worker_and_have_it_go_on(
     idle = workers["idle"]
     answer = visit.post(f"/fleet/{idle}/drain")
     assert answer.headers["location"] == "/fleet"
-    assert "1 drawing, 0 idle, 1 draining" in visit.page("/fleet").text
+    assert "1 drawing, 0 idle, 1 drained" in visit.page("/fleet").text
     assert "Resume" in visit.page("/fleet").buttons
     visit.post(f"/fleet/{idle}/resume")
     with api.database.read() as session:
