@@ -9,9 +9,6 @@ from uuid import UUID
 import pytest
 from playwright.sync_api import Page, expect
 
-from shared.db.batches import set_control
-from shared.db.tables import Batch
-from shared.domain.jobs import BatchControl
 from support.api import ApiServer
 from support.commands import wait_until
 from support.dashboard import (
@@ -20,6 +17,7 @@ from support.dashboard import (
     headline,
     is_marked,
     mark,
+    pause,
     press,
     set_price,
     submit,
@@ -36,8 +34,7 @@ def troubled(api: ApiServer) -> UUID:
     """A batch of six, paused when three had failed: nobody draws the rest yet."""
     batch_id = submit(api, prompts(6))
     fail_first(api, batch_id, ["content_flagged", "bad_settings", "content_flagged"])
-    with api.database.write() as session:
-        set_control(session, session.get_one(Batch, batch_id), BatchControl.PAUSED)
+    pause(api, batch_id)
     return batch_id
 
 
@@ -154,12 +151,12 @@ def test_the_focus_stays_on_what_a_button_does_while_the_page_changes(
 ) -> None:
     batch_id = submit(api, prompts(MANY), max_cost_usd="0.0000002", name="soon too dear")
     page.goto(f"/batches/{batch_id}")
-    pause = page.get_by_role("button", name="Pause")
-    pause.focus()
+    button = page.get_by_role("button", name="Pause")
+    button.focus()
 
     expect(page.get_by_role("button", name=re.compile("Draw the"))).to_be_visible(
         timeout=PATIENCE_MILLISECONDS
     )
-    expect(pause).to_be_focused()
+    expect(button).to_be_focused()
     press(page, "Cancel")
     expect(headline(page)).to_contain_text("cancelled")

@@ -12,7 +12,9 @@ from playwright.sync_api import Locator, Page, expect
 
 from producer.batch_options import BatchOptions
 from producer.inline_batches import submit_inline
-from shared.db.batches import count_jobs
+from shared.db.batches import count_jobs, set_control
+from shared.db.tables import Batch
+from shared.domain.jobs import BatchControl
 from support.api import ApiServer
 from support.browser import HEIGHT
 from support.factories import add_price
@@ -48,6 +50,12 @@ def counts(server: ApiServer, batch_id: UUID) -> dict[str, int]:
     with server.database.read() as session:
         found = count_jobs(session, batch_id)
     return {state.value: count for state, count in found.items() if count}
+
+
+def pause(server: ApiServer, batch_id: UUID) -> None:
+    """Pause a batch, as somebody elsewhere would."""
+    with server.database.write() as session:
+        set_control(session, session.get_one(Batch, batch_id), BatchControl.PAUSED)
 
 
 def sign_in(page: Page, secret: str) -> None:
