@@ -30,6 +30,10 @@ SUBJECTS = ("a red apple", "a panda", "a rocket", "a sunflower", "a red heart")
 STYLES = ("glossy 3d style", "flat twemoji style", "noto style")
 PROMPTS = [f"{subject}, {style}" for subject in SUBJECTS for style in STYLES]
 FEW = PROMPTS[:2]
+IMAGES_A_PAGE, MOST_BYTES = 100, 1_500_000
+THUMBNAIL_BYTES = """() => performance.getEntriesByType("resource")
+    .filter((one) => one.name.includes("/thumbnail.webp"))
+    .reduce((sum, one) => sum + one.transferSize, 0)"""
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +85,8 @@ def test_a_batch_is_pasted_quoted_confirmed_and_watched_to_its_end(
     expect(page.locator(".chart canvas")).to_have_count(2)
     assert is_marked(page)
     check_pictures(page)
+    weight = page.evaluate(THUMBNAIL_BYTES)
+    assert 0 < weight / 15 * IMAGES_A_PAGE < MOST_BYTES
 
 
 def check_pictures(page: Page) -> None:

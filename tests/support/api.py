@@ -81,9 +81,9 @@ class ApiServer:
 
 
 @contextmanager
-def run_api(settings: Settings, *, processes: int = 1) -> Iterator[ApiServer]:
-    """Serve on any free port of the loopback while the block runs."""
-    with open_services(settings) as services, listen(LOOPBACK, 0) as listening:
+def run_api(settings: Settings, *, processes: int = 1, port: int = 0) -> Iterator[ApiServer]:
+    """Serve on a port of the loopback, by default any that is free, while the block runs."""
+    with open_services(settings) as services, listen(LOOPBACK, port) as listening:
         server = ServerProcesses(settings, listening, processes)
         server.start()
         try:
