@@ -27,21 +27,23 @@ class SharedReads(Generic[Value]):
 
     def __init__(self) -> None:
         self._kept: dict[Hashable, tuple[float, Value]] = {}
+        """With until when each is good, by the monotonic clock."""
         self._reading: dict[Hashable, asyncio.Task[Value]] = {}
 
-    async def get(self, key: Hashable, read: Callable[[], Value]) -> Value:
+    async def get(self, key: Hashable, read: Callable[[], Value], *, rest: float = 0) -> Value:
         """Return what is kept, or what is read now.
 
         Args:
             key: what is asked for, by whom as far as that matters.
             read: reads it; runs in a thread.
+            rest: it is kept for so many times as long as it took to read, if that is longer.
         """
         kept = self._kept.get(key)
-        if kept is not None and time.monotonic() - kept[0] < MAX_AGE_SECONDS:
+        if kept is not None and time.monotonic() < kept[0]:
             return kept[1]
         task = self._reading.get(key)
         if task is None:
-            task = asyncio.create_task(self._read_anew(key, read))
+            task = asyncio.create_task(self._read_anew(key, read, rest))
             self._reading[key] = task
             task.add_done_callback(lambda done: self._has_read(key, done))
         # One who goes away must not take the answer from the others.
@@ -59,14 +61,15 @@ class SharedReads(Generic[Value]):
         if not done.cancelled():
             done.exception()  # asked for, or asyncio complains where nobody waits any more
 
-    async def _read_anew(self, key: Hashable, read: Callable[[], Value]) -> Value:
+    async def _read_anew(self, key: Hashable, read: Callable[[], Value], rest: float) -> Value:
         begin = time.monotonic()
         value = await run_sync(read)
         if self._reading.get(key) is not asyncio.current_task():
             return value
         if len(self._kept) >= MOST_KEPT:
             self._kept.clear()
-        self._kept[key] = begin, value
+        end = time.monotonic()
+        self._kept[key] = max(begin + MAX_AGE_SECONDS, end + rest * (end - begin)), value
         return value
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from shared.db.engine import Database
 
 ROWS_A_PAGE = 50
+SEARCHED_AT_ONCE = 500
 MOST_LOOKED_AT = 1_000
 """Batches that are searched for one page: some tens of milliseconds."""
 RATE_SECONDS = 60
@@ -53,6 +54,16 @@ class BatchFilter(BaseModel):
     state: State = ""
     before: UUID | None = None
 
+    @property
+    def at_once(self) -> int:
+        """How many batches are read together: more where few of them may be meant."""
+        return SEARCHED_AT_ONCE if self.q or self.state else ROWS_A_PAGE
+
+    def names(self, batch: Batch) -> bool:
+        """Tell whether a batch is called like that."""
+        told = (batch.name, batch.model, batch.tenant, str(batch.id))
+        return self._has_text(told)
+
     def wants(self, row: BatchRow) -> bool:
         """Tell whether a batch is meant."""
         summary = row.summary
@@ -61,8 +72,10 @@ class BatchFilter(BaseModel):
                 return False
         elif self.state and summary.state != self.state:
             return False
+        return self._has_text((summary.name, summary.model, row.tenant, str(summary.id)))
+
+    def _has_text(self, told: Iterable[str]) -> bool:
         text = self.q.strip().casefold()
-        told = (summary.name, summary.model, row.tenant, str(summary.id))
         return not text or any(text in one.casefold() for one in told)
 
 
@@ -100,9 +113,9 @@ def read_rows(database: Database, who: Principal, wanted: BatchFilter) -> BatchR
         found: list[BatchRow] = []
         begin, looked_at = wanted.before, 0
         while True:
-            rows, begin = _some(session, who, begin)
-            looked_at += len(rows)
-            found += filter(wanted.wants, rows)
+            rows, looked, begin = _some(session, who, wanted, begin)
+            looked_at += looked
+            found += rows
             if len(found) >= ROWS_A_PAGE or begin is None or looked_at >= MOST_LOOKED_AT:
                 break
         if len(found) > ROWS_A_PAGE:
@@ -112,20 +125,24 @@ def read_rows(database: Database, who: Principal, wanted: BatchFilter) -> BatchR
 
 
 def _some(
-    session: Session, who: Principal, before: UUID | None
-) -> tuple[Sequence[BatchRow], UUID | None]:
-    """Return some batches in order, and where those begin that come next.
+    session: Session, who: Principal, wanted: BatchFilter, before: UUID | None
+) -> tuple[Sequence[BatchRow], int, UUID | None]:
+    """Look at some batches: return those that are meant in order, how many, where it goes on.
 
     A batch has the id of the request for it, which is there before and, if its file is
     refused, instead.
     """
-    asked = newest(session, BatchRequest, who, ROWS_A_PAGE + 1, before)
-    written = newest(session, Batch, who, ROWS_A_PAGE + 1, before)
-    rows = {request.id: _row_of_request(request) for request in asked}
-    rows |= {row.summary.id: row for row in _plain_rows(session, written)}
-    ids = sorted(rows, reverse=True)
-    shown = ids[:ROWS_A_PAGE]
-    return [rows[one] for one in shown], shown[-1] if len(ids) > ROWS_A_PAGE else None
+    most = wanted.at_once
+    asked = newest(session, BatchRequest, who, most + 1, before)
+    written = newest(session, Batch, who, most + 1, before)
+    is_written = {batch.id for batch in written}
+    ids = sorted(is_written | {request.id for request in asked}, reverse=True)
+    shown = set(ids[:most])
+    rows = [_row_of_request(one) for one in asked if one.id in shown - is_written]
+    rows += _plain_rows(session, [one for one in written if one.id in shown and wanted.names(one)])
+    rows.sort(key=lambda row: row.summary.id, reverse=True)
+    goes_on = ids[most - 1] if len(ids) > most else None
+    return [row for row in rows if wanted.wants(row)], len(shown), goes_on
 
 
 def _row_of_request(request: BatchRequest) -> BatchRow:
