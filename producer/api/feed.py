@@ -16,7 +16,8 @@ from anyio.to_thread import run_sync
 from producer.keys import Principal
 
 MAX_AGE_SECONDS = 0.5
-MOST_KEPT = 5_000
+SWEPT_AT = 500
+"""Readings, from which on those are forgotten that are too old for anybody."""
 
 Value = TypeVar("Value")
 Read = Callable[[UUID, Principal], Mapping[str, Any]]
@@ -66,9 +67,11 @@ class SharedReads(Generic[Value]):
         value = await run_sync(read)
         if self._reading.get(key) is not asyncio.current_task():
             return value
-        if len(self._kept) >= MOST_KEPT:
-            self._kept.clear()
         end = time.monotonic()
+        if len(self._kept) >= SWEPT_AT:
+            for other, (good_until, _) in list(self._kept.items()):
+                if good_until < end:
+                    self._kept.pop(other, None)
         self._kept[key] = max(begin + MAX_AGE_SECONDS, end + rest * (end - begin)), value
         return value
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from producer.api.feed import MAX_AGE_SECONDS, SharedReads
+from producer.api.feed import MAX_AGE_SECONDS, SWEPT_AT, SharedReads
 from support.commands import wait_until
 
 ASKERS = 50
@@ -126,5 +126,17 @@ def test_what_changes_while_it_is_read_is_read_again() -> None:
         await asyncio.gather(early, late)
         assert await reads.get("it", source.read) == 2
         assert source.reads == 2
+
+    run(story)
+
+
+def test_what_is_too_old_for_anybody_is_forgotten() -> None:
+    async def story(reads: SharedReads[int]) -> None:
+        for number in range(SWEPT_AT):
+            await reads.get(number, lambda: 1)
+        await asyncio.sleep(MAX_AGE_SECONDS)
+        await reads.get("one more", lambda: 1)
+
+        assert len(reads._kept) == 1
 
     run(story)
