@@ -60,9 +60,9 @@ def paths(client: httpx.Client, live: UUID, drawn: UUID) -> dict[str, str]:
         "an image": jobs,
         "a new batch": "/batches/new",
         "fleet": "/fleet",
-        "costs by day": "/costs?by=day",
-        "costs by tenant": "/costs?by=tenant",
-        "plan": "/plan",
+        "costs by day, kept": "/costs?by=day",
+        "costs by tenant, kept": "/costs?by=tenant",
+        "the form of a plan": "/plan",
     }
 
 

@@ -29,10 +29,10 @@ def get_image(
 ) -> Response:
     """Send a job's image from wherever it is kept."""
     key, sha256 = _image_of(context, who, job_id)
-    headers = _headers(sha256)
-    if if_none_match is not None and headers["ETag"] in if_none_match:
-        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
-    return StreamingResponse(context.store.blocks(key), headers=headers, media_type=PNG)
+    if _has(sha256, if_none_match):
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=_headers(sha256))
+    blocks = context.store.blocks(key)
+    return StreamingResponse(blocks, headers=_headers(sha256), media_type=PNG)
 
 
 @router.get("/thumbnail.webp")
@@ -41,11 +41,10 @@ def get_thumbnail(
 ) -> Response:
     """Send its thumbnail; pages name it by its content, so that a browser asks for it once."""
     key, sha256 = _image_of(context, who, job_id)
-    headers = _headers(sha256)
-    if if_none_match is not None and headers["ETag"] in if_none_match:
-        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+    if _has(sha256, if_none_match):
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=_headers(sha256))
     thumbnail = read_thumbnail(context.store, key, sha256)
-    return Response(thumbnail, headers=headers, media_type=CONTENT_TYPE)
+    return Response(thumbnail, headers=_headers(sha256), media_type=CONTENT_TYPE)
 
 
 def _image_of(context: Context, who: Principal, job_id: UUID) -> tuple[str, str]:
@@ -55,6 +54,11 @@ def _image_of(context: Context, who: Principal, job_id: UUID) -> tuple[str, str]
     if job.image_key is None or job.image_sha256 is None:
         raise not_found(f"image of job {job_id} yet")
     return job.image_key, job.image_sha256
+
+
+def _has(sha256: str, if_none_match: str | None) -> bool:
+    """Tell whether a browser has the picture already."""
+    return if_none_match is not None and sha256 in if_none_match
 
 
 def _headers(sha256: str) -> dict[str, str]:

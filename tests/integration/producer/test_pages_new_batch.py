@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-import gzip
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
-from uuid import UUID
 
-import httpx
 import pytest
-from sqlalchemy import select
 
 from producer.dashboard.new_batch_form import BOXES, OPTIONS
 from shared.clock import utc_now
-from shared.db.api_tables import BatchRequest, StoredFile
 from shared.db.rates import record_rates
-from shared.domain.access import OF_A_TENANT, Scope
 from shared.domain.rates import Measured, Shape
 from support.api import ApiServer
 from support.factories import add_worker
-from support.visits import Document, Visit, check_headers, visiting
+from support.new_batch_forms import (
+    CONFIRM,
+    FORM,
+    PREVIEW,
+    asked_for,
+    confirmed,
+    hidden,
+    kept,
+    sent,
+    upload,
+    values,
+)
+from support.visits import Visit, visiting
 
 SECOND = 10**9
-PREVIEW, CONFIRM, FORM = "/batches/new/preview", "/batches/new/confirm", "/batches/new"
-UPLOAD = "/batches/new/file"
 MARKUP = "<script>alert(1)</script>'><img src=x onerror=alert(1)>"
 HOSTILE = f'{MARKUP}">{MARKUP}'
 """The quote would be escaped in the name of a file."""
@@ -45,68 +49,6 @@ def visit(api: ApiServer, key: str) -> Iterator[Visit]:
 def stranger(api: ApiServer) -> Iterator[Visit]:
     with visiting(api, api.new_key("other")) as visit:
         yield visit
-
-
-def sent(
-    visit: Visit,
-    path: str,
-    status: int = 200,
-    *,
-    file: tuple[str, bytes] | None = None,
-    **fields: str,
-) -> Document:
-    """Send a form with parts, as a browser does, and read the page that comes."""
-    data = {"form_token": visit.form_token(), **fields}
-    parts = {"file": file or ("", b"")}
-    answer = visit.client.post(path, data=data, files=parts)
-    assert answer.status_code == status, answer.text[:2000]
-    check_headers(answer)
-    page = Document(answer.text)
-    assert not page.faults()
-    return page
-
-
-def hidden(page: Document) -> dict[str, Any]:
-    """Return the fields of the form that confirms."""
-    return {
-        one.attributes["name"]: one.attributes["value"]
-        for one in page.all("input", type="hidden")
-        if one.attributes["name"] != "form_token"
-    }
-
-
-def values(page: Document) -> Mapping[str, str]:
-    """Return what a form's inputs say."""
-    return {
-        one.attributes["name"]: one.attributes.get("value", "")
-        for one in page.all("input")
-        if "name" in one.attributes
-    }
-
-
-def confirmed(visit: Visit, page: Document) -> str:
-    """Confirm what a page shows; returns the batch's id."""
-    return visit.post(CONFIRM, **hidden(page)).headers["location"].rpartition("/")[2]
-
-
-def asked_for(api: ApiServer, key: str, batch_id: str) -> dict[str, object]:
-    """Return a batch once its file was read."""
-    with api.client(key) as client:
-        for _ in range(400):
-            found: dict[str, object] = client.get(f"/api/batches/{batch_id}").json()
-            if found["state"] != "validating":
-                return found
-            client.get(f"/api/batches/{batch_id}")
-    raise AssertionError(found)
-
-
-def kept(api: ApiServer) -> tuple[set[UUID], set[UUID]]:
-    """Return the ids of all files, and of all batches that were asked for, whoever's they are."""
-    with api.database.read() as session:
-        files, batches = (
-            set(session.scalars(select(owned.id))) for owned in (StoredFile, BatchRequest)
-        )
-    return files, batches
 
 
 # The form
@@ -363,102 +305,3 @@ def test_a_large_file_is_shown_by_its_begin_and_can_be_submitted(
     assert "number 9 x" in page.text
     assert "Submit all of it" in page.buttons
     assert "Bad lines" not in page.text
-
-
-# A file that a script sends
-
-
-def upload(visit: Visit, body: bytes, name: str, token: str | None = None) -> httpx.Response:
-    return visit.client.post(
-        UPLOAD,
-        params={"name": name},
-        content=body,
-        headers={"X-Form-Token": visit.form_token() if token is None else token},
-    )
-
-
-def test_a_script_uploads_a_file_as_it_is(visit: Visit) -> None:
-    answer = upload(visit, gzip.compress(b"a tree\na house\n"), "prompts.txt.gz")
-
-    check_headers(answer)
-    found = answer.json()
-    assert found["name"] == "prompts.txt.gz"
-    page = sent(visit, PREVIEW, file_id=found["file_id"])
-    assert "Its first 2 prompts" in page.text
-
-
-# Whose it is
-
-
-def test_somebody_elses_file_is_not_there(api: ApiServer, visit: Visit, stranger: Visit) -> None:
-    file_id = upload(visit, b"a tree", "a.txt").json()["file_id"]
-    key = hidden(sent(visit, PREVIEW, file_id=file_id))["key"]
-    before = kept(api)
-
-    for path in (PREVIEW, CONFIRM, FORM):
-        for foreign in (file_id, "nonsense"):
-            page = sent(stranger, path, 404, file_id=foreign, key=key)
-            assert "a tree" not in page.text
-    assert kept(api) == before
-
-
-def test_who_may_not_submit_sees_no_form(api: ApiServer) -> None:
-    with visiting(api, api.new_key("studio", *OF_A_TENANT - {Scope.SUBMIT})) as reader:
-        before = kept(api)
-        reader.page(FORM, 403)
-        for path in (PREVIEW, CONFIRM, FORM):
-            sent(reader, path, 403, prompts="a tree")
-        assert upload(reader, b"a tree", "a.txt").status_code == 403
-        assert kept(api) == before
-
-
-def test_who_may_only_submit_is_told_that_it_was_done(api: ApiServer) -> None:
-    with visiting(api, api.new_key("studio", Scope.SUBMIT)) as submitter:
-        page = sent(submitter, PREVIEW, prompts="a tree")
-
-        done = sent(submitter, CONFIRM, **hidden(page))
-
-    assert any(str(batch_id) in done.text for batch_id in kept(api)[1])
-
-
-def test_forms_of_other_sites_change_nothing(api: ApiServer, visit: Visit) -> None:
-    fields = hidden(sent(visit, PREVIEW, prompts="a tree"))
-    before = kept(api)
-
-    for path in (PREVIEW, CONFIRM, FORM):
-        files = {"file": ("a.txt", b"x" * 2 * 2**20)} if path == PREVIEW else None
-        for token in ("", "f" * 64):
-            answer = visit.client.post(path, data={**fields, "form_token": token}, files=files)
-            assert answer.status_code == 403
-    assert upload(visit, b"a tree", "a.txt", token="").status_code == 403
-    as_form = visit.client.post(
-        UPLOAD, params={"name": "a.txt"}, data={"form_token": visit.form_token()}
-    )
-    assert as_form.status_code == 403
-    assert kept(api) == before
-
-
-def test_other_forms_take_no_files(visit: Visit) -> None:
-    answer = visit.client.post(
-        CONFIRM, data={"form_token": visit.form_token()}, files={"file": ("a.txt", b"a tree")}
-    )
-
-    assert answer.status_code == 400
-
-
-def test_a_form_without_its_key_is_no_batch(api: ApiServer, visit: Visit) -> None:
-    fields = hidden(sent(visit, PREVIEW, prompts="a tree"))
-    before = kept(api)
-
-    for wrong in ("", "x", "\N{SNOWMAN}" * 500):
-        visit.post(CONFIRM, 422, **{**fields, "key": wrong})
-    visit.post(CONFIRM, 422, **{**fields, "steps": "many"})
-    assert kept(api) == before
-
-
-def test_what_is_too_large_is_refused(visit: Visit) -> None:
-    answer = visit.client.post(
-        PREVIEW, data={"form_token": visit.form_token(), "prompts": "x" * (16 * 2**20)}
-    )
-
-    assert answer.status_code == 413
