@@ -4,92 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
 from random import Random
-from typing import NamedTuple
 from uuid import UUID
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import event, func, insert, select
+from sqlalchemy import event, func, select
 
-from producer.activity import batch_series, recent_rates, worker_series
-from producer.dispatch import Dispatcher
+from producer.activity import batch_series, recent_rates
 from shared.db import tallies
-from shared.db.activity import BatchSums, WorkerSums, prune_activity
+from shared.db.activity import BatchSums
 from shared.db.activity_tables import BatchActivity, WorkerActivity
 from shared.db.cost_sums import read_costs
 from shared.db.engine import Database
-from shared.db.tables import Batch, Tally
-from shared.db.tallies import FIGURES, fold_tallies, read_tally
-from shared.domain.identifiers import NOBODY, first_id_of, new_id
+from shared.db.tables import Batch
+from shared.db.tallies import read_tally
+from shared.domain.identifiers import NOBODY, new_id
 from shared.domain.jobs import ON_DEVICE, JobState, LedgerKind
-from shared.messaging.broker import Broker
-from shared.settings import Settings
-from support.factories import START, add_batch
-
-BEGIN = START.replace(second=0)
-"""Of a minute, and so of ten seconds."""
-SECOND = timedelta(seconds=1)
-RANDOM = Random(1)
-
-
-class Done(NamedTuple):
-    """What a transaction noted, at some time after `BEGIN`."""
-
-    seconds: float
-    batch_id: UUID = NOBODY
-    done: int = 0
-    failed: int = 0
-    kind: LedgerKind | None = None
-    nanodollars: int = 0
-    worker_id: UUID | None = None
-    device_seconds: float = 0
-
-
-def append(database: Database, *noted: Done) -> None:
-    """Append tallies as if their transactions had been at those times."""
-    rows = [
-        {
-            **dict.fromkeys(FIGURES, 0),
-            "id": UUID(int=first_id_of(_at(one.seconds)).int | 7 << 76 | RANDOM.getrandbits(76)),
-            "batch_id": one.batch_id,
-            "done": one.done,
-            "failed": one.failed,
-            "pending": -one.done - one.failed,
-            "worker_id": one.worker_id,
-            "kind": one.kind,
-            "day": one.kind and BEGIN.date(),
-            "entries": int(one.kind is not None),
-            "device_ns": int(one.device_seconds * 1_000_000_000),
-            "nanodollars": one.nanodollars,
-            "least_nanodollars": one.kind and one.nanodollars,
-            "most_nanodollars": one.kind and one.nanodollars,
-        }
-        for one in noted
-    ]
-    with database.write() as session:
-        session.execute(insert(Tally), rows)
-
-
-def _at(seconds: float) -> datetime:
-    return BEGIN + seconds * SECOND
-
-
-def fold(database: Database) -> int:
-    with database.write() as session:
-        return fold_tallies(session)
+from support.activity import BEGIN, Done, append, at, fold, new_batch
 
 
 @pytest.fixture
 def batch_id(database: Database) -> UUID:
     return new_batch(database)
-
-
-def new_batch(database: Database) -> UUID:
-    with database.write() as session:
-        return add_batch(session, jobs=0).id
 
 
 @pytest.fixture(params=["unfolded", "folded"])
@@ -120,7 +58,7 @@ def test_a_pause_is_nothing_and_goes_on_until_now(
     settle()
 
     with database.read() as session:
-        series = batch_series(session, batch_id, until=_at(65))
+        series = batch_series(session, batch_id, until=at(65))
 
     nothing = BatchSums(0, 0, 0)
     assert (series.begin, series.bucket_seconds) == (BEGIN, 10)
@@ -154,7 +92,7 @@ def test_what_has_no_time_of_its_own_is_not_on_the_line(
     with database.read() as session:
         series = batch_series(session, batch_id)
 
-    assert (series.begin, series.points) == (_at(20), (BatchSums(0, 0, 4),))
+    assert (series.begin, series.points) == (at(20), (BatchSums(0, 0, 4),))
 
 
 @pytest.mark.parametrize(
@@ -300,118 +238,8 @@ def test_the_latest_rates_of_batches_are_one_question(
     )
 
     with database.read() as session:
-        rates = recent_rates(session, [batch_id, *others], _at(105))
+        rates = recent_rates(session, [batch_id, *others], at(105))
 
     assert len([statement for statement in asked if "SELECT" in statement]) == 1
     # From 40 s on, and what was done from 105 s to 110 s of those whose clock is ahead.
     assert rates == {batch_id: 140 / 65, others[0]: 0, others[1]: 13 / 65, others[2]: 0}
-
-
-# Workers
-
-
-def test_work_is_spread_over_the_minutes_before_its_end(
-    database: Database, settle: Callable[[], object]
-) -> None:
-    worker_id = new_id()
-    work = Done(130, kind=LedgerKind.RENDER, nanodollars=6, worker_id=worker_id, device_seconds=100)
-    idle = Done(140, kind=LedgerKind.IDLE, nanodollars=5, worker_id=worker_id, device_seconds=40)
-    append(database, work, idle, Done(120, worker_id=worker_id, kind=LedgerKind.MODEL_LOAD))
-    settle()
-
-    with database.read() as session:
-        series = worker_series(session, [worker_id], _at(140), minutes=4)[worker_id]
-
-    assert series.begin == BEGIN - timedelta(minutes=1)
-    assert series.utilisation == (0, 0.5, 1, 0.5)
-    assert series.last_hour == WorkerSums(1, 100_000_000_000, 6)
-    booked = series.booked
-    assert (booked.images, booked.device_ns, booked.idle_ns) == (1, 100 * 10**9, 40 * 10**9)
-    assert (booked.total, booked.total_per_image) == (11, 11)
-
-
-def test_a_worker_is_busy_for_all_of_its_time_at_most(
-    database: Database, settle: Callable[[], object]
-) -> None:
-    worker_id, unheard_of = new_id(), new_id()
-    append(
-        database,
-        *(
-            Done(end, kind=LedgerKind.DUPLICATE, worker_id=worker_id, device_seconds=100_000)
-            for end in (0, 59)
-        ),
-    )
-    settle()
-
-    with database.read() as session:
-        series = worker_series(session, [worker_id, unheard_of], _at(59), minutes=90)
-
-    assert series[worker_id].utilisation == (*[0.0] * 30, *[1.0] * 60)
-    assert set(series[unheard_of].utilisation) == {0.0}
-    assert series[unheard_of].booked.total_per_image is None
-
-
-def test_images_of_the_last_hour_are_told_whatever_the_length_of_the_line(
-    database: Database, settle: Callable[[], object]
-) -> None:
-    worker_id = new_id()
-    append(
-        database,
-        *(
-            Done(60 * minute, kind=LedgerKind.RENDER, worker_id=worker_id, device_seconds=1)
-            for minute in range(90)
-        ),
-    )
-    settle()
-
-    with database.read() as session:
-        for minutes in (5, 90):
-            series = worker_series(session, [worker_id], _at(60 * 89), minutes)[worker_id]
-            assert len(series.utilisation) == minutes
-            assert (series.last_hour.images, series.booked.images) == (60, 90)
-
-
-def test_old_minutes_of_workers_are_forgotten_and_lines_of_batches_are_not(
-    database: Database, batch_id: UUID
-) -> None:
-    worker_id = new_id()
-    append(
-        database,
-        *(
-            Done(seconds, batch_id, 1, 0, LedgerKind.RENDER, 1, worker_id, 0)
-            for seconds in (0, 60, 120)
-        ),
-    )
-    fold(database)
-
-    with database.write() as session:
-        assert not prune_activity(session, _at(60))
-
-    with database.read() as session:
-        begins = session.scalars(select(WorkerActivity.second).order_by(WorkerActivity.second))
-        assert list(begins) == [_at(seconds).timestamp() for seconds in (60, 120)]
-        assert session.query(BatchActivity).count() == 3
-
-
-def test_a_dispatcher_forgets_what_is_a_day_old_once_an_hour(
-    database: Database, broker: Broker, queue_settings: Settings
-) -> None:
-    worker_id = new_id()
-    append(
-        database,
-        *(
-            Done(3600 * hour, kind=LedgerKind.RENDER, worker_id=worker_id, device_seconds=0)
-            for hour in range(4)
-        ),
-    )
-    fold(database)
-    dispatcher = Dispatcher(database, broker, queue_settings)
-    kept = []
-
-    for later in (24.1, 25.9, 26.1):
-        dispatcher.tick(BEGIN + later * timedelta(hours=1))
-        with database.read() as session:
-            kept.append(session.query(WorkerActivity).count())
-
-    # Hours begin at full ones, and `BEGIN` is four minutes after.
-    assert kept == [4, 3, 2]
