@@ -102,6 +102,8 @@ def test_a_batch_is_submitted_held_approved_and_drawn(plain: Page, api: ApiServe
     approve = plain.get_by_role("button", name="Draw the 2 held")
     wait_until(lambda: reloaded(plain) and approve.count() == 1)
     approve.click()
+    # A page that is still on its way to the next one cannot be loaded again.
+    expect(approve).to_have_count(0)
     wait_until(lambda: reloaded(plain) and tiles(plain).count() == 2)
     assert counts(api, batch_id) == {"done": 2}
 
