@@ -18,21 +18,21 @@ class Device:
     """One accelerator, or the processor."""
 
     kind: str
-    """What its queue and its price go by: cpu, cuda, simulated."""
+    """What its queue and its price go by: cpu, cuda, qaic, simulated."""
     index: int | None
 
     @classmethod
     def parse(cls, text: str) -> Device:
-        """Read "cpu", "cuda:0" or "simulated:0".
+        """Read "cpu", "cuda:0", "qaic:3" or "simulated:0".
 
         Raises:
             ConfigurationError: it is none of them.
         """
-        match = re.fullmatch(r"cpu|(cuda|simulated)(?::(\d{1,3}))?", text)
+        match = re.fullmatch(r"cpu|(cuda|qaic|simulated)(?::(\d{1,3}))?", text)
         if match is None:
             raise ConfigurationError(
                 f"no such device: {text!r}",
-                hint="TENSTEP_DEVICE is cpu, or cuda:0, cuda:1, …, or simulated:0",
+                hint="TENSTEP_DEVICE is cpu, or cuda:0, cuda:1, …, qaic:0, …, or simulated:0",
             )
         return cls("cpu", None) if match[1] is None else cls(match[1], int(match[2] or 0))
 

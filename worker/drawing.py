@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -29,11 +29,22 @@ class Drawing:
     """The safety checker's verdict; None when nobody looked."""
 
 
-class Draws(Protocol):
+Prepared = TypeVar("Prepared")
+"""What a batch's draughtsman makes of it beforehand."""
+
+
+class Draws(Protocol[Prepared]):
     """A loaded model on a device."""
 
-    def draw(self, jobs: Sequence[ImageSettings], *, check_safety: bool = True) -> list[Drawing]:
-        """Draw images that share size, scheduler, steps and squeeze, as one batch."""
+    def prepare(self, jobs: Sequence[ImageSettings]) -> Prepared:
+        """Make ready a batch of images that share size, scheduler, steps and squeeze.
+
+        May be called while another batch is being drawn, by another thread.
+        """
+        ...
+
+    def draw_prepared(self, prepared: Prepared, *, check_safety: bool = True) -> list[Drawing]:
+        """Draw what was prepared, in its order; by one thread at a time."""
         ...
 
     def describe(self) -> BackendRecord:

@@ -68,7 +68,8 @@ def draw_pass(
     settings = [ImageSettings.model_validate(held.job, from_attributes=True) for held in group]
     begin = time.perf_counter_ns()
     try:
-        drawings = runtime.pipeline.draw(settings, check_safety=check_safety)
+        prepared = runtime.pipeline.prepare(settings)
+        drawings = runtime.pipeline.draw_prepared(prepared, check_safety=check_safety)
     except Exception as error:  # a driver may raise anything: it ends this attempt
         wasted_ns += time.perf_counter_ns() - begin
         if is_device_lost(error):

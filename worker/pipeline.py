@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -18,12 +19,30 @@ from worker.diffusion.noise import initial_noise
 from worker.diffusion.sampler import denoise
 from worker.diffusion.schedule import Scheduler, build_scheduler, with_timesteps
 from worker.drawing import Drawing
-from worker.models.tokenizer import PromptTokenizer, Tokens
+from worker.embeddings import EmbeddingCache
+from worker.models.tokenizer import PromptTokenizer
 
 if TYPE_CHECKING:
     from worker.models.safety import SafetyChecker
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Images of one size and schedule that the denoiser can begin with at once."""
+
+    jobs: Sequence[ImageSettings]
+    scheduler: Scheduler
+    timesteps: list[float]
+    noise: Tensor
+    """(B, C, H, W), float32, on the CPU."""
+    embeddings: Tensor
+    """(2 B, T, D), on the device: the negative prompts', then the prompts'."""
+    prompt_lost: Sequence[str]
+    negative_prompt_lost: Sequence[str]
+    encoding: tuple[int, int]
+    """When text was encoded, in nanoseconds of `time.perf_counter_ns`."""
 
 
 class Pipeline:
@@ -52,50 +71,81 @@ class Pipeline:
         self._tokenizer = tokenizer
         self._scheduler_config = scheduler_config
         self._safety_checker = safety_checker
+        self._embeddings = EmbeddingCache(backend.encode_text)
+        self._free_since_ns = 0
 
     def draw(self, jobs: Sequence[ImageSettings], *, check_safety: bool = True) -> list[Drawing]:
-        """Draw images that share size, scheduler, steps and squeeze, as one batch.
+        """Prepare a batch and draw it."""
+        return self.draw_prepared(self.prepare(jobs), check_safety=check_safety)
+
+    @torch.inference_mode()
+    def prepare(self, jobs: Sequence[ImageSettings]) -> Batch:
+        """Do for a batch what needs no denoiser: tokens, text embeddings, noise, timesteps.
 
         Args:
-            jobs: one an image.
-            check_safety: whether the safety checker, where there is one, looks at them.
+            jobs: one an image; they share size, scheduler, steps and squeeze.
 
         Raises:
             ValueError: the squeeze does not fit the steps.
         """
         scheduler = self._scheduler_for(jobs[0])
-        timesteps = [_plain(timestep) for timestep in scheduler.timesteps]
+        prompts = self._tokenizer([job.prompt for job in jobs])
+        negatives = self._tokenizer([job.negative_prompt for job in jobs])
+        shape = self.backend.latent_shape(jobs[0].width, jobs[0].height)
+        noise = torch.stack([initial_noise(job.seed, shape) for job in jobs])
+        begin = time.perf_counter_ns()
+        embeddings = self._embeddings(torch.cat([negatives.ids, prompts.ids]))
+        encoded = time.perf_counter_ns()
+        return Batch(
+            jobs=jobs,
+            scheduler=scheduler,
+            timesteps=[_plain(timestep) for timestep in scheduler.timesteps],
+            noise=noise,
+            embeddings=embeddings,
+            prompt_lost=prompts.lost,
+            negative_prompt_lost=negatives.lost,
+            encoding=(begin, encoded),
+        )
+
+    @torch.inference_mode()
+    def draw_prepared(self, prepared: Batch, *, check_safety: bool = True) -> list[Drawing]:
+        """Draw a batch.
+
+        Of the time that its text took to encode only what the device did not spend on the
+        batch before is counted: nothing is counted twice.
+
+        Args:
+            prepared: from `prepare`; used up by the call.
+            check_safety: whether the safety checker, where there is one, looks at the images.
+        """
+        begin, encoded = prepared.encoding
+        text_ns = max(0, encoded - max(begin, self._free_since_ns))
         checker = self._safety_checker if check_safety else None
-        with torch.inference_mode():
-            prompts = self._tokenizer([job.prompt for job in jobs])
-            negatives = self._tokenizer([job.negative_prompt for job in jobs])
-            contexts, text_ns = self._timed(lambda: self._encode(negatives, prompts))
-            latents, steps_ns = self._timed(lambda: self._sample(jobs, scheduler, *contexts))
-            pixels, decode_ns = self._timed(lambda: self.backend.decode(latents))
-            flags, check_ns = self._timed(lambda: checker(pixels)) if checker else (None, 0)
+        latents, steps_ns = self._timed(lambda: self._sample(prepared))
+        pixels, decode_ns = self._timed(lambda: self.backend.decode(latents))
+        flags, check_ns = self._timed(lambda: checker(pixels)) if checker else (None, 0)
+        self._free_since_ns = time.perf_counter_ns()
+        images = len(prepared.jobs)
         times = zip(
-            *(share_evenly(ns, len(jobs)) for ns in (text_ns, steps_ns, decode_ns, check_ns)),
+            *(share_evenly(ns, images) for ns in (text_ns, steps_ns, decode_ns, check_ns)),
             strict=True,
         )
         return [
             Drawing(
                 pixels=pixels[index].numpy(),
-                timesteps=timesteps,
+                timesteps=prepared.timesteps,
                 times=PhaseTimes(*shares),
-                prompt_lost=prompts.lost[index],
-                negative_prompt_lost=negatives.lost[index],
+                prompt_lost=prepared.prompt_lost[index],
+                negative_prompt_lost=prepared.negative_prompt_lost[index],
                 is_flagged=None if flags is None else flags[index],
             )
             for index, shares in enumerate(times)
         ]
 
+    @torch.inference_mode()
     def sample(self, jobs: Sequence[ImageSettings]) -> Tensor:
         """Take the steps of a batch without decoding it: latents (B, C, H, W)."""
-        scheduler = self._scheduler_for(jobs[0])
-        with torch.inference_mode():
-            prompts = self._tokenizer([job.prompt for job in jobs])
-            negatives = self._tokenizer([job.negative_prompt for job in jobs])
-            return self._sample(jobs, scheduler, *self._encode(negatives, prompts))
+        return self._sample(self.prepare(jobs))
 
     def describe(self) -> BackendRecord:
         """Tell what draws."""
@@ -107,23 +157,17 @@ class Pipeline:
             build_scheduler(self._scheduler_config, job.scheduler), job.steps, squeeze
         )
 
-    def _encode(self, negatives: Tokens, prompts: Tokens) -> tuple[Tensor, Tensor]:
-        return self.backend.encode_text(negatives.ids), self.backend.encode_text(prompts.ids)
-
-    def _sample(
-        self, jobs: Sequence[ImageSettings], scheduler: Scheduler, negative: Tensor, context: Tensor
-    ) -> Tensor:
-        shape = self.backend.latent_shape(jobs[0].width, jobs[0].height)
-        noise = torch.stack([initial_noise(job.seed, shape) for job in jobs])
+    def _sample(self, batch: Batch) -> Tensor:
         to_device = self.backend.to_device
+        negative, context = batch.embeddings.chunk(2)
         return denoise(
             self.backend.denoise,
-            scheduler,
-            to_device(noise),
+            batch.scheduler,
+            to_device(batch.noise),
             negative,
             context,
-            guidance_scale=to_device(torch.tensor([job.guidance_scale for job in jobs])),
-            guidance_rescale=to_device(torch.tensor([job.guidance_rescale for job in jobs])),
+            guidance_scale=to_device(torch.tensor([job.guidance_scale for job in batch.jobs])),
+            guidance_rescale=to_device(torch.tensor([job.guidance_rescale for job in batch.jobs])),
         )
 
     def _timed(self, work: Callable[[], T]) -> tuple[T, int]:

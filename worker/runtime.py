@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -55,7 +56,7 @@ class Runtime:
     settings: Settings
     database: Database
     store: ObjectStore
-    pipeline: Draws
+    pipeline: Draws[Any]
     drawn_by: BackendRecord
     load_ns: int
     in_hand: InHand
@@ -134,7 +135,7 @@ def stop_runtime(runtime: Runtime) -> None:
     runtime.database.close()
 
 
-def _loader(settings: Settings, device: Device) -> Callable[[ModelCard, Device], Draws]:
+def _loader(settings: Settings, device: Device) -> Callable[[ModelCard, Device], Draws[Any]]:
     """Import what the device takes; that is no model's loading yet, and costs no batch."""
     if device.kind == "simulated":
         return partial(
@@ -159,15 +160,12 @@ def _images_per_pass(settings: Settings, device: Device) -> int:
     return settings.images_per_pass or (1 if device.kind == "cpu" else settings.chunk_size)
 
 
-def _warm_up(pipeline: Draws, card: ModelCard) -> None:
+def _warm_up(pipeline: Draws[Any], card: ModelCard) -> None:
     settings = card.sampler.model_copy(update={"steps": 1, "squeeze": None})
-    pipeline.draw(
-        [
-            ImageSettings(
-                prompt="", seed=0, width=card.width, height=card.height, **settings.model_dump()
-            )
-        ]
+    blank = ImageSettings(
+        prompt="", seed=0, width=card.width, height=card.height, **settings.model_dump()
     )
+    pipeline.draw_prepared(pipeline.prepare([blank]))
 
 
 def _register(runtime: Runtime, device: Device, card: ModelCard, online_at: datetime) -> None:

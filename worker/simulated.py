@@ -61,7 +61,13 @@ class SimulatedPipeline:
         self._passes = 0
         self._is_lost = False
 
-    def draw(self, jobs: Sequence[ImageSettings], *, check_safety: bool = True) -> list[Drawing]:
+    def prepare(self, jobs: Sequence[ImageSettings]) -> Sequence[ImageSettings]:
+        """Take a batch as it is."""
+        return jobs
+
+    def draw_prepared(
+        self, prepared: Sequence[ImageSettings], *, check_safety: bool = True
+    ) -> list[Drawing]:
         """Pretend to draw a batch.
 
         Raises:
@@ -71,15 +77,15 @@ class SimulatedPipeline:
             TransientRenderError: a prompt asks for it, on every other pass.
         """
         self._passes += 1
-        if self._most_images and len(jobs) > self._most_images:
-            raise MemoryError(f"{len(jobs)} images do not fit a simulated device")
-        for job in jobs:
+        if self._most_images and len(prepared) > self._most_images:
+            raise MemoryError(f"{len(prepared)} images do not fit a simulated device")
+        for job in prepared:
             self._obey(job.prompt)
         if self._is_lost:
             raise AcceleratorError("a simulated device that is lost")
-        time.sleep(self._image_seconds * len(jobs))
+        time.sleep(self._image_seconds * len(prepared))
         times = PhaseTimes(denoise_ns=round(self._image_seconds * NANOSECONDS))
-        return [Drawing(pixels=_paint(job), timesteps=[], times=times) for job in jobs]
+        return [Drawing(pixels=_paint(job), timesteps=[], times=times) for job in prepared]
 
     def describe(self) -> BackendRecord:
         """Say that it is none."""

@@ -104,12 +104,18 @@ class FullDevice:
         self._pipeline = pipeline
         self._held = weakref.WeakSet[Activations]()
 
-    def draw(self, jobs: Sequence[ImageSettings], *, check_safety: bool = True) -> list[Drawing]:
+    def prepare(self, jobs: Sequence[ImageSettings]) -> Sequence[ImageSettings]:
+        return self._pipeline.prepare(jobs)
+
+    def draw_prepared(
+        self, prepared: Sequence[ImageSettings], *, check_safety: bool = True
+    ) -> list[Drawing]:
+        jobs = prepared
         activations = Activations()
         self._held.add(activations)
         if len(jobs) > 2 or len(self._held) > 1:
             raise MemoryError(f"{len(jobs)} images, beside {len(self._held) - 1} earlier passes")
-        return self._pipeline.draw(jobs, check_safety=check_safety)
+        return self._pipeline.draw_prepared(jobs, check_safety=check_safety)
 
     def describe(self) -> BackendRecord:
         return self._pipeline.describe()
