@@ -3,41 +3,16 @@
 from __future__ import annotations
 
 import platform
-import re
 from collections.abc import MutableMapping
-from dataclasses import dataclass
 from pathlib import Path
 
+from shared.domain.devices import Device
 from shared.errors import ConfigurationError
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
-@dataclass(frozen=True, slots=True)
-class Device:
-    """One accelerator, or the processor."""
-
-    kind: str
-    """What its queue and its price go by: cpu, cuda, qaic, simulated."""
-    index: int | None
-
-    @classmethod
-    def parse(cls, text: str) -> Device:
-        """Read "cpu", "cuda:0", "qaic:3" or "simulated:0".
-
-        Raises:
-            ConfigurationError: it is none of them.
-        """
-        match = re.fullmatch(r"cpu|(cuda|qaic|simulated)(?::(\d{1,3}))?", text)
-        if match is None:
-            raise ConfigurationError(
-                f"no such device: {text!r}",
-                hint="TENSTEP_DEVICE is cpu, or cuda:0, cuda:1, …, qaic:0, …, or simulated:0",
-            )
-        return cls("cpu", None) if match[1] is None else cls(match[1], int(match[2] or 0))
-
-    def __str__(self) -> str:
-        return self.kind if self.index is None else f"{self.kind}:{self.index}"
+__all__ = ["Device", "pin_environment", "processor_name"]
 
 
 def pin_environment(device: Device, cpu_threads: int, environ: MutableMapping[str, str]) -> None:
