@@ -1,0 +1,1 @@
+"""Qualcomm Cloud AI 100: its cards, its compiler and what that made."""
