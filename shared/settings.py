@@ -101,7 +101,11 @@ class Settings(BaseSettings):
         default=False,
         description="For operators: lets batches be submitted without the safety checker.",
     )
-    device: str = Field(default="cpu", max_length=64, description="What a worker is pinned to.")
+    device: str = Field(
+        default="cpu",
+        max_length=4096,
+        description="What workers are pinned to: cpu, cuda:0, qaic:0, several with commas, or auto.",
+    )
     device_sku: str = Field(
         default="",
         max_length=64,
@@ -111,6 +115,18 @@ class Settings(BaseSettings):
 
     simulated_image_seconds: float = Field(
         default=0.02, ge=0, le=3600, description="Device time of an image on a simulated device."
+    )
+    simulated_pass_seconds: float = Field(
+        default=0, ge=0, le=3600, description="What a pass takes beside its images."
+    )
+    simulated_load_seconds: float = Field(
+        default=0, ge=0, le=3600, description="What a simulated device takes to load a model."
+    )
+    simulated_store_seconds: float = Field(
+        default=0,
+        ge=0,
+        le=60,
+        description="What storing an image of a simulated device takes beside the store's time.",
     )
     simulated_images: int = Field(
         default=0, ge=0, description="Images a pass that a simulated device holds; 0: any."
@@ -151,6 +167,18 @@ class Settings(BaseSettings):
     )
     outage_patience_seconds: float = Field(
         default=120, ge=0, le=86_400, description="How long a worker waits for SQL or the store."
+    )
+    recycle_after_images: int = Field(
+        default=0, ge=0, description="Then a worker's process makes way for a new one; 0: never."
+    )
+    recycle_over_bytes: int = Field(
+        default=0, ge=0, description="Of memory in RAM: the same once it holds more; 0: never."
+    )
+    device_retry_seconds: float = Field(
+        default=60,
+        gt=0,
+        le=86_400,
+        description="How often a device that was faulty is tried again.",
     )
     stop_grace_seconds: float = Field(
         default=30, gt=0, le=3600, description="A stopping worker's time to give back its jobs."

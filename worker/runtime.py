@@ -36,7 +36,7 @@ from worker.devices import Device
 from worker.drawing import Draws
 from worker.quick_imports import import_diffusers_without_compiler
 from worker.rates import RateLog
-from worker.simulated import SimulatedPipeline
+from worker.simulated import simulated_pipeline
 
 log = structlog.get_logger()
 
@@ -87,7 +87,7 @@ def start_runtime(settings: Settings, worker_id: UUID) -> Runtime:
     with database.read() as session:
         online_at = database.now(session)
         price_in_force(session, device.kind, settings.device_sku, online_at)
-    load = _loader(settings, device)
+    load = _loader(settings, device, database)
     begin = time.perf_counter_ns()
     pipeline = load(card, device)
     _warm_up(pipeline, card)
@@ -135,14 +135,12 @@ def stop_runtime(runtime: Runtime) -> None:
     runtime.database.close()
 
 
-def _loader(settings: Settings, device: Device) -> Callable[[ModelCard, Device], Draws[Any]]:
+def _loader(
+    settings: Settings, device: Device, database: Database
+) -> Callable[[ModelCard, Device], Draws[Any]]:
     """Import what the device takes; that is no model's loading yet, and costs no batch."""
     if device.kind == "simulated":
-        return partial(
-            SimulatedPipeline,
-            image_seconds=settings.simulated_image_seconds,
-            most_images=settings.simulated_images,
-        )
+        return partial(simulated_pipeline, settings=settings, database=database)
     import_diffusers_without_compiler()
     # It imports torch, which a simulated device does without.
     from worker.loading import load_pipeline
