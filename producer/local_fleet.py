@@ -62,7 +62,7 @@ class LocalWorker:
             self._process = subprocess.Popen(
                 # -P: a folder named worker in the current directory must not win.
                 [sys.executable, "-P", "-m", "worker"],
-                env=worker_environment(self._settings, self._worker_id),
+                env=worker_environment(self._settings, [self._worker_id]),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -4,6 +4,7 @@ TenstepError
 ├── InputError              what the user gave is wrong: say which field, line, file
 ├── ConfigurationError      a setting is wrong or asks for something not installed
 ├── ServiceUnavailableError a database, broker or store that was asked for does not answer
+├── DeviceFaultError        a device that a worker is pinned to is faulty, gone or in use
 └── RenderError             one job could not be drawn
     ├── TransientRenderError    worth another attempt
     └── PermanentRenderError    will fail again: fail the job now
@@ -39,6 +40,16 @@ class ServiceUnavailableError(TenstepError):
     """A database, broker or store does not answer."""
 
     exit_code = 2
+
+
+class DeviceFaultError(TenstepError):
+    """A device cannot be used: it is faulty, gone, or another process has it.
+
+    Another device may well be used, so a supervisor lets the workers on others go on.
+    """
+
+    exit_code = 69
+    """What systemd and others know as "unavailable"."""
 
 
 class RenderError(TenstepError):

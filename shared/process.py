@@ -1,4 +1,4 @@
-"""What processes do when their parent dies, and how they are ended."""
+"""What processes do when their parent dies, how they are ended, and how they tell why."""
 
 from __future__ import annotations
 
@@ -12,6 +12,12 @@ from collections.abc import Callable
 
 PR_SET_PDEATHSIG = 1
 PARENT_POLL_SECONDS = 0.5
+RECYCLED = 75
+"""Exit code of a worker that ended in order so that a fresh one takes its place."""
+ERROR = "error: "
+"""Begins the line in which a worker that does not start says why."""
+DEVICE_FAULT = "device fault: "
+"""Begins the line of one whose device is the reason, at its start or later."""
 
 
 def end_with_parent(number: signal.Signals) -> Callable[[], None] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 from uuid import UUID
@@ -104,7 +105,7 @@ class Settings(BaseSettings):
     device: str = Field(
         default="cpu",
         max_length=4096,
-        description="What workers are pinned to: cpu, cuda:0, qaic:0, several with commas, or auto.",
+        description="What workers are pinned to: cpu, cuda:0, …, several with commas, or auto.",
     )
     device_sku: str = Field(
         default="",
@@ -283,9 +284,9 @@ def child_environment(settings: Settings) -> dict[str, str]:
     return environment
 
 
-def worker_environment(settings: Settings, worker_id: UUID) -> dict[str, str]:
-    """Return such an environment for a worker, with the id that it is to have."""
-    return {**child_environment(settings), WORKER_ID: str(worker_id)}
+def worker_environment(settings: Settings, worker_ids: Sequence[UUID]) -> dict[str, str]:
+    """Return such an environment for a worker's process, with an id for each of its devices."""
+    return {**child_environment(settings), WORKER_ID: ",".join(map(str, worker_ids))}
 
 
 def _as_text(value: object) -> str:
@@ -298,9 +299,14 @@ def _as_text(value: object) -> str:
             return str(value)
 
 
+def assigned_worker_ids() -> Sequence[UUID]:
+    """Return the ids that the process which started this one gave it, one a device."""
+    return [UUID(text) for text in os.environ[WORKER_ID].split(",")]
+
+
 def assigned_worker_id() -> UUID:
-    """Return the id that the process which started this worker gave it."""
-    return UUID(os.environ[WORKER_ID])
+    """Return the first of them: the only one, but for simulated devices that share a process."""
+    return assigned_worker_ids()[0]
 
 
 def starter_pid() -> int:

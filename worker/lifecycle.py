@@ -24,6 +24,7 @@ from shared.messaging.contracts import RenderChunk, TaskName
 from shared.process import watch_parent
 from shared.settings import assigned_worker_id, load_settings, starter_pid
 from shared.telemetry.logs import configure_logs
+from worker.device_faults import tell_why
 from worker.draining import LET_GO_SECONDS
 from worker.retry import DeviceLostError
 
@@ -51,8 +52,7 @@ def _start(**_: Any) -> None:
         _runtime = start_runtime(load_settings(), assigned_worker_id())
     except Exception as error:
         log.exception("worker_does_not_start")
-        sys.stderr.write(f"error: {error}\n")
-        sys.stderr.flush()
+        tell_why(error)
         os.kill(os.getppid(), signal.SIGKILL)
         os._exit(1)
     log.info("worker_ready", worker_id=str(_runtime.worker_id), load_ms=_runtime.load_ns // 10**6)
@@ -88,8 +88,8 @@ def render(message: dict[str, Any]) -> None:
         # Put back any sooner it would come straight back: the consumer lets go of its queue first.
         time.sleep(LET_GO_SECONDS)
         raise Reject("drained", requeue=True) from None
-    except DeviceLostError:
+    except DeviceLostError as error:
         log.exception("device_lost")
-        sys.stderr.flush()
+        tell_why(error)
         # Only the end of the process frees the device; its next one takes the jobs back.
         os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,32 @@
+"""Whether a device is the reason why a worker ends, and how its supervisor is told."""
+
+from __future__ import annotations
+
+import sys
+
+from shared.errors import DeviceFaultError
+from shared.process import DEVICE_FAULT, ERROR
+from worker.retry import DeviceLostError, is_device_lost
+
+DRIVER_WORDS = ("cuda gpus", "nvidia driver", "cuda driver", "cuda error", "cuda-capable device")
+"""What PyTorch says, in errors of no class of their own, when a driver has no device for it."""
+
+
+def is_device_fault(error: Exception) -> bool:
+    """Tell whether the device is to blame: a worker on another one may well start."""
+    if isinstance(error, DeviceFaultError | DeviceLostError) or is_device_lost(error):
+        return True
+    # Of CUDA alone: a model that is too large, or another program that has the memory.
+    if type(error).__name__ == "OutOfMemoryError":
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(words in text for words in DRIVER_WORDS)
+
+
+def tell_why(error: Exception) -> None:
+    """Write the line that a supervisor reads when the process has ended."""
+    begin = DEVICE_FAULT if is_device_fault(error) else ERROR
+    said = str(error).strip() or type(error).__name__
+    # What drivers add below the first line is for who debugs kernels.
+    sys.stderr.write(f"{begin}{said.splitlines()[0]}\n")
+    sys.stderr.flush()
