@@ -65,8 +65,9 @@ $(VENV)/installed: pyproject.toml infra/constraints.txt | $(BIN)/python
 	$(PIP) install --constraint infra/constraints.txt --editable '.[worker,api]'
 	@touch $@
 
-$(VENV)/installed-dev: $(VENV)/installed
+$(VENV)/installed-dev: $(VENV)/installed infra/qaic-emulator/pyproject.toml
 	$(PIP) install --constraint infra/constraints.txt --editable '.[worker,api,train,test,lint]'
+	$(PIP) install --constraint infra/constraints.txt --editable ./infra/qaic-emulator
 	@touch $@
 
 # Installs Chromium where there is none: root on Debian has it from there, others from Playwright.
