@@ -6,11 +6,14 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
+from shared.domain.pass_rates import MeasuredPasses, PassSize
 from shared.domain.rates import NANOSECONDS_SQUARED, Measured, Shape
 
 NEWS_EVERY_SECONDS = 0.2
+
+Sums = TypeVar("Sums", Measured, MeasuredPasses)
 
 
 class ImageTime(NamedTuple):
@@ -20,6 +23,13 @@ class ImageTime(NamedTuple):
     device_ns: int
 
 
+class Taken(NamedTuple):
+    """What was measured since the last time."""
+
+    images: Mapping[Shape, Measured]
+    passes: Mapping[PassSize, MeasuredPasses]
+
+
 class RateLog:
     """Sums by shape. Who draws adds to them, and the heartbeat's thread takes them."""
 
@@ -27,7 +37,8 @@ class RateLog:
         self._lock = threading.Lock()
         self._news = threading.Event()
         self._next_news = 0.0
-        self._measured: dict[Shape, Measured] = {}
+        self._images: dict[Shape, Measured] = {}
+        self._passes: dict[PassSize, MeasuredPasses] = {}
 
     def add_chunk(self, images: Sequence[ImageTime], tried: int, wall_ns: int) -> None:
         """Add the images that came of a chunk.
@@ -45,21 +56,37 @@ class RateLog:
                     device_ms_squared=image.device_ns**2 // NANOSECONDS_SQUARED,
                     wall_ns=wall_ns // tried,
                 )
-                self._add(image.shape, one)
+                self._images[image.shape] = _sum(self._images.get(image.shape), one)
         if images:
             self._news.set()
 
+    def add_pass(self, shape: Shape, images: int, device_ns: int, peak_bytes: int = 0) -> None:
+        """Add a pass of which all images came.
+
+        Args:
+            shape: of its images.
+            images: how many were drawn at once.
+            device_ns: of all of them together.
+            peak_bytes: most memory of the device meanwhile; 0 where it does not tell.
+        """
+        size, one = PassSize(shape, images), MeasuredPasses.of(images, device_ns, peak_bytes)
+        with self._lock:
+            self._passes[size] = _sum(self._passes.get(size), one)
+
     @contextmanager
-    def taken(self) -> Iterator[Mapping[Shape, Measured]]:
+    def taken(self) -> Iterator[Taken]:
         """Hand out what is new; if the block fails, it is as new as before."""
         with self._lock:
-            taken, self._measured = self._measured, {}
+            taken = Taken(self._images, self._passes)
+            self._images, self._passes = {}, {}
         try:
             yield taken
         except BaseException:
             with self._lock:
-                for shape, sums in taken.items():
-                    self._add(shape, sums)
+                for shape, images in taken.images.items():
+                    self._images[shape] = _sum(self._images.get(shape), images)
+                for size, passes in taken.passes.items():
+                    self._passes[size] = _sum(self._passes.get(size), passes)
             raise
 
     def wait(self, seconds: float) -> None:
@@ -74,6 +101,6 @@ class RateLog:
             self._news.clear()
             self._next_news = time.monotonic() + NEWS_EVERY_SECONDS
 
-    def _add(self, shape: Shape, sums: Measured) -> None:
-        known = self._measured.get(shape)
-        self._measured[shape] = sums if known is None else known + sums
+
+def _sum(known: Sums | None, more: Sums) -> Sums:
+    return more if known is None else known + more

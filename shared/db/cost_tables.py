@@ -138,6 +138,29 @@ class MeasuredRate(Base):
     updated_at: Mapped[datetime]
 
 
+class PassRate(Base):
+    """How long passes of so many images of one shape took on one worker, over all it drew."""
+
+    __tablename__ = "pass_rate"
+
+    worker_id: Mapped[UUID] = mapped_column(
+        ForeignKey("worker.id", ondelete="CASCADE"), primary_key=True
+    )
+    width: Mapped[int] = mapped_column(primary_key=True)
+    height: Mapped[int] = mapped_column(primary_key=True)
+    iterations: Mapped[int] = mapped_column(primary_key=True)
+    is_guided: Mapped[bool] = mapped_column(primary_key=True)
+    images: Mapped[int] = mapped_column(primary_key=True)
+    """How many were drawn at once."""
+    passes: Mapped[int]
+    device_ns: Mapped[int]
+    device_ms_squared: Mapped[int]
+    """Sum of the squares of each image's milliseconds."""
+    peak_bytes: Mapped[int]
+    """Most memory of the device that one of them took; 0 where the device does not tell."""
+    updated_at: Mapped[datetime]
+
+
 class DeclaredRate(Base):
     """How long an image takes on a device that nobody has measured, by somebody's word."""
 

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
+    JSON,
     CheckConstraint,
     ForeignKey,
     Index,
@@ -73,6 +74,8 @@ class Batch(Base):
     """What it may cost; then its other jobs are held."""
     quote: Mapped[dict[str, Any] | None]
     """What it was expected to cost when it was submitted."""
+    images_per_pass: Mapped[int | None]
+    """How many of its images are drawn at once, to measure that; None leaves it to the worker."""
     created_at: Mapped[datetime]
     deadline_at: Mapped[datetime | None]
     """When its owner wants it done: of batches of equal priority the earliest goes first."""
@@ -281,6 +284,8 @@ class Worker(Base):
     """When its process was told to stop: it drains from then on, and cannot be resumed."""
     load_ns: Mapped[int]
     """How long its model took to load and warm up."""
+    sizes: Mapped[list[list[int]] | None] = mapped_column(JSON(none_as_null=True))
+    """Width and height of the only images that it can draw; None of one that draws any."""
     stopped_at: Mapped[datetime | None]
     settled_until: Mapped[datetime | None]
     """Up to when all of its time is in the books, the idle time too."""
@@ -308,6 +313,8 @@ class Fit(Base):
     width: Mapped[int] = mapped_column(primary_key=True)
     height: Mapped[int] = mapped_column(primary_key=True)
     images: Mapped[int]
+    learned_at: Mapped[datetime | None]
+    """When it was last found; None is long ago."""
 
 
 class SetAside(Base):

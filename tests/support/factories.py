@@ -59,6 +59,8 @@ def add_worker(
     device_kind: str = DEVICE_KIND,
     started_at: datetime = START,
     sku: str = ANY_SKU,
+    device_name: str = "a device",
+    sizes: list[list[int]] | None = None,
 ) -> Worker:
     """Add a worker that has just started; loading took it no time."""
     worker = Worker(
@@ -67,7 +69,8 @@ def add_worker(
         device=device_kind,
         device_kind=device_kind,
         device_sku=sku,
-        device_name="a device",
+        device_name=device_name,
+        sizes=sizes,
         backend="torch",
         model="tiny",
         queue=f"{device_kind}.tiny",

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from shared.domain.pass_rates import MeasuredPasses, PassSize
 from shared.domain.rates import Measured, Shape
 from worker.rates import ImageTime, RateLog
 
@@ -16,7 +17,7 @@ def test_the_images_of_a_chunk_share_its_time_and_those_that_failed_have_their_s
     log.add_chunk(images, tried=3, wall_ns=900)
 
     with log.taken() as taken:
-        assert taken == {SHAPE: Measured(2, 300 * MILLISECOND, 50_000, 600)}
+        assert taken.images == {SHAPE: Measured(2, 300 * MILLISECOND, 50_000, 600)}
 
 
 def test_what_was_taken_is_not_taken_twice() -> None:
@@ -28,8 +29,8 @@ def test_what_was_taken_is_not_taken_twice() -> None:
     with log.taken() as second:
         pass
 
-    assert first
-    assert not second
+    assert first.images
+    assert not second.images
 
 
 def test_what_could_not_be_written_down_is_kept_with_what_came_meanwhile() -> None:
@@ -45,4 +46,17 @@ def test_what_could_not_be_written_down_is_kept_with_what_came_meanwhile() -> No
         meanwhile()
 
     with log.taken() as taken:
-        assert taken == {SHAPE: Measured(2, 11, 0, 11)}
+        assert taken.images == {SHAPE: Measured(2, 11, 0, 11)}
+
+
+def test_passes_are_added_up_by_how_many_images_they_drew_at_once() -> None:
+    log = RateLog()
+    log.add_pass(SHAPE, 4, 400 * MILLISECOND, peak_bytes=7)
+    log.add_pass(SHAPE, 4, 600 * MILLISECOND, peak_bytes=5)
+    log.add_pass(SHAPE, 1, 300 * MILLISECOND)
+
+    with log.taken() as taken:
+        assert taken.passes == {
+            PassSize(SHAPE, 4): MeasuredPasses(2, 1_000 * MILLISECOND, 40_000 + 90_000, 7),
+            PassSize(SHAPE, 1): MeasuredPasses(1, 300 * MILLISECOND, 90_000, 0),
+        }

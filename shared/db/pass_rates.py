@@ -1,0 +1,93 @@
+"""What passes of different sizes took, by worker, and how many images are best drawn at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from shared.db.adding import add_to_rows
+from shared.db.cost_tables import PassRate
+from shared.db.fits import known_fit, unlearn_fits
+from shared.db.tables import Worker
+from shared.domain.pass_rates import MeasuredPasses, PassSize, best_pass_of
+from shared.domain.rates import Shape
+
+LATEST_WORKERS = 5
+"""Drivers, settings and neighbours change: what was measured long ago says little."""
+
+
+def record_passes(
+    session: Session, worker_id: UUID, measured: Mapping[PassSize, MeasuredPasses], now: datetime
+) -> None:
+    """Add what a worker has measured since the last time; old lessons of memory may grow by it."""
+    rows = [
+        {
+            "worker_id": worker_id,
+            **size.shape._asdict(),
+            "images": size.images,
+            **sums._asdict(),
+            "updated_at": now,
+        }
+        for size, sums in measured.items()
+    ]
+    add_to_rows(session, PassRate, rows, most=("peak_bytes",), latest=("updated_at",))
+    unlearn_fits(session, worker_id, measured, now)
+
+
+def best_pass(
+    session: Session,
+    model: str,
+    device_kind: str,
+    device_name: str,
+    shape: Shape,
+    *,
+    default: int,
+    now: datetime,
+) -> int:
+    """Return how many images of a shape are best drawn at once by devices of a name.
+
+    Args:
+        session: reads.
+        model: the model's name.
+        device_kind: the devices'.
+        device_name: theirs.
+        shape: the images'.
+        default: how many where nothing says that fewer are as fast; see
+            `shared.domain.pass_rates.default_pass`.
+        now: lessons of memory age.
+    """
+    rates = pass_rates(session, model, device_kind, device_name, shape)
+    most = known_fit(session, model, device_name, shape.width, shape.height, now)
+    return best_pass_of(rates, default, most)
+
+
+def pass_rates(
+    session: Session, model: str, device_kind: str, device_name: str, shape: Shape
+) -> Mapping[int, int]:
+    """Return the nanoseconds of an image, by how many were drawn at once.
+
+    Of each number of images the latest five workers that drew it count.
+    """
+    latest_first = (Worker.started_at.desc(), Worker.id.desc())
+    rank = func.row_number().over(partition_by=PassRate.images, order_by=latest_first)
+    ranked = (
+        select(PassRate.images, PassRate.passes, PassRate.device_ns, rank.label("rank"))
+        .join(Worker, Worker.id == PassRate.worker_id)
+        .where(
+            Worker.model == model,
+            Worker.device_kind == device_kind,
+            Worker.device_name == device_name,
+            *(getattr(PassRate, name) == value for name, value in shape._asdict().items()),
+        )
+        .subquery()
+    )
+    rows = session.execute(
+        select(ranked.c.images, func.sum(ranked.c.passes), func.sum(ranked.c.device_ns))
+        .where(ranked.c.rank <= LATEST_WORKERS)
+        .group_by(ranked.c.images)
+    )
+    return {images: int(device_ns) // (images * int(passes)) for images, passes, device_ns in rows}
