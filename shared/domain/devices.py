@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from shared.errors import ConfigurationError
 
@@ -23,6 +24,17 @@ _NAME = re.compile(
     r"|simulated(?::(?P<imitates>cpu|cuda|qaic))?(?::(?P<first>\d{1,3})(?:-(?P<last>\d{1,3}))?)?",
     re.ASCII,
 )
+
+
+class DeviceKind(StrEnum):
+    """What queues and prices go by."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
+    QAIC = "qaic"
+    """Qualcomm's Cloud AI 100."""
+    SIMULATED = "simulated"
+    """Takes its time and draws nothing: for trials of a fleet."""
 
 
 @dataclass(frozen=True, slots=True)
