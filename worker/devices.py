@@ -12,7 +12,7 @@ from shared.errors import ConfigurationError
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
-__all__ = ["Device", "pin_environment", "processor_name"]
+__all__ = ["VISIBLE", "Device", "driver_name", "pin_environment", "processor_name"]
 
 
 def pin_environment(device: Device, cpu_threads: int, environ: MutableMapping[str, str]) -> None:
@@ -29,11 +29,17 @@ def pin_environment(device: Device, cpu_threads: int, environ: MutableMapping[st
     # GNU OpenMP: spin for a moment, then sleep. Threads that never spin wake up too late
     # for small networks (1.7 times slower here); threads that spin on starve others.
     environ.setdefault("GOMP_SPINCOUNT", "10000")
-    environ[VISIBLE] = _visible(device, environ.get(VISIBLE, "")) if device.kind == "cuda" else ""
+    environ[VISIBLE] = (
+        driver_name(device, environ.get(VISIBLE, "")) if device.kind == "cuda" else ""
+    )
 
 
-def _visible(device: Device, shown: str) -> str:
-    """Return what the driver calls a CUDA device, of those that a list shows."""
+def driver_name(device: Device, shown: str) -> str:
+    """Return what the driver calls a CUDA device, of those that a list shows.
+
+    Raises:
+        ConfigurationError: the list has fewer.
+    """
     index = device.index or 0
     names = shown.split(",") if shown else []
     if not names:

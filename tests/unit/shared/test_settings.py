@@ -10,7 +10,12 @@ import pytest
 from pydantic import ValidationError
 
 from shared.errors import ConfigurationError
-from shared.settings import Settings, assigned_worker_id, load_settings, worker_environment
+from shared.settings import (
+    Settings,
+    assigned_worker_ids,
+    load_settings,
+    worker_environment,
+)
 
 SECRET = "correct-horse-battery"
 SECRETS = {
@@ -107,15 +112,15 @@ def test_a_worker_process_is_given_the_same_settings(monkeypatch: pytest.MonkeyP
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("TENSTEP_LEASE_SECONDS", "7.5")
     monkeypatch.setenv("TENSTEP_TENANT_WEIGHTS", '{"studio": 3}')
-    settings, worker_id = load_settings(), uuid4()
-    environment = worker_environment(settings, worker_id)
+    settings, worker_id, another_id = load_settings(), uuid4(), uuid4()
+    environment = worker_environment(settings, [worker_id, another_id])
     for name in SECRETS:
         monkeypatch.delenv(name)
 
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
 
-    assert assigned_worker_id() == worker_id
+    assert assigned_worker_ids() == [worker_id, another_id]
     given = load_settings()
     assert given.model_copy(update={"data_dir": settings.data_dir}) == settings
     assert given.data_dir == settings.data_dir.absolute()
