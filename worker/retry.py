@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from random import Random
 
 from shared.errors import (
+    DeviceFaultError,
     PermanentRenderError,
     RenderError,
     ServiceUnavailableError,
@@ -68,10 +69,12 @@ def classify(error: Exception) -> tuple[str, bool]:
 
 
 def is_device_lost(error: Exception) -> bool:
-    """Tell whether CUDA refuses all further work in this process.
+    """Tell whether a device, or its driver, refuses all further work in this process.
 
-    A kernel that reads where it must not is enough, and so is a fault of the memory.
+    On CUDA a kernel that reads where it must not is enough, and so is a fault of the memory.
     """
+    if isinstance(error, DeviceLostError | DeviceFaultError):
+        return True
     return type(error).__name__ == "AcceleratorError" and not is_out_of_memory(error)
 
 

@@ -8,15 +8,16 @@ import onnxruntime
 import torch
 from torch import Tensor
 
-from shared.errors import ConfigurationError, PermanentRenderError
+from shared.errors import ConfigurationError
 from shared.models.card import ModelCard, read_json
 from worker.backends.base import BackendRecord
 from worker.backends.onnx_sessions import open_session, providers_for, run
 from worker.backends.pixels import to_pixels
+from worker.backends.timesteps import whole_timesteps
 from worker.devices import Device, processor_name
 from worker.models.exported import DENOISER, GRAPH, TEXT_ENCODER, VAE_DECODER
 from worker.models.vae import VAEDecoderConfig
-from worker.models.weights import weights_identity
+from worker.models.weights import exported_from
 
 PRECISION = "float32"
 QAIC_CONFIG = "qaic.yaml"
@@ -55,7 +56,7 @@ class OnnxBackend:
         self._text_encoder = self._open(TEXT_ENCODER)
         self._denoiser = self._open(DENOISER)
         self._decoder = self._open(VAE_DECODER)
-        self._weights_sha256 = card.weights_sha256 or weights_identity(card)
+        self._weights_sha256 = exported_from(card)
 
     def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
         """Return (C, H, W) of the latents of an image of this size in pixels."""
@@ -73,7 +74,7 @@ class OnnxBackend:
         """
         inputs = {
             "sample": sample,
-            "timestep": _whole(timestep),
+            "timestep": whole_timesteps(timestep),
             "encoder_hidden_states": encoder_hidden_states,
         }
         return run(self._denoiser, inputs)
@@ -111,14 +112,3 @@ class OnnxBackend:
         index = 0 if self._device.kind == "cuda" else self._device.index
         providers = providers_for(self._device.kind, index, qaic_config=folder / QAIC_CONFIG)
         return open_session(folder / GRAPH, providers, self._threads)
-
-
-def _whole(timestep: Tensor) -> Tensor:
-    whole = timestep.to(torch.int64)
-    if not torch.equal(whole.to(timestep.dtype), timestep):
-        found = float(timestep[whole.to(timestep.dtype) != timestep][0])
-        raise PermanentRenderError(
-            f"timestep {found:g} is no whole number, and models for ONNX Runtime take no others",
-            hint="Take the scheduler dpmsolver++, or draw with torch.",
-        )
-    return whole

@@ -13,12 +13,17 @@ import torch
 from torch import Tensor, nn
 
 from shared.models.card import ModelCard
-from worker.models.exported import DENOISER, TEXT_ENCODER, VAE_DECODER
+from worker.models.exported import (
+    BATCH,
+    DENOISER,
+    HEIGHT,
+    TEXT_ENCODER,
+    VAE_DECODER,
+    WIDTH,
+)
 from worker.models.networks import Networks
 from worker.models.vae import VAEDecoderConfig
 
-BATCH, HEIGHT, WIDTH = "batch", "height", "width"
-"""Symbols of the graphs; height and width are counted in latent positions."""
 IMAGE_HEIGHT, IMAGE_WIDTH = "image_height", "image_width"
 TRAIN_TIMESTEPS = 1000
 

@@ -174,6 +174,15 @@ def weights_identity(card: ModelCard) -> str:
     return digest.hexdigest()
 
 
+def exported_from(card: ModelCard) -> str:
+    """Return the identity of the weights that a model draws with, exported or not.
+
+    An exported model's card names those that it was made from.
+    """
+    written = card.weights_sha256 if card.backend == "onnxruntime" else None
+    return written or weights_identity(card)
+
+
 def hash_weights(folder: Path) -> str:
     """Return one SHA-256 over all weights of a model, with their paths, in order of path."""
     digest = hashlib.sha256()

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from shared.errors import PermanentRenderError, ServiceUnavailableError, TransientRenderError
-from worker.retry import LONGEST_DELAY_SECONDS, decide, is_device_lost
+from worker.retry import LONGEST_DELAY_SECONDS, DeviceLostError, decide, is_device_lost
 
 
 @pytest.mark.parametrize(
@@ -58,8 +58,9 @@ def test_the_delay_grows_with_jitter_and_is_bounded(attempts: int) -> None:
         (torch.AcceleratorError("CUDA error: device-side assert triggered"), True),
         (torch.AcceleratorError("CUDA error: out of memory"), False),
         (torch.OutOfMemoryError("CUDA out of memory."), False),
+        (DeviceLostError("qaic:0: a driver's own"), True),
         (RuntimeError("a driver's own"), False),
     ],
 )
-def test_a_device_is_lost_when_cuda_refuses_it(error: Exception, *, lost: bool) -> None:
+def test_a_device_is_lost_when_its_driver_refuses_it(error: Exception, *, lost: bool) -> None:
     assert is_device_lost(error) == lost
