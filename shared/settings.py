@@ -275,7 +275,9 @@ def child_environment(settings: Settings) -> dict[str, str]:
     """Return this process's environment with these settings in it, for a process of its own."""
     environment = dict(os.environ)
     for name, value in settings:
-        if value is not None:
+        if value is None:
+            environment.pop(f"TENSTEP_{name.upper()}", None)
+        else:
             environment[f"TENSTEP_{name.upper()}"] = _as_text(value)
     environment["TENSTEP_DATA_DIR"] = str(settings.data_dir.absolute())
     if settings.models_dir is not None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from shared.errors import InputError
+from worker.commands import bench_busy
 
 if TYPE_CHECKING:
     from shared.models.card import ModelCard
@@ -31,10 +32,11 @@ COST_HELP = (
 
 app = typer.Typer(
     name="bench",
-    help="Measure models on this machine.",
+    help="Measure models, and fleets of simulated devices, on this machine.",
     epilog="Example: tenstep bench cost --size 512 --rounds 1",
     no_args_is_help=True,
 )
+app.command(epilog=bench_busy.EPILOG, help=bench_busy.HELP)(bench_busy.busy)
 
 
 @app.command(epilog="Example: tenstep bench cost --usd-per-hour 1.006 --json", help=COST_HELP)
