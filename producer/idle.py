@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from producer.dispatch.queries import unsent_sizes
+from producer.dispatch.queues import readers_of
 from shared.db.batches import is_finished
 from shared.db.budgets import purse_of
 from shared.db.conditions import IS_LEASED, IS_OVER_BUDGET, IS_SENT, IS_UNSENT, of_batch
-from shared.db.fleet import Crew
+from shared.db.drawable_sizes import Size, Sizes, how_to_compile, listed
+from shared.db.fleet import Crew, live_workers
 from shared.db.tables import Batch, Job
 from shared.domain.jobs import BatchControl, JobState
 from shared.domain.money import format_dollars
@@ -29,6 +32,7 @@ def why_idle(
     counts: Mapping[JobState, int],
     workers: Crew,
     now: datetime,
+    silence: timedelta,
 ) -> str | None:
     """Explain; None when somebody has a job of the batch, or all of them have ended.
 
@@ -38,6 +42,7 @@ def why_idle(
         counts: its jobs by state.
         workers: those that are alive and have its model.
         now: the time.
+        silence: after which a worker is not alive any more.
     """
     if counts[JobState.LEASED]:
         return None
@@ -49,7 +54,7 @@ def why_idle(
         return _why_held(session, batch, counts[JobState.HELD], now)
     if not workers.ready:
         return _why_nobody(batch.model, workers)
-    return _why_pending(session, batch, now)
+    return _why_undrawable(session, batch, now, silence) or _why_pending(session, batch, now)
 
 
 def _why_nobody(model: str, workers: Crew) -> str:
@@ -60,6 +65,42 @@ def _why_nobody(model: str, workers: Crew) -> str:
         )
     return (
         f"No worker with the model {model} is alive: start one with tenstep worker --model {model}."
+    )
+
+
+def _why_undrawable(
+    session: Session, batch: Batch, now: datetime, silence: timedelta
+) -> str | None:
+    drawn = _drawn_sizes(session, batch.model, now, silence)
+    if drawn is None:
+        return None
+    waiting = unsent_sizes(session, batch.id)
+    return None if not waiting or waiting & drawn else _cannot_draw(batch.model, waiting, drawn)
+
+
+def why_size_is_not_drawn(
+    session: Session, model: str, size: Size, now: datetime, silence: timedelta
+) -> str | None:
+    """Explain why no queue gets jobs of a size; None if one does, or nobody is alive."""
+    drawn = _drawn_sizes(session, model, now, silence)
+    return None if drawn is None or size in drawn else _cannot_draw(model, {size}, drawn)
+
+
+def _drawn_sizes(session: Session, model: str, now: datetime, silence: timedelta) -> Sizes:
+    """Return the sizes of which a dispatcher sends jobs to some queue; None is any."""
+    alive = live_workers(session, now, silence)
+    readers = readers_of([w for w in alive if w.model == model and not w.draining])
+    sizes = [reading.sizes for reading in readers]
+    if not sizes or None in sizes:
+        return None
+    return frozenset(size for of_queue in sizes for size in of_queue or ())
+
+
+def _cannot_draw(model: str, waiting: Collection[Size], drawn: Collection[Size]) -> str:
+    can = f"draw {listed(drawn)}" if drawn else "have no size in common"
+    return (
+        f"No worker that is alive can draw images of {listed(waiting)}: they {can}. "
+        f"{how_to_compile(model, min(waiting))}"
     )
 
 

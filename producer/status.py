@@ -71,7 +71,7 @@ def batch_status(session: Session, batch: Batch, settings: Settings, now: dateti
         failures=_failures(session, batch.id) if counts[JobState.FAILED] else (),
         workers_alive=workers.ready,
         devices=_devices_at_work(session, batch.id),
-        why_idle=why_idle(session, batch, counts, workers, now),
+        why_idle=why_idle(session, batch, counts, workers, now, silence),
     )
 
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from producer.idle import money_is_spent, why_idle
+from producer.idle import money_is_spent, why_idle, why_size_is_not_drawn
 from shared.db.conditions import IS_LEASED, IS_SENT, of_batch
 from shared.db.fleet import count_workers
 from shared.db.tables import Batch, Job
@@ -46,10 +46,14 @@ def _why_pending(
     workers = count_workers(session, now, silence, batch.model)
     if workers.ready and job.chunk_id is not None:
         return f"It is in the queue {job.queue}{_since(job.dispatched_at, now)}; no worker took it."
+    if not_drawn := why_size_is_not_drawn(
+        session, batch.model, (job.width, job.height), now, silence
+    ):
+        return not_drawn
     if workers.ready and _others_go_first(session, batch):
         return "Other jobs of its batch go first."
     alone = {**dict.fromkeys(JobState, 0), JobState.PENDING: 1}
-    return why_idle(session, batch, alone, workers, now)
+    return why_idle(session, batch, alone, workers, now, silence)
 
 
 def _why_leased(job: Job, now: datetime) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,14 +11,15 @@ import structlog
 from sqlalchemy.orm import Session
 
 from producer.dispatch import queries
-from producer.dispatch.budgets import images_to_send, look_at_budgets
+from producer.dispatch.budgets import look_at_budgets
 from producer.dispatch.fairness import OpenBatch, Shares
 from producer.dispatch.lead import Lead
+from producer.dispatch.picking import Picker
+from producer.dispatch.queues import Queue, Readers, readers_of
 from producer.dispatch.upkeep import Chores, Upkeep
 from shared.db.engine import Database
 from shared.db.fleet import live_workers
 from shared.db.lost_leases import expire_leases, has_expired_leases
-from shared.db.tables import Job
 from shared.domain.identifiers import new_id
 from shared.messaging.broker import Broker
 from shared.messaging.contracts import RenderChunk
@@ -40,19 +40,6 @@ CHUNKS_A_TRANSACTION = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Queue:
-    """A queue that workers read."""
-
-    name: str
-    model: str
-    workers: int
-    room: int
-    """How many more chunks it may hold."""
-    unclaimed: Mapping[UUID, UUID]
-    """Chunks that nobody has claimed for a while, and their batches."""
-
-
-@dataclass(frozen=True, slots=True)
 class Look:
     """What a look at the database, without writing, has found."""
 
@@ -66,7 +53,7 @@ class Look:
         """Return those whose jobs a queue's workers can do; none while it is full."""
         if queue.room <= 0:
             return []
-        return [batch for batch in self.open_batches if batch.model == queue.model]
+        return [batch for batch in self.open_batches if batch.model == queue.readers.model]
 
     @property
     def finds_work(self) -> bool:
@@ -102,6 +89,7 @@ class Dispatcher:
         self._lead = Lead(database, timedelta(seconds=settings.dispatcher_lease_seconds))
         self._shares: dict[str, Shares] = {}
         self._look_into_at: dict[str, datetime] = {}
+        self._picker = Picker(settings.chunk_size)
         silence = timedelta(seconds=settings.lease_seconds)
         self._upkeep = Upkeep(database, silence, only_batch)
 
@@ -147,30 +135,28 @@ class Dispatcher:
         queries.keep_to_index_order(session)
         silence = timedelta(seconds=self._settings.lease_seconds)
         workers = [w for w in live_workers(session, now, silence) if not w.draining]
-        models = {worker.queue: worker.model for worker in workers}
+        readers = readers_of(workers)
         spending, open_batches = look_at_budgets(
             session, queries.open_batches(session, self._only_batch), self._only_batch, now
         )
-        read_by = Counter(worker.queue for worker in workers)
         return Look(
             queues=[
                 Queue(
-                    name,
-                    model,
-                    read_by[name],
-                    self._room(session, name, read_by[name]),
-                    self._unclaimed(session, name, now),
+                    of_queue,
+                    self._room(session, of_queue),
+                    self._unclaimed(session, of_queue.queue, now),
                 )
-                for name, model in models.items()
+                for of_queue in readers
             ],
-            open_batches=open_batches if models else (),
+            open_batches=open_batches if readers else (),
             has_expired_leases=has_expired_leases(session, now),
-            abandoned=self._abandoned(session, models, now),
+            abandoned=self._abandoned(session, [of_queue.queue for of_queue in readers], now),
             chores=self._upkeep.look(session, spending, now),
         )
 
-    def _room(self, session: Session, queue: str, workers: int) -> int:
-        return self._settings.look_ahead * workers - queries.count_sent(session, queue)
+    def _room(self, session: Session, readers: Readers) -> int:
+        most = self._settings.look_ahead * readers.count
+        return most - queries.count_sent(session, readers.queue)
 
     def _unclaimed(self, session: Session, queue: str, now: datetime) -> Mapping[UUID, UUID]:
         if now < self._look_into_at.get(queue, now):
@@ -264,12 +250,11 @@ class Dispatcher:
         if not self._lead.hold(session):
             return []
         queries.keep_to_index_order(session)
-        room = min(self._room(session, queue.name, queue.workers), CHUNKS_A_TRANSACTION)
+        room = min(self._room(session, queue.readers), CHUNKS_A_TRANSACTION)
         messages: list[RenderChunk] = []
         while batches and len(messages) < room:
             batch = shares.choose(batches)
-            most = images_to_send(session, batch, now, self._settings.chunk_size)
-            jobs = _alike(queries.jobs_to_send(session, batch.id, most, now)) if most else ()
+            jobs = self._picker.pick(session, queue.readers, batch, now)
             if not jobs:
                 batches.remove(batch)
                 continue
@@ -279,19 +264,3 @@ class Dispatcher:
             shares.charge(batch, len(jobs))
             messages.append(message)
         return messages
-
-
-def _alike(jobs: Sequence[Job]) -> Sequence[Job]:
-    """Keep the jobs that can share the first one's chunk.
-
-    They share its size, scheduler and steps. A job that was in a worker's hands before goes alone,
-    so that if it is what kills its worker, it takes no neighbour with it. The count of attempts
-    does not tell: of jobs that were drawn together it blames but one.
-    """
-    if not jobs or jobs[0].fencing_token > 0:
-        return jobs[:1]
-    return [job for job in jobs if job.fencing_token == 0 and _shape(job) == _shape(jobs[0])]
-
-
-def _shape(job: Job) -> tuple[int, int, str, int, str | None]:
-    return job.width, job.height, job.scheduler, job.steps, job.squeeze

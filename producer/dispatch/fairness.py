@@ -22,6 +22,8 @@ class OpenBatch:
     deadline_at: datetime | None = None
     is_limited: bool = False
     """Whether it, or its tenant, may cost only so much."""
+    images_per_pass: int | None = None
+    """How many of its images are to be drawn at once, if somebody said so."""
 
     @property
     def rank(self) -> tuple[int, datetime]:

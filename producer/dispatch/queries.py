@@ -10,18 +10,23 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, func, or_, select, text, true, update
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select, text, true, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from producer.dispatch.fairness import OpenBatch
 from shared.db.conditions import IS_LEASED, IS_OVER_BUDGET, IS_SENT, IS_UNSENT
 from shared.db.cost_tables import TenantBudget
+from shared.db.drawable_sizes import Size, Sizes
 from shared.db.leases import UNDISPATCHED, locked
 from shared.db.tables import Batch, Job
-from shared.domain.jobs import BatchControl
+from shared.domain.jobs import BatchControl, JobState
 
 UNSENT_ORDER = (Job.batch_id, Job.not_before, Job.position)
 """The order of the index of unsent jobs; no other index has it."""
+
+
+WINDOW = 2_000
+"""Unsent jobs of a batch that are looked at for some that can be drawn."""
 
 
 def keep_to_index_order(session: Session) -> None:
@@ -38,7 +43,10 @@ def open_batches(session: Session, only_batch: UUID | None) -> list[OpenBatch]:
     """Find the active batches that have unsent jobs, oldest first; some may not be due."""
     of_tenant = select(TenantBudget.tenant).where(TenantBudget.tenant == Batch.tenant).exists()
     is_limited = or_(Batch.max_nanodollars.is_not(None), of_tenant)
-    columns = (Batch.id, Batch.tenant, Batch.model, Batch.priority, Batch.deadline_at, is_limited)
+    columns = (
+        *(Batch.id, Batch.tenant, Batch.model, Batch.priority, Batch.deadline_at),
+        *(is_limited, Batch.images_per_pass),
+    )
     found = select(*columns).where(Batch.control == BatchControl.ACTIVE).order_by(Batch.id)
     if only_batch is None:
         found = found.where(Batch.id.in_(_batches_with(IS_UNSENT, UNSENT_ORDER)))
@@ -74,21 +82,55 @@ def _batches_with(
     return select(steps.c.batch_id).where(steps.c.batch_id.is_not(None))
 
 
-def jobs_to_send(session: Session, batch_id: UUID, limit: int, now: datetime) -> Sequence[Job]:
-    """Lock the next unsent jobs of an active batch: first those that are due once more."""
+def jobs_to_send(
+    session: Session, batch_id: UUID, limit: int, sizes: Sizes, now: datetime
+) -> Sequence[Job]:
+    """Lock the next unsent jobs of an active batch: first those that are due once more.
+
+    Args:
+        session: writes.
+        batch_id: the batch.
+        limit: how many at most.
+        sizes: which of its jobs can be drawn. Of those that cannot no more than `WINDOW` are
+            looked at; jobs behind them wait until they are gone.
+        now: the time.
+    """
     active = select(Batch.id).where(Batch.id == batch_id, Batch.control == BatchControl.ACTIVE)
     # A batch that somebody is changing comes at the next look.
     if session.scalar(active.with_for_update(read=True, skip_locked=True)) is None:
         return []
-    unsent = (
-        select(Job)
-        .where(Job.batch_id == batch_id, IS_UNSENT)
-        .order_by(*UNSENT_ORDER)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    due = session.scalars(unsent.where(Job.not_before <= now)).all()
-    return due or session.scalars(unsent.where(Job.not_before.is_(None))).all()
+    for is_next in (Job.not_before <= now, Job.not_before.is_(None)):
+        unsent = and_(Job.batch_id == batch_id, IS_UNSENT, is_next)
+        if sizes is None:
+            found = select(Job).where(unsent).order_by(*UNSENT_ORDER).limit(limit)
+            jobs = session.scalars(found.with_for_update(skip_locked=True)).all()
+        else:
+            jobs = _of_sizes(session, unsent, sizes, limit)
+        if jobs:
+            return jobs
+    return []
+
+
+def _of_sizes(
+    session: Session, unsent: ColumnElement[bool], sizes: frozenset[Size], limit: int
+) -> Sequence[Job]:
+    first = select(Job.id, Job.width, Job.height).where(unsent).order_by(*UNSENT_ORDER)
+    window = session.execute(first.limit(WINDOW))
+    ids = [job_id for job_id, width, height in window if (width, height) in sizes][:limit]
+    if not ids:
+        return []
+    found = select(Job).where(Job.id.in_(ids)).with_for_update(skip_locked=True)
+    by_id = {job.id: job for job in session.scalars(found)}
+    in_order = [by_id[job_id] for job_id in ids if job_id in by_id]
+    # Between the two looks somebody may have cancelled or held some.
+    return [job for job in in_order if job.state == JobState.PENDING and job.chunk_id is None]
+
+
+def unsent_sizes(session: Session, batch_id: UUID) -> frozenset[Size]:
+    """Return the sizes of the unsent jobs of a batch that `jobs_to_send` looks at."""
+    unsent = and_(Job.batch_id == batch_id, IS_UNSENT)
+    first = select(Job.width, Job.height).where(unsent).order_by(*UNSENT_ORDER).limit(WINDOW)
+    return frozenset((width, height) for width, height in session.execute(first))
 
 
 def count_sent(session: Session, queue: str) -> int:

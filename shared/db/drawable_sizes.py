@@ -1,0 +1,61 @@
+"""Which sizes of images live workers draw: a backend may be compiled for a few of them alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy.orm import Session
+
+from shared.db.fleet import live_workers
+from shared.db.tables import Worker
+
+Size = tuple[int, int]
+"""Width and height in pixels."""
+Sizes = frozenset[Size] | None
+"""None is any."""
+
+
+def sizes_of(worker: Worker) -> Sizes:
+    """Return the sizes that a worker can draw."""
+    if worker.sizes is None:
+        return None
+    return frozenset((width, height) for width, height in worker.sizes)
+
+
+def drawn_by_all(workers: Iterable[Worker]) -> Sizes:
+    """Return the sizes that each of some workers can draw.
+
+    Who takes the next message of a queue is anybody's guess, so it has to be one that all of
+    its readers can draw.
+    """
+    common: Sizes = None
+    for sizes in map(sizes_of, workers):
+        if sizes is not None:
+            common = sizes if common is None else common & sizes
+    return common
+
+
+def drawn_by_any(workers: Sequence[Worker]) -> Sizes:
+    """Return the sizes that one of some workers can draw; any size if there are no workers."""
+    found = [sizes for worker in workers if (sizes := sizes_of(worker)) is not None]
+    if not workers or len(found) < len(workers):
+        return None
+    return frozenset().union(*found)
+
+
+def live_sizes(session: Session, model: str, now: datetime, silence: timedelta) -> Sizes:
+    """Return the sizes that live workers with a model can draw; without them nobody can tell."""
+    alive = live_workers(session, now, silence)
+    return drawn_by_any([worker for worker in alive if worker.model == model])
+
+
+def listed(sizes: Iterable[Size]) -> str:
+    """Name sizes as people read them: ``64 x 64, 96 x 64``."""
+    return ", ".join(f"{width} x {height}" for width, height in sorted(sizes))
+
+
+def how_to_compile(model: str, size: Size) -> str:
+    """Say what makes a size one that workers can draw."""
+    width, height = size
+    return f"tenstep model compile {model} --size {width}x{height} makes it one that they can."
