@@ -11,6 +11,7 @@ from fractions import Fraction
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from producer.local_devices import choose_devices
 from producer.quote import Bought, Devices, Fleet, Origin, Rated
 from shared.db.cost_sums import read_costs
 from shared.db.cost_tables import Price
@@ -18,6 +19,7 @@ from shared.db.fleet import live_workers
 from shared.db.prices import MissingPriceError, device_name
 from shared.db.rates import read_rates
 from shared.db.tables import Batch
+from shared.domain.devices import Device
 from shared.domain.jobs import LedgerKind
 from shared.domain.rates import DeviceRate, by_sku
 from shared.errors import TenstepError
@@ -124,6 +126,14 @@ def waste_so_far(session: Session, model: str) -> Fraction:
 
 
 def local_fleet(settings: Settings, workers: int) -> Fleet:
-    """Return workers that this host could start."""
-    kind = settings.device.partition(":")[0]
-    return Fleet([Devices(kind, settings.device_sku, workers)], Origin.ASKED)
+    """Return workers that this host could start: so many for each of its devices.
+
+    Raises:
+        ConfigurationError: the settings name a device that it does not have.
+    """
+    places = [Device.parse_all(name) for name in choose_devices(settings.device).names]
+    kinds = Counter(device.kind for devices in places for device in devices)
+    sku = settings.device_sku
+    return Fleet(
+        [Devices(kind, sku, count * workers) for kind, count in kinds.items()], Origin.ASKED
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 from uuid import UUID
 
 import typer
+
+from producer.cli.running import Speaker, introduction, out_sentence, ready_sentence
 
 if TYPE_CHECKING:
     from producer.dispatch import DispatcherThread
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from shared.db.tables import Worker
     from shared.settings import Settings
 
-WORKER_EPILOG = "Example: TENSTEP_REDIS_URL=redis://queue:6379/0 tenstep worker --device cuda:0"
+WORKER_EPILOG = "Example: TENSTEP_REDIS_URL=redis://queue:6379/0 tenstep worker --device auto"
 DISPATCH_EPILOG = "Example: TENSTEP_REDIS_URL=redis://queue:6379/0 tenstep dispatch"
 UP_EPILOG = "Example: tenstep up --workers 2, then open http://127.0.0.1:8080"
 SERVE_EPILOG = "Example: TENSTEP_DATABASE_URL=… tenstep serve --host 0.0.0.0 --port 8080"
@@ -27,14 +28,26 @@ DEFAULT_PORT = 8080
 LOOPBACK = "127.0.0.1"
 POLL_SECONDS = 0.5
 
-Device = Annotated[
-    str | None, typer.Option(help="cpu or cuda:0, cuda:1, …; default TENSTEP_DEVICE, else cpu.")
+Devices = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--device",
+        metavar="NAME",
+        help="cpu, cuda:0, qaic:0, … or auto, every good accelerator of this host; may be given "
+        "several times. Default TENSTEP_DEVICE, else cpu.",
+    ),
 ]
 Model = Annotated[
     str | None, typer.Option(help="Model to load: a name or a folder; default TENSTEP_MODEL.")
 ]
 Workers = Annotated[
-    int, typer.Option("--workers", min=0, max=64, help="How many worker processes.")
+    int,
+    typer.Option(
+        "--workers",
+        min=0,
+        max=64,
+        help="How many processes each device gets; more than one of cpu and simulated alone.",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print a JSON object for every event.")]
 Host = Annotated[
@@ -43,9 +56,12 @@ Host = Annotated[
 
 
 def worker(
-    device: Device = None, model: Model = None, workers: Workers = 1, *, as_json: Json = False
+    device: Devices = None, model: Model = None, workers: Workers = 1, *, as_json: Json = False
 ) -> None:
-    """Run workers on this host until Ctrl-C; crashed ones are started again.
+    """Run workers on this host until Ctrl-C, a process a device; crashed ones are started again.
+
+    A device on which none starts is taken out and seldom tried again, while the others go on;
+    tenstep devices lists what this host has.
 
     With a Redis of tenstep's own (no TENSTEP_REDIS_URL) it dispatches too, since nobody
     else may be there to do it.
@@ -60,7 +76,7 @@ def dispatch(*, as_json: Json = False) -> None:
 
 
 def up(
-    device: Device = None,
+    device: Devices = None,
     model: Model = None,
     workers: Workers = 1,
     host: Host = LOOPBACK,
@@ -124,11 +140,11 @@ def serve(
     )
 
 
-def _settings(device: str | None, model: str | None) -> Settings:
+def _settings(devices: Sequence[str] | None, model: str | None) -> Settings:
     from shared.models.catalog import load_card
     from shared.settings import load_settings
 
-    chosen = {"device": device, "model": model}
+    chosen = {"device": ",".join(devices) if devices else None, "model": model}
     settings = load_settings().model_copy(
         update={name: value for name, value in chosen.items() if value is not None}
     )
@@ -146,20 +162,24 @@ def _run(
     processes: int = 1,
 ) -> None:
     from producer.dispatch import Dispatcher, DispatcherThread
+    from producer.local_devices import ChosenDevices, choose_devices
     from producer.local_fleet import LocalFleet
     from producer.logs import log_to_file
     from producer.services import open_services
 
     log_to_file(settings)
+    chosen = choose_devices(settings.device) if workers else ChosenDevices(())
     with open_services(settings) as services, _served(services, address, processes) as server:
-        fleet = LocalFleet(settings, services.database, workers)
+        fleet = LocalFleet(settings, services.database, workers, chosen.names)
         dispatcher = DispatcherThread(
             Dispatcher(services.database, services.broker, settings),
             services.broker,
             settings.dispatch_seconds,
         )
-        say = _Speaker(as_json=as_json)
-        said = _introduction(services, workers, server, dispatches=dispatches)
+        say = Speaker(as_json=as_json)
+        said = introduction(services, chosen.names, workers, server, dispatches=dispatches)
+        for sentence in chosen.left_out:
+            say("device_left_out", sentence)
         say("started", said, url=server.url if server else None)
         try:
             if dispatches:
@@ -208,11 +228,12 @@ def _watch_over(
     fleet: LocalFleet,
     dispatcher: DispatcherThread,
     server: ServerProcesses | None,
-    say: _Speaker,
+    say: Speaker,
 ) -> NoReturn:
     from sqlalchemy.exc import OperationalError
 
     ready: set[UUID] = set()
+    out: dict[str, str] = {}
     while True:
         try:
             fleet.supervise()
@@ -221,7 +242,11 @@ def _watch_over(
                 server.supervise()
             for row in _newly_ready(services, fleet.worker_ids - ready):
                 ready.add(row.id)
-                say("worker_ready", _ready_sentence(row))
+                say("worker_ready", ready_sentence(row))
+            for device, reason in fleet.faults.items() - out.items():
+                sentence = out_sentence(device, reason, services.settings)
+                say("device_out", sentence, device=device)
+            out = dict(fleet.faults)
         except OperationalError as error:
             say("database_lost", f"the database does not answer, trying again: {error.orig}")
         time.sleep(POLL_SECONDS)
@@ -234,45 +259,3 @@ def _newly_ready(services: Services, worker_ids: set[UUID]) -> Sequence[Worker]:
 
     with services.database.read() as session:
         return session.scalars(select(Worker).where(Worker.id.in_(worker_ids))).all()
-
-
-def _ready_sentence(row: Worker) -> str:
-    from shared.domain.money import NANOSECONDS
-
-    seconds = row.load_ns / NANOSECONDS
-    return (
-        f"worker {row.id} is ready: {row.model} on {row.device} ({row.device_name}), "
-        f"loaded in {seconds:.1f} s"
-    )
-
-
-def _introduction(
-    services: Services, workers: int, server: ServerProcesses | None, *, dispatches: bool
-) -> str:
-    settings = services.settings
-    does = [f"{workers} worker(s) of {settings.model} on {settings.device}"] if workers else []
-    does += ["a dispatcher"] if dispatches else []
-    does += [f"a server at {server.url}"] if server else []
-    serves = ""
-    if server is not None:
-        serves = (
-            f"  pages    {server.url}/\n"
-            f"  API      {server.url}/openapi.json, and below /v1 as OpenAI's\n"
-        )
-    *first, last = does or ["nothing"]
-    return (
-        f"running {' and '.join([', '.join(first), last] if first else [last])}; Ctrl-C stops\n"
-        f"{serves}"
-        f"  database {services.database.display_url}\n"
-        f"  broker   {services.broker.display_url}\n"
-        f"  store    {services.store.display_url}"
-    )
-
-
-class _Speaker:
-    def __init__(self, *, as_json: bool) -> None:
-        self._as_json = as_json
-
-    def __call__(self, event: str, sentence: str, **facts: str | None) -> None:
-        told = {"event": event, "message": sentence, **facts}
-        typer.echo(json.dumps(told) if self._as_json else sentence)
