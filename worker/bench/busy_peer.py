@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import sqlite3
 import sys
 import time
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
+
+from sqlalchemy import create_engine, func, select, text
 
 from shared.messaging.broker import broker_url
 from shared.settings import Settings
 from worker.bench.background import Background, running, wait_for
 from worker.bench.busy import Busy, BusyPlan, DrawnImage, spans_of
 from worker.bench.busy_fleet import START_PATIENCE_SECONDS, patience_seconds
-from worker.bench.plain_celery import DATABASE, QUEUE, app, draw, make_database
+from worker.bench.plain_celery import IMAGES, METADATA, QUEUE, app, draw
 
 PING_SECONDS = 1.0
 
@@ -35,24 +35,31 @@ def draw_with_celery(
     """
     folder = settings.data_dir / "plain-celery"
     folder.mkdir()
-    make_database(folder)
+    url = f"sqlite:///{folder / 'images.sqlite3'}"
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        # Else whoever reads would wait for whoever writes.
+        connection.execute(text("PRAGMA journal_mode=WAL"))
+        METADATA.create_all(connection)
     app.conf.update(broker_url=broker_url(settings))
+
+    def count() -> int:
+        with engine.connect() as connection:
+            return connection.scalar(select(func.count()).select_from(IMAGES)) or 0
+
     start = time.monotonic()
     workers = [_start(number, settings, folder) for number in range(plan.devices)]
-    with running(workers), closing(sqlite3.connect(folder / DATABASE)) as connection:
+    with running(workers):
         wait_for(workers, _answering, plan.devices, patience_seconds=START_PATIENCE_SECONDS)
         start_seconds = time.monotonic() - start
         for number in range(plan.images):
-            draw.delay(number, side, plan.image_seconds, plan.store_seconds, str(folder))
-        wait_for(
-            workers,
-            lambda: int(connection.execute("SELECT count(*) FROM image").fetchone()[0]),
-            plan.images,
-            patience_seconds=patience_seconds(plan),
-            tell=tell,
-        )
-        rows = connection.execute("SELECT device, begin_ns, end_ns FROM image").fetchall()
+            draw.delay(number, side, plan.image_seconds, plan.store_seconds, str(folder), url)
+        patience = patience_seconds(plan)
+        wait_for(workers, count, plan.images, patience_seconds=patience, tell=tell)
     device_ns = round(plan.image_seconds * 1e9)
+    with engine.connect() as connection:
+        rows = connection.execute(select(IMAGES.c.device, IMAGES.c.begin_ns, IMAGES.c.end_ns)).all()
+    engine.dispose()
     drawn = (DrawnImage(device, begin, end, device_ns) for device, begin, end in rows)
     return Busy(spans_of(drawn), start_seconds)
 

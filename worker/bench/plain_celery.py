@@ -7,15 +7,15 @@ the device, encodes a PNG, stores it and writes a row.
 from __future__ import annotations
 
 import os
-import sqlite3
+import threading
 import time
-from contextlib import closing
 from functools import cache
 from io import BytesIO
 from pathlib import Path
 
 from celery import Celery
 from PIL import Image
+from sqlalchemy import BigInteger, Column, Engine, Integer, MetaData, String, Table, create_engine
 
 from shared.storage.base import image_key, sha256_of
 from shared.storage.folder import FolderStore
@@ -23,11 +23,16 @@ from worker.latency import DeviceClock
 from worker.slow_store import SlowStore
 
 QUEUE = "plain-celery"
-DATABASE = "images.sqlite3"
-TABLE = (
-    "CREATE TABLE image (number INTEGER, device TEXT, key TEXT, begin_ns INTEGER, end_ns INTEGER)"
+METADATA = MetaData()
+IMAGES = Table(
+    "plain_image",
+    METADATA,
+    Column("number", Integer, primary_key=True),
+    Column("device", String(64)),
+    Column("key", String(128)),
+    Column("begin_ns", BigInteger),
+    Column("end_ns", BigInteger),
 )
-ROW = "INSERT INTO image VALUES (?, ?, ?, ?, ?)"
 
 app = Celery("plain", set_as_current=False)
 app.conf.update(
@@ -40,31 +45,33 @@ app.conf.update(
 )
 
 
+class _OfThread(threading.local):
+    """Each thread is a device of its own, where a process has several."""
+
+    def __init__(self) -> None:
+        self.clock = DeviceClock()
+
+
+_OF_THREAD = _OfThread()
+
+
 @app.task(name="draw")
-def draw(number: int, side: int, seconds: float, store_seconds: float, folder: str) -> None:
+def draw(
+    number: int, side: int, seconds: float, store_seconds: float, folder: str, database_url: str
+) -> None:
     """Draw an image, store it, and write its row."""
+    device = f"{os.getpid()}:{threading.get_ident()}"
     begin = time.monotonic_ns()
-    _device().work(round(seconds * 1e9))
+    _OF_THREAD.clock.work(round(seconds * 1e9))
     end = time.monotonic_ns()
     buffer = BytesIO()
     Image.new("RGB", (side, side), (number % 256, number // 256 % 256, 0)).save(buffer, "PNG")
     png = buffer.getvalue()
     key = image_key(sha256_of(png))
     _store(folder, store_seconds).put(key, png, "image/png")
-    with _connection(folder) as connection:
-        connection.execute(ROW, (number, str(os.getpid()), key, begin, end))
-
-
-def make_database(folder: Path) -> None:
-    """Make the table that the tasks write to."""
-    with closing(sqlite3.connect(folder / DATABASE)) as connection:
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute(TABLE)
-
-
-@cache
-def _device() -> DeviceClock:
-    return DeviceClock()
+    row = {"number": number, "device": device, "key": key, "begin_ns": begin, "end_ns": end}
+    with _engine(database_url).begin() as connection:
+        connection.execute(IMAGES.insert(), row)
 
 
 @cache
@@ -73,5 +80,5 @@ def _store(folder: str, seconds: float) -> SlowStore:
 
 
 @cache
-def _connection(folder: str) -> sqlite3.Connection:
-    return sqlite3.connect(Path(folder) / DATABASE, timeout=60)
+def _engine(database_url: str) -> Engine:
+    return create_engine(database_url)
