@@ -13,7 +13,7 @@ from producer.dispatch.queues import readers_of
 from shared.db.batches import is_finished
 from shared.db.budgets import purse_of
 from shared.db.conditions import IS_LEASED, IS_OVER_BUDGET, IS_SENT, IS_UNSENT, of_batch
-from shared.db.drawable_sizes import Size, Sizes, how_to_compile, listed
+from shared.db.drawable_sizes import Size, Sizes, cannot_draw, how_to_compile
 from shared.db.fleet import Crew, live_workers
 from shared.db.tables import Batch, Job
 from shared.domain.jobs import BatchControl, JobState
@@ -83,7 +83,7 @@ def why_size_is_not_drawn(
 ) -> str | None:
     """Explain why no queue gets jobs of a size; None if one does, or nobody is alive."""
     drawn = _drawn_sizes(session, model, now, silence)
-    return None if drawn is None or size in drawn else _cannot_draw(model, {size}, drawn)
+    return None if drawn is None or size in drawn else _cannot_draw(model, [size], drawn)
 
 
 def _drawn_sizes(session: Session, model: str, now: datetime, silence: timedelta) -> Sizes:
@@ -96,12 +96,9 @@ def _drawn_sizes(session: Session, model: str, now: datetime, silence: timedelta
     return frozenset(size for of_queue in sizes for size in of_queue or ())
 
 
-def _cannot_draw(model: str, waiting: Collection[Size], drawn: Collection[Size]) -> str:
-    can = f"draw {listed(drawn)}" if drawn else "have no size in common"
-    return (
-        f"No worker that is alive can draw images of {listed(waiting)}: they {can}. "
-        f"{how_to_compile(model, min(waiting))}"
-    )
+def _cannot_draw(model: str, wanted: Collection[Size], drawn: Collection[Size]) -> str:
+    reason = cannot_draw(wanted, drawn)
+    return f"{reason[0].upper()}{reason[1:]}. {how_to_compile(model, min(wanted))}."
 
 
 def _why_held(session: Session, batch: Batch, jobs: int, now: datetime) -> str:

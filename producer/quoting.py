@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from producer.amounts import usd
@@ -17,6 +18,7 @@ from producer.quote_batch import one_of_each
 from producer.quote_grounds import Grounds, read_grounds
 from producer.services import Services
 from producer.settle import Settler
+from shared.db.drawable_sizes import live_sizes
 from shared.domain.jobs import DEFAULT_TENANT
 
 
@@ -96,7 +98,8 @@ def quote_source(services: Services, options: BatchOptions, source: PromptSource
     check_order(order, card, settings)
     with services.database.read() as session:
         grounds = read_grounds(session, settings, card.name, services.database.now(session))
-    prompts = count_prompts(source, Settler(order.defaults, card))
+    sizes = live_sizes(services.database, card.name, timedelta(seconds=settings.lease_seconds))
+    prompts = count_prompts(source, Settler(order.defaults, card, sizes))
     if not prompts.total:
         raise RefusedError(prompts.rejects, "no line of it can be drawn")
     return quote_prompts(card.name, prompts, grounds, settings.chunk_size, None)

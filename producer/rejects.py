@@ -22,6 +22,14 @@ MAX_SHOWN_CHARACTERS = 2_000
 MAX_RAW_CHARACTERS = 2**20
 
 
+class FieldError(ValueError):
+    """What a field of a line says cannot be."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(reason)
+        self.field = field
+
+
 @dataclass(frozen=True, slots=True)
 class RejectedLine:
     """One line that was refused. ``field`` is None when the line itself cannot be read."""
@@ -65,6 +73,8 @@ def rejected_by(
 
 def first_reason(error: ValueError) -> tuple[str | None, str]:
     """Return the field, if it is known, and the reason, in plain words."""
+    if isinstance(error, FieldError):
+        return error.field, str(error)
     if not isinstance(error, ValidationError):
         return None, str(error)
     first = error.errors(include_url=False, include_context=False)[0]

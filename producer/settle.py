@@ -8,8 +8,11 @@ from typing import Annotated, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from producer.rejects import FieldError
+from shared.db.drawable_sizes import Sizes, cannot_draw, how_to_compile
 from shared.domain.prompts import MAX_IMAGES_A_PROMPT, MAX_SEED, Prompt, PromptRequest, Side
 from shared.domain.sampling import MAX_STEPS, SchedulerName, settle_sampler
+from shared.errors import InputError
 from shared.models.card import ModelCard
 
 SEEDS = MAX_SEED + 1
@@ -68,9 +71,17 @@ class Settled(NamedTuple):
 class Settler:
     """Lays a line over the batch's defaults, and these over the model's card."""
 
-    def __init__(self, defaults: BatchDefaults, card: ModelCard) -> None:
+    def __init__(self, defaults: BatchDefaults, card: ModelCard, sizes: Sizes = None) -> None:
+        """Take what lines leave open.
+
+        Args:
+            defaults: the batch's.
+            card: the model's.
+            sizes: the only ones that can be drawn; None is any.
+        """
         self._defaults = defaults
         self._card = card
+        self._sizes = sizes
         # Of a million lines most say the same.
         self._settled = lru_cache(REMEMBERED_CHOICES)(self._settle)
 
@@ -78,7 +89,7 @@ class Settler:
         """Return the size and the sampler of a line's images.
 
         Raises:
-            ValueError: the outcome does not fit together.
+            ValueError: the outcome does not fit together, or nobody can draw its size.
         """
         if CHOICES.isdisjoint(request.model_fields_set):
             return self._settled(NO_CHOICE)
@@ -115,12 +126,30 @@ class Settler:
     def _settle(self, choice: LineChoice) -> Settled:
         defaults, card = self._defaults, self._card
         sampler = settle_sampler(card.sampler, [defaults, choice])
+        width = choice.width or defaults.width or card.width
+        height = choice.height or defaults.height or card.height
+        size = width, height
+        if self._sizes is not None and size not in self._sizes:
+            reason = cannot_draw([size], self._sizes)
+            raise FieldError("width", f"{reason}; {how_to_compile(card.name, size)}")
         return Settled(
-            width=choice.width or defaults.width or card.width,
-            height=choice.height or defaults.height or card.height,
+            width=width,
+            height=height,
             scheduler=sampler.scheduler.value,
             steps=sampler.steps,
             squeeze=sampler.squeeze,
             guidance_scale=sampler.guidance_scale,
             guidance_rescale=sampler.guidance_rescale,
         )
+
+
+def check_default_size(defaults: BatchDefaults, card: ModelCard, sizes: Sizes) -> None:
+    """Check the size that was named for a whole batch, before any line is read.
+
+    Raises:
+        InputError: nobody can draw it.
+    """
+    size = defaults.width or card.width, defaults.height or card.height
+    is_named = defaults.width is not None or defaults.height is not None
+    if is_named and sizes is not None and size not in sizes:
+        raise InputError(cannot_draw([size], sizes), hint=f"{how_to_compile(card.name, size)}.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,10 +19,11 @@ from producer.quote_batch import quote_batch, without_reused
 from producer.read_ahead import read_ahead
 from producer.rejects import RejectLog, Rejects, rejects_path
 from producer.reuse import images_from_before
-from producer.settle import Settler
+from producer.settle import Settler, check_default_size
 from shared.clock import utc_now
 from shared.db.batches import cancel_batch, release_positions
 from shared.db.bulk import NewJob, ReusedJob, Row, insert_jobs, insert_reused_jobs
+from shared.db.drawable_sizes import live_sizes
 from shared.db.engine import Database
 from shared.db.tables import Batch
 from shared.db.tallies import note_new
@@ -65,27 +67,32 @@ def submit(
 
     Raises:
         InputError: the source or a default is wrong, there are too many jobs, the safety
-            checker may not be switched off, a tag is not one, the batch was cancelled or is being
-            submitted by somebody else; or lines were refused (then it is a `RefusedError`).
+            checker may not be switched off, a tag is not one, no live worker can draw the size,
+            the batch was cancelled or is being submitted by somebody else; or lines were refused
+            (then it is a `RefusedError`).
         ServiceUnavailableError: the list of rejects cannot be written.
     """
     order = order or Order()
     check_order(order, card, settings)
+    batch = _begun_before(database, order)
+    # What goes on has to be read as it was begun, for its jobs to be the same.
+    silence = timedelta(seconds=settings.lease_seconds)
+    sizes = None if batch else live_sizes(database, card.name, silence)
+    check_default_size(order.defaults, card, sizes)
+    settler = Settler(order.defaults, card, sizes)
     if not order.takes_good_lines:
-        _refuse_bad_lines(source, order, card, settings)
+        _refuse_bad_lines(source, settler, settings)
         source = source.again()
-    batch = _begun_before(database, order) or _new_batch(card, source, order)
+    batch = batch or _new_batch(card, source, order)
     if batch.submitted_at is not None:
         return _submitted_before(batch, source)
-    return _Submitter(database, settings, card, batch, order).submit(source, on_progress)
+    return _Submitter(database, settings, settler, batch, order).submit(source, on_progress)
 
 
-def _refuse_bad_lines(
-    source: PromptSource, order: Order, card: ModelCard, settings: Settings
-) -> None:
+def _refuse_bad_lines(source: PromptSource, settler: Settler, settings: Settings) -> None:
     log = RejectLog(source.name, rejects_path(settings, new_id()))
     try:
-        refuse_bad_lines(source, Settler(order.defaults, card), log)
+        refuse_bad_lines(source, settler, log)
     except BaseException:
         log.discard()
         raise
@@ -144,16 +151,16 @@ class _Submitter:
         self,
         database: Database,
         settings: Settings,
-        card: ModelCard,
+        settler: Settler,
         batch: Batch,
         order: Order,
     ) -> None:
         self._database = database
         self._settings = settings
         self._order = order
-        self._card = card
+        self._settler = settler
         self._batch = batch
-        self._id, self._name = batch.id, batch.name
+        self._id, self._name, self._model = batch.id, batch.name, batch.model
         self._was_there = self._total = batch.total
         self._reused = 0
         self._requests: int | None = None
@@ -174,7 +181,7 @@ class _Submitter:
         return Submission(
             self._id,
             self._name,
-            self._card.name,
+            self._model,
             self._total,
             rejects,
             was_there=self._was_there,
@@ -205,9 +212,10 @@ class _Submitter:
         return stack.enter_context(read_ahead(lambda: self._pieces(source)))
 
     def _pieces(self, source: PromptSource) -> Iterator[PieceOfJobs]:
-        settler = Settler(self._order.defaults, self._card)
         log = RejectLog(source.name, self._rejects_path)
-        return pieces_of_jobs(source, self._id, settler, log, self._state, skip=self._was_there)
+        return pieces_of_jobs(
+            source, self._id, self._settler, log, self._state, skip=self._was_there
+        )
 
     def _transaction(self, stack: ExitStack) -> Transaction:
         """Return what opens a transaction a piece; without a key it is one for all."""
@@ -245,7 +253,7 @@ class _Submitter:
         """Tell jobs that are to be drawn from those whose image the tenant has already."""
         named = [NewJob._make(job) for job in jobs]
         now = self._database.now(session)
-        there = images_from_before(session, named, self._card.name, self._order, now)
+        there = images_from_before(session, named, self._model, self._order, now)
         return [job for job in named if job.position not in there], [
             (job._replace(state=JobState.DONE.value), there[job.position])
             for job in named
@@ -285,7 +293,7 @@ class _Submitter:
             batch.quote = self._quote = quote_batch(
                 session,
                 self._settings,
-                self._card.name,
+                self._model,
                 images,
                 self._order.local_workers,
                 self._database.now(session),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from itertools import islice, pairwise
 
 from producer.api.native.costs import MOST_QUOTED_BYTES
@@ -19,6 +20,7 @@ from producer.services import Services
 from producer.settle import Settled, Settler
 from producer.uploaded_prompts import copied_content
 from producer.uploads import FileView
+from shared.db.drawable_sizes import live_sizes
 from shared.db.prices import MissingPriceError
 from shared.errors import InputError, TenstepError
 from shared.models.card import ModelCard
@@ -112,7 +114,8 @@ def preview_file(
         known = prompt_format or format_of_name(file.name) or sniffed_format(content)
         if known is PromptFormat.PARQUET and not is_whole:  # what it has is told at its end
             return Preview(file, known, card.name, is_whole, [], None)
-        settler = Settler(options, card)
+        silence = timedelta(seconds=services.settings.lease_seconds)
+        settler = Settler(options, card, live_sizes(services.database, card.name, silence))
         first = _FirstRows(settler)
         prompts = _counted(content, known, card, first, is_whole=is_whole)
     read = Preview(file, known, card.name, is_whole, first.rows, prompts)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Collection, Iterable, Sequence
+from datetime import timedelta
 
-from sqlalchemy.orm import Session
-
+from shared.db.engine import Database
 from shared.db.fleet import live_workers
 from shared.db.tables import Worker
 
@@ -14,6 +13,8 @@ Size = tuple[int, int]
 """Width and height in pixels."""
 Sizes = frozenset[Size] | None
 """None is any."""
+MOST_SHOWN = 8
+"""Sizes that a message names."""
 
 
 def sizes_of(worker: Worker) -> Sizes:
@@ -44,18 +45,31 @@ def drawn_by_any(workers: Sequence[Worker]) -> Sizes:
     return frozenset().union(*found)
 
 
-def live_sizes(session: Session, model: str, now: datetime, silence: timedelta) -> Sizes:
+def live_sizes(database: Database, model: str, silence: timedelta) -> Sizes:
     """Return the sizes that live workers with a model can draw; without them nobody can tell."""
-    alive = live_workers(session, now, silence)
-    return drawn_by_any([worker for worker in alive if worker.model == model])
+    with database.read() as session:
+        alive = live_workers(session, database.now(session), silence)
+        return drawn_by_any([worker for worker in alive if worker.model == model])
 
 
-def listed(sizes: Iterable[Size]) -> str:
-    """Name sizes as people read them: ``64 x 64, 96 x 64``."""
-    return ", ".join(f"{width} x {height}" for width, height in sorted(sizes))
+def cannot_draw(wanted: Collection[Size], drawn: Collection[Size]) -> str:
+    """Say that live workers cannot draw some sizes, and what they can.
+
+    Args:
+        wanted: the sizes that they cannot draw, at least one.
+        drawn: those that they can.
+    """
+    can = f"they draw {_listed(drawn)}" if drawn else "they have no size in common"
+    return f"no worker that is alive can draw images of {_listed(wanted)}: {can}"
 
 
 def how_to_compile(model: str, size: Size) -> str:
-    """Say what makes a size one that workers can draw."""
+    """Say how a size becomes one that workers can draw."""
     width, height = size
-    return f"tenstep model compile {model} --size {width}x{height} makes it one that they can."
+    return f"tenstep model compile {model} --size {width}x{height} makes it one that they can"
+
+
+def _listed(sizes: Collection[Size]) -> str:
+    shown = [f"{width} x {height}" for width, height in sorted(sizes)[:MOST_SHOWN]]
+    more = [f"{len(sizes) - MOST_SHOWN:,} more"] if len(sizes) > MOST_SHOWN else []
+    return ", ".join([*shown, *more])
