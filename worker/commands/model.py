@@ -1,9 +1,11 @@
-"""``tenstep model``: what there is, what it is made of, from where, and whether it is whole."""
+"""``tenstep model``: what there is, what it is made of, from where, and for which devices."""
 
 from __future__ import annotations
 
 import json
+import re
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,10 +16,17 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="model",
-    help="List, show, pull, export and verify models.",
+    help="List, show, pull, export, compile and verify models.",
     epilog="Example: tenstep model show decidiffusion-2.0 --json",
     no_args_is_help=True,
 )
+
+
+class Target(StrEnum):
+    """What models are compiled for."""
+
+    QAIC = "qaic"
+
 
 Model = Annotated[
     str, typer.Argument(metavar="MODEL", help="A model's name or folder, or OWNER/NAME[@REVISION].")
@@ -134,6 +143,56 @@ def export(model: Model, to: To, *, as_json: Json = False) -> None:
         sys.stdout.write(f'draw with: tenstep render "a red apple" --model {to}\n')
 
 
+@app.command("compile", epilog="Example: tenstep model compile emoji-64 --target qaic --dry-run")
+def compile_model(
+    model: Model,
+    *,
+    target: Annotated[Target, typer.Option(help="What it is compiled for.")],  # noqa: ARG001 - there is one
+    size: Annotated[
+        list[str] | None,
+        typer.Option(metavar="WxH", help="Of images; again for more. Default: the model's own."),
+    ] = None,
+    images: Annotated[int, typer.Option(help="Images that the denoiser takes at once.")] = 1,
+    sku: Annotated[
+        str | None, typer.Option(help="ai100-std, -pro or -ultra. Default: this host's cards.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the commands alone.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Compile what is there, too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Compile a model's networks for Cloud AI 100, which takes static sizes alone.
+
+    Programs are kept among the models by weights, flags and SDK version; what was compiled
+    before is not compiled again.
+    """
+    from shared.settings import load_settings
+    from worker.extra import require_worker_extra
+
+    require_worker_extra()
+    from worker.qaic.compile import compile_order, make_order
+    from worker.qaic.store import QpcStore
+
+    order = make_order(_card(model), [_size(text) for text in size or []], images, sku)
+    if dry_run:
+        if as_json:
+            _print_json({"model": order.card.name, "commands": order.commands()})
+        else:
+            sys.stdout.write("".join(f"{command}\n" for command in order.commands()))
+        return
+    store = QpcStore(load_settings().resolved_models_dir)
+    report = compile_order(order, store, report=_complain, force=force)
+    if as_json:
+        _print_json(report.model_dump(mode="json"))
+        return
+    table = _table("program", "pixels", "images", "size", "", right=(2, 3))
+    for part in report.programs:
+        pixels = f"{part.width} x {part.height}" if part.width else "any"
+        how = "compiled before" if part.was_there else f"{part.seconds:.1f} s"
+        table.add_row(part.component, pixels, str(part.images), _bytes(part.bytes), how)
+    _print(table)
+    sys.stdout.write(f"for {report.sku}, by SDK {report.sdk_version}, in {store.folder}\n")
+
+
 @app.command(epilog="Example: tenstep model verify emoji-64")
 def verify(model: Model, *, as_json: Json = False) -> None:
     """Hash a model's weights, load all of it, and take one step with it."""
@@ -148,6 +207,15 @@ def verify(model: Model, *, as_json: Json = False) -> None:
         _print_json({"name": card.name, "ok": True, "weights_sha256": sha256})
     else:
         sys.stdout.write(f"{card.name} is whole: sha256 {sha256}\n")
+
+
+def _size(text: str) -> tuple[int, int]:
+    from shared.errors import InputError
+
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text, re.ASCII)
+    if match is None:
+        raise InputError(f"no such size: {text!r}", hint="Width and height, such as 512x512.")
+    return int(match[1]), int(match[2])
 
 
 def _card(model: str) -> ModelCard:

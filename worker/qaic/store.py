@@ -63,6 +63,11 @@ class StoredQpc:
         """The program."""
         return self.folder / QPC
 
+    @property
+    def size(self) -> int:
+        """Bytes of the program."""
+        return self.record.file_bytes
+
     def verify(self) -> None:
         """Hash the program.
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
+import time
 
-from qaic import graph, program
-from qaic.environment import SDK_VERSION
+from qaic import environment, graph, program
 from qaic.errors import QaicError
 from qaic.flags import Flags, parse
 
@@ -18,7 +18,8 @@ def main() -> None:
         compile_program(flags, arguments)
     except QaicError as error:
         raise SystemExit(f"Error: {error}") from None
-    print(f"SDK {SDK_VERSION}: compiled {flags.model} to {flags.binary_dir / program.NAME}")
+    written = flags.binary_dir / program.NAME
+    print(f"SDK {environment.SDK_VERSION}: compiled {flags.model} to {written}")
 
 
 def compile_program(flags: Flags, arguments: list[str]) -> None:
@@ -29,11 +30,12 @@ def compile_program(flags: Flags, arguments: list[str]) -> None:
     """
     if flags.binary_dir.exists():
         raise QaicError(f"-aic-binary-dir: '{flags.binary_dir}' already exists")
+    time.sleep(environment.compile_seconds())
     model = graph.make_static(graph.load(flags.model), flags.symbols)
     if "convert-to-fp16" in flags.switches:
         graph.round_constants(model)
     try:
         flags.binary_dir.mkdir(parents=True)
-        program.write(model, arguments, flags.binary_dir / program.NAME)
+        program.write(model, arguments, flags.cores, flags.binary_dir / program.NAME)
     except OSError as error:
         raise QaicError(f"'{flags.binary_dir}': {error.strerror}") from None

@@ -52,6 +52,11 @@ def threads() -> int:
     return max(1, _number("QAIC_EMULATOR_THREADS", 1))
 
 
+def compile_seconds() -> int:
+    """Return how long the compiler takes at least; the real one takes minutes."""
+    return _number("QAIC_EMULATOR_COMPILE_SECONDS", 0)
+
+
 def state_folder() -> Path | None:
     """Return the folder whose files tell cards what to do."""
     folder = os.environ.get("QAIC_EMULATOR_STATE")

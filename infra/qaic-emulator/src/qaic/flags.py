@@ -32,6 +32,11 @@ class Flags:
     symbols: dict[str, int] = field(default_factory=dict)
 
     @property
+    def cores(self) -> int:
+        """AI cores of all instances."""
+        return self.numbers.get("aic-num-cores", 1) * self.numbers.get("aic-num-of-instances", 1)
+
+    @property
     def model(self) -> Path:
         """The graph."""
         return Path(self.texts["m"])
@@ -85,7 +90,8 @@ def _check(flags: Flags) -> None:
         raise QaicError(f"-aic-hw-version: only {HARDWARE} is supported")
     if "aic-depth-first-mem" in flags.numbers and "aic-enable-depth-first" not in flags.switches:
         raise QaicError("-aic-depth-first-mem needs -aic-enable-depth-first")
-    cores = flags.numbers.get("aic-num-cores", 1) * flags.numbers.get("aic-num-of-instances", 1)
     most = max(environment.CORES.values())
-    if cores > most:
-        raise QaicError(f"-aic-num-cores: {cores} cores are asked for, a card has {most} at most")
+    if flags.cores > most:
+        raise QaicError(
+            f"-aic-num-cores: {flags.cores} cores are asked for, a card has {most} at most"
+        )

@@ -34,17 +34,19 @@ class Manifest:
     sdk_version: str
     numerics: str
     flags: Sequence[str]
+    cores: int
     inputs: Tensors
     outputs: Tensors
 
 
-def write(model: onnx.ModelProto, flags: Sequence[str], path: Path) -> None:
+def write(model: onnx.ModelProto, flags: Sequence[str], cores: int, path: Path) -> None:
     """Write a program."""
     manifest = Manifest(
         made_by=MADE_BY,
         sdk_version=SDK_VERSION,
         numerics=NUMERICS,
         flags=flags,
+        cores=cores,
         inputs={value.name: (shape_of(value), type_of(value)) for value in inputs_of(model)},
         outputs={value.name: (shape_of(value), type_of(value)) for value in model.graph.output},
     )

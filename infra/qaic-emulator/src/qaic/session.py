@@ -59,9 +59,13 @@ class Session:
         """
         qids = [card.qid for card in all_cards()]
         self._qid = dev_id if dev_id is not None else (qids or [0])[0]
-        require_ready(self._qid)
+        card = require_ready(self._qid)
         self._path = Path(model_path)
         manifest = program.read_manifest(self._path)
+        if manifest.cores > card.cores:
+            raise QaicError(
+                f"'{self._path}' needs {manifest.cores} cores, device {self._qid} has {card.cores}"
+            )
         self.model_input_shape_dict = _shapes(manifest.inputs)
         self.model_output_shape_dict = _shapes(manifest.outputs)
         self._bytes = self._path.stat().st_size
