@@ -15,7 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from shared.errors import ConfigurationError
 
-Backend = Literal["auto", "torch", "onnxruntime"]
+Backend = Literal["auto", "torch", "onnxruntime", "qaic"]
 Precision = Literal["auto", "float32", "float16", "bfloat16"]
 
 
@@ -92,7 +92,8 @@ class Settings(BaseSettings):
     )
     backend: Backend = Field(
         default="auto",
-        description="torch or onnxruntime; auto takes what the model's folder is made for.",
+        description="torch, onnxruntime or qaic; auto is qaic on its cards, elsewhere what the "
+        "model's folder is made for.",
     )
     precision: Precision = Field(
         default="auto",
