@@ -12,12 +12,10 @@ from sqlalchemy.orm import Session
 from shared.db.adding import add_to_rows
 from shared.db.cost_tables import PassRate
 from shared.db.fits import known_fit, unlearn_fits
+from shared.db.rates import LATEST_WORKERS
 from shared.db.tables import Worker
 from shared.domain.pass_rates import MeasuredPasses, PassSize, best_pass_of
 from shared.domain.rates import Shape
-
-LATEST_WORKERS = 5
-"""Drivers, settings and neighbours change: what was measured long ago says little."""
 
 
 def record_passes(

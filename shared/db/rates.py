@@ -17,8 +17,9 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from shared.db.adding import add_to_row
-from shared.db.cost_tables import DeclaredRate, MeasuredRate
+from shared.db.cost_tables import DeclaredRate, MeasuredRate, PassRate
 from shared.db.tables import Worker
+from shared.domain.pass_rates import choose_pass
 from shared.domain.rates import (
     DECLARED_SPREAD,
     MILLION,
@@ -49,12 +50,16 @@ def record_rates(
 def read_rates(session: Session, model: str) -> Sequence[DeviceRate]:
     """Return what is known of a model's images, by device kind, SKU, device name and shape.
 
+    Where passes of several numbers of images were measured, it is what images take at the
+    number that is best drawn at once: what was drawn otherwise, to find that out, says nothing.
+
     A rate that was declared stands only where that shape was not measured on that SKU. It is
     taken for images with guidance.
     """
-    rows = session.execute(_latest(model)).all()
+    rows = session.execute(_latest(model, MeasuredRate, Shape._fields, Measured._fields)).all()
+    passes = _best_passes(session, model)
     rates = [
-        _device_rate(device, Shape(*shape), [_OfWorker._make(row[7:]) for row in group])
+        _device_rate(device, Shape(*shape), [_OfWorker._make(row[7:]) for row in group], passes)
         for (device, shape), group in groupby(rows, key=lambda row: (row[:3], row[3:7]))
     ]
     known = {(rate.device_kind, rate.sku, rate.shape) for rate in rates}
@@ -74,36 +79,71 @@ class _OfWorker(NamedTuple):
     load_ns: int
 
 
-def _latest(model: str) -> Select[Any]:
+BestPasses = Mapping[tuple[Any, ...], Sequence[_OfWorker]]
+"""By device kind, SKU, device name and shape."""
+
+
+def _best_passes(session: Session, model: str) -> BestPasses:
+    key = (*Shape._fields, "images")
+    sums = ("passes", "device_ns", "device_ms_squared")
+    by_images: dict[tuple[Any, ...], dict[int, list[_OfWorker]]] = {}
+    for row in session.execute(_latest(model, PassRate, key, sums)):
+        *of, images, passes, device_ns, squares, load_ns = row
+        of_worker = _OfWorker(images * passes, device_ns, squares, 0, load_ns)
+        by_images.setdefault(tuple(of), {}).setdefault(images, []).append(of_worker)
+    return {of: measured[_best(measured)] for of, measured in by_images.items()}
+
+
+def _best(measured: Mapping[int, Sequence[_OfWorker]]) -> int:
+    return choose_pass({images: _mean_ns(workers) for images, workers in measured.items()})
+
+
+def _mean_ns(workers: Sequence[_OfWorker]) -> int:
+    return sum(worker.device_ns for worker in workers) // sum(worker.images for worker in workers)
+
+
+def _latest(
+    model: str, table: type[MeasuredRate | PassRate], key: Sequence[str], sums: Sequence[str]
+) -> Select[Any]:
+    """Select device, key, sums and time to load, of the latest workers of each device and key."""
     device = (Worker.device_kind, Worker.device_sku, Worker.device_name)
-    shape = tuple(getattr(MeasuredRate, name) for name in Shape._fields)
-    sums = tuple(getattr(MeasuredRate, name) for name in Measured._fields)
+    keys = tuple(getattr(table, name) for name in key)
     latest_first = (Worker.started_at.desc(), Worker.id.desc())
-    rank = func.row_number().over(partition_by=(*device, *shape), order_by=latest_first)
+    rank = func.row_number().over(partition_by=(*device, *keys), order_by=latest_first)
     ranked = (
-        select(*device, *shape, *sums, Worker.load_ns, rank.label("rank"))
-        .join(Worker, Worker.id == MeasuredRate.worker_id)
+        select(
+            *device,
+            *keys,
+            *(getattr(table, name) for name in sums),
+            Worker.load_ns,
+            rank.label("rank"),
+        )
+        .join(Worker, Worker.id == table.worker_id)
         .where(Worker.model == model)
         .subquery()
     )
     columns = [column for column in ranked.c if column.name != "rank"]
-    key = len(device) + len(shape)
-    return select(*columns).where(ranked.c.rank <= LATEST_WORKERS).order_by(*columns[:key])
+    key_columns = columns[: len(device) + len(keys)]
+    return select(*columns).where(ranked.c.rank <= LATEST_WORKERS).order_by(*key_columns)
 
 
 def _device_rate(
-    device: tuple[str, str, str], shape: Shape, workers: Sequence[_OfWorker]
+    device: tuple[str, str, str], shape: Shape, workers: Sequence[_OfWorker], passes: BestPasses
 ) -> DeviceRate:
-    images = sum(worker.images for worker in workers)
-    device_ns = sum(worker.device_ns for worker in workers)
+    best = passes.get((*device, *shape), workers)
+    images = sum(worker.images for worker in best)
+    device_ns = sum(worker.device_ns for worker in best)
+    wall_ns = sum(worker.wall_ns for worker in workers) // sum(worker.images for worker in workers)
+    # What an image takes beside the device is the same however many are drawn at once.
+    beside_ns = max(0, wall_ns - _mean_ns(workers))
     return DeviceRate(
         *device,
         shape=shape,
         images=images,
         device_ns=device_ns // images,
-        image_spread=_image_spread(workers, device_ns),
-        worker_spread=_worker_spread(workers, images, device_ns),
-        wall_ns=sum(worker.wall_ns for worker in workers) // images,
+        image_spread=_image_spread(best, device_ns),
+        worker_spread=_worker_spread(best, images, device_ns),
+        wall_ns=wall_ns if best is workers else device_ns // images + beside_ns,
         load_ns=sum(worker.load_ns for worker in workers) // len(workers),
         basis=Basis.MEASURED,
     )

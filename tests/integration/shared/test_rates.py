@@ -7,7 +7,9 @@ from sqlalchemy.orm import Session
 
 from shared.db.cost_tables import DeclaredRate
 from shared.db.engine import Database
+from shared.db.pass_rates import record_passes
 from shared.db.rates import read_rates, record_rates
+from shared.domain.pass_rates import MeasuredPasses, PassSize
 from shared.domain.rates import Basis, Measured, Shape
 from support.factories import START, add_worker
 
@@ -119,3 +121,46 @@ def test_a_declared_rate_stands_until_its_shape_is_measured_on_that_sku(
         5 * 10**9,
     )
     assert (measured.basis, measured.device_ns) == (Basis.MEASURED, 400_000_000)
+
+
+def test_images_take_what_they_take_at_the_number_that_is_best_drawn_at_once(
+    database: Database,
+) -> None:
+    with database.write() as session:
+        worker = add_worker(session)
+        worker.load_ns = 5 * 10**9
+        record_rates(session, worker.id, {SHAPE: drawn(*[100] * 8, *[40] * 8, wall=1_600)}, START)
+        passes = {
+            PassSize(SHAPE, 1): MeasuredPasses(8, 800 * 10**6, 80_000, 0),
+            PassSize(SHAPE, 4): MeasuredPasses(1, 160 * 10**6, 6_400, 0),
+            PassSize(SHAPE, 8): MeasuredPasses(1, 320 * 10**6, 12_800, 0),
+        }
+        record_passes(session, worker.id, passes, START)
+
+        [rate] = read_rates(session, MODEL)
+
+    assert (rate.images, rate.device_ns, rate.image_spread) == (4, 40_000_000, 0)
+    assert rate.wall_ns == 70_000_000, "30 ms beside the device, as on average"
+    assert rate.load_ns == 5 * 10**9
+
+
+def test_to_try_fewer_at_once_makes_no_quote_dearer(database: Database) -> None:
+    def device_ns() -> int:
+        with database.read() as session:
+            [rate] = read_rates(session, MODEL)
+            return rate.device_ns
+
+    with database.write() as session:
+        worker_id = add_worker(session).id
+        record_rates(session, worker_id, {SHAPE: drawn(*[40] * 8)}, START)
+        record_passes(
+            session, worker_id, {PassSize(SHAPE, 8): MeasuredPasses.of(8, 320 * 10**6, 0)}, START
+        )
+    before = device_ns()
+    with database.write() as session:
+        record_rates(session, worker_id, {SHAPE: drawn(*[100] * 50)}, START)
+        record_passes(
+            session, worker_id, {PassSize(SHAPE, 1): MeasuredPasses.of(1, 100 * 10**6, 0)}, START
+        )
+
+    assert device_ns() == before == 40_000_000
