@@ -74,6 +74,11 @@ def find_devices(environ: Mapping[str, str]) -> Sequence[HostDevice]:
     return [_processor(), *_cuda_devices(environ), *cards]
 
 
+def missing_device(device: str, kind: str, sku: str) -> HostDevice:
+    """Describe a device that a worker was pinned to and that is not there any more."""
+    return HostDevice(device, kind, "unknown", sku, 0, 0, "", "it is gone", False, None)
+
+
 def _processor() -> HostDevice:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
