@@ -42,7 +42,7 @@ def choose_devices(text: str) -> ChosenDevices:
     """
     names = split_names(text)
     if names == [AUTO]:
-        return _whatever_is_good(_inventory())
+        return whatever_is_good(_inventory())
     twice = [name for name, count in Counter(names).items() if count > 1]
     if AUTO in names or twice:
         what = "auto stands alone" if AUTO in names else f"{twice[0]} is named twice"
@@ -53,7 +53,8 @@ def choose_devices(text: str) -> ChosenDevices:
     return ChosenDevices(names)
 
 
-def _whatever_is_good(found: Sequence[Mapping[str, Any]]) -> ChosenDevices:
+def whatever_is_good(found: Sequence[Mapping[str, Any]]) -> ChosenDevices:
+    """Choose of what a host has; see ``worker.inventory`` for what is said of each."""
     accelerators = [device for device in found if device["kind"] != "cpu"]
     good = [device["device"] for device in accelerators if _why_not(device) is None]
     left_out = [

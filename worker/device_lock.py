@@ -26,8 +26,8 @@ from worker.devices import VISIBLE, Device, driver_name
 
 EXCLUSIVE_KINDS = frozenset({"cuda", "qaic"})
 """A processor is shared by design, and of simulated devices there is nothing to share."""
-PATIENCE_SECONDS = 5.0
-"""For a process that is about to die: that of the worker which had the device before."""
+PATIENCE_SECONDS = 7.0
+"""For a process that is about to die: one that has lost its supervisor takes five seconds."""
 POLL_SECONDS = 0.1
 MOST_BYTES = 1024
 OPEN = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
