@@ -307,11 +307,6 @@ def assigned_worker_ids() -> Sequence[UUID]:
     return [UUID(text) for text in os.environ[WORKER_ID].split(",")]
 
 
-def assigned_worker_id() -> UUID:
-    """Return the first of them: the only one, but for simulated devices that share a process."""
-    return assigned_worker_ids()[0]
-
-
 def starter_pid() -> int:
     """Return which process started this one; unlike its parent that never changes.
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache, partial
 from typing import Any
+from uuid import UUID
 
 import structlog
 from celery import bootsteps
@@ -13,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from shared.db.engine import Database
 from shared.db.fleet import record_poll
 from shared.db.set_aside import set_aside
-from shared.settings import Settings, assigned_worker_id, load_settings
+from shared.settings import Settings, assigned_worker_ids, load_settings
 from worker.transport import seconds_since_last_poll
 
 log = structlog.get_logger()
@@ -61,8 +63,8 @@ class KeepingConsumer(Consumer):
 class PollRecord(bootsteps.StartStopStep):
     """Tells the books, from Celery's own loop, that the queue is still being polled.
 
-    The process that draws has a heartbeat of its own, which would go on beating while this
-    one hangs, and the worker would be counted on for ever. One that is drained polls nothing:
+    The heartbeat has a thread of its own, which would go on beating while the loop hangs, and
+    the worker would be counted on for ever. One that is drained polls nothing:
     that its loop goes round has to do.
     """
 
@@ -97,7 +99,7 @@ def _record_poll(settings: Settings, parent: Any) -> None:
     database = books()
     try:
         with database.write() as session:
-            record_poll(session, assigned_worker_id(), database.now(session))
+            record_poll(session, worker_ids(), database.now(session))
     except SQLAlchemyError as error:
         log.warning("poll_not_recorded", error=str(error))
 
@@ -108,12 +110,18 @@ def keep_message(reason: str, body: Any) -> None:
     database = books()
     try:
         with database.write() as session:
-            set_aside(session, assigned_worker_id(), reason, body, database.now(session))
+            set_aside(session, worker_ids()[0], reason, body, database.now(session))
     except SQLAlchemyError as error:
         log.warning("message_not_kept", reason=reason, error=str(error))
 
 
 @cache
+def worker_ids() -> Sequence[UUID]:
+    """Return the ids of this process's workers."""
+    return assigned_worker_ids()
+
+
+@cache
 def books() -> Database:
-    """Return the database, as Celery's own process has it."""
+    """Return the database, as Celery's loop has it: never waits for who draws."""
     return Database(load_settings().resolved_database_url)

@@ -13,9 +13,8 @@ import structlog
 from celery import bootsteps
 from sqlalchemy.exc import SQLAlchemyError
 
-from shared.db.fleet import is_draining
-from shared.settings import assigned_worker_id
-from worker.consumer import books, is_consuming
+from shared.db.fleet import are_draining
+from worker.consumer import books, is_consuming, worker_ids
 
 log = structlog.get_logger()
 
@@ -54,7 +53,7 @@ class DrainWatch(bootsteps.StartStopStep):
         while True:
             try:
                 with books().read() as session:
-                    self._is_drained = is_draining(session, assigned_worker_id())
+                    self._is_drained = are_draining(session, worker_ids())
             except SQLAlchemyError as error:
                 log.warning("drain_not_looked_up", error=str(error))
             time.sleep(ASKED_EVERY_SECONDS)

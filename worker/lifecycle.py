@@ -1,8 +1,4 @@
-"""The life of a worker process under Celery: start, task, end.
-
-Celery imports this module in its parent process too, which must stay free of torch: what
-needs torch is imported by the one child that holds the model.
-"""
+"""The life of a worker's process under Celery: start, task, end."""
 
 from __future__ import annotations
 
@@ -10,80 +6,95 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID
 
 import structlog
-from celery import shared_task
+from celery import bootsteps, shared_task
 from celery.exceptions import Reject
-from celery.signals import worker_process_init, worker_process_shutdown
+from celery.signals import worker_shutting_down
 from pydantic import ValidationError
 
 from shared.db.set_aside import set_aside
 from shared.messaging.contracts import RenderChunk, TaskName
-from shared.process import watch_parent
-from shared.settings import assigned_worker_id, load_settings, starter_pid
+from shared.settings import Settings
 from shared.telemetry.logs import configure_logs
+from worker.chunk import DrainedError
 from worker.device_faults import tell_why
+from worker.devices import Device
 from worker.draining import LET_GO_SECONDS
+from worker.process import WorkerProcess, start_process
+from worker.recycling import Recycling
 from worker.retry import DeviceLostError
-
-if TYPE_CHECKING:
-    from worker.runtime import Runtime
 
 log = structlog.get_logger()
 
-_runtime: Runtime | None = None
+_process: WorkerProcess | None = None
+_recycled: list[str] = []
+_wakes: set[int] = set()
 
 
-@worker_process_init.connect
-def _start(**_: Any) -> None:
-    global _runtime  # noqa: PLW0603 - one a process; Celery's hooks have no other place for it
-    from worker.runtime import start_runtime, take_back_from_predecessor
+@contextmanager
+def work_on(
+    settings: Settings, devices: Sequence[Device], worker_ids: Sequence[UUID]
+) -> Iterator[WorkerProcess | None]:
+    """Have workers on some devices while the block runs, and Celery's tasks draw with them.
 
+    Yields None, and says why, if they do not start.
+    """
+    global _process  # noqa: PLW0603 - one a process; Celery's tasks have no other place for it
     configure_logs(sys.stderr)
-    watch_parent(starter_pid(), lambda: os._exit(1))
     try:
-        if take_back_from_predecessor(load_settings(), assigned_worker_id()):
-            log.error("drawing_process_died", worker_id=str(assigned_worker_id()))
-            # A worker is one process that draws: whoever watches over it starts another.
-            os.kill(os.getppid(), signal.SIGKILL)
-            os._exit(1)
-        _runtime = start_runtime(load_settings(), assigned_worker_id())
+        process = _process = start_process(settings, devices, worker_ids)
     except Exception as error:
         log.exception("worker_does_not_start")
         tell_why(error)
-        os.kill(os.getppid(), signal.SIGKILL)
-        os._exit(1)
-    log.info("worker_ready", worker_id=str(_runtime.worker_id), load_ms=_runtime.load_ns // 10**6)
+        yield None
+        return
+    for runtime in process.runtimes:
+        load_ms = runtime.load_ns // 10**6
+        log.info("worker_ready", worker_id=str(runtime.worker_id), load_ms=load_ms)
+
+    def drain(**_: Any) -> None:
+        # Celery calls this inside a signal handler, where the interrupted code may hold
+        # any lock: the database is safe to use only from another thread.
+        threading.Thread(target=process.note_stopping, name="drain").start()
+
+    worker_shutting_down.connect(drain, weak=False)
+    recycling = Recycling(settings)
+    process.after_chunk = lambda: _recycle_if_due(recycling, process)
+    yield process
+    process.stop()
 
 
-@worker_process_shutdown.connect
-def _stop(**_: Any) -> None:
-    from worker.runtime import stop_runtime
+def was_recycled() -> bool:
+    """Tell whether this process ended so that a fresh one takes its place."""
+    return bool(_recycled)
 
-    if _runtime is not None:
-        stop_runtime(_runtime)
+
+def _recycle_if_due(recycling: Recycling, process: WorkerProcess) -> None:
+    if not _recycled and (reason := recycling.is_due(process.images_drawn)):
+        log.info("recycled", reason=reason)
+        _recycled.append(reason)
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 @shared_task(name=TaskName.RENDER_CHUNK, ignore_result=True)
 def render(message: dict[str, Any]) -> None:
     """Decode a pointer and draw what it points to; what cannot be decoded is set aside."""
-    from worker.chunk import DrainedError, render_chunk
-
-    if _runtime is None:
+    if _process is None:
         raise RuntimeError("a task came before the worker was ready")
     try:
         pointer = RenderChunk.model_validate(message)
     except ValidationError as error:
-        reason = f"not a pointer that this version knows: {error}"
-        log.exception("message_set_aside", fields=error.errors(include_url=False))
-        with _runtime.database.write() as session:
-            now = _runtime.database.now(session)
-            set_aside(session, _runtime.worker_id, reason, json.dumps(message), now)
+        _set_aside(_process, message, error)
         return
     try:
-        render_chunk(_runtime, pointer)
+        _process.render(pointer)
     except DrainedError:
         # Put back any sooner it would come straight back: the consumer lets go of its queue first.
         time.sleep(LET_GO_SECONDS)
@@ -91,5 +102,46 @@ def render(message: dict[str, Any]) -> None:
     except DeviceLostError as error:
         log.exception("device_lost")
         tell_why(error)
-        # Only the end of the process frees the device; its next one takes the jobs back.
+        _process.wait_for_images()
+        # Only the end of the process frees the device; whoever watches over it starts another.
         os.kill(os.getpid(), signal.SIGKILL)
+    finally:
+        for end in _wakes:
+            os.eventfd_write(end, 1)
+
+
+def _set_aside(process: WorkerProcess, message: dict[str, Any], error: ValidationError) -> None:
+    reason = f"not a pointer that this version knows: {error}"
+    log.error("message_set_aside", fields=error.errors(include_url=False))
+    runtime = process.runtimes[0]
+    with runtime.database.write() as session:
+        now = runtime.database.now(session)
+        set_aside(session, runtime.worker_id, reason, json.dumps(message), now)
+
+
+class WakeUp(bootsteps.StartStopStep):
+    """Has Celery's loop go round when a chunk has left its device: it may ask for the next.
+
+    Tasks end in threads of their own, which the loop would notice half a second later.
+    """
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def __init__(self, parent: Any, **options: Any) -> None:
+        super().__init__(parent, **options)
+        self._end = os.eventfd(0, os.EFD_NONBLOCK)
+
+    def start(self, parent: Any) -> None:
+        """Begin when the consumer has subscribed to its queues."""
+        _wakes.add(self._end)
+        if parent.hub is not None:
+            parent.hub.add_reader(self._end, self._read)
+
+    def stop(self, parent: Any) -> None:
+        """End with the connection; the next one begins again."""
+        _wakes.discard(self._end)
+        if parent.hub is not None:
+            parent.hub.remove_reader(self._end)
+
+    def _read(self) -> None:
+        os.eventfd_read(self._end)

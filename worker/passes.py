@@ -6,14 +6,16 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from traceback import clear_frames
+from typing import Any
 
 import structlog
 
-from shared.db.fits import known_fit, remember_fit
+from shared.db.fits import remember_fit
 from shared.db.leases import Lease
 from shared.db.outcomes import PhaseTimes
 from shared.domain.money import share_evenly
 from shared.domain.prompts import ImageSettings
+from shared.domain.rates import Shape
 from worker.drawing import Drawing
 from worker.patience import patiently
 from worker.retry import DeviceLostError, is_device_lost, is_out_of_memory
@@ -33,43 +35,52 @@ class Drawn:
     """With the job's share of passes that failed before this one."""
 
 
-def pass_size(runtime: Runtime, held: Lease) -> int:
-    """Return how many images of a job's size go through the device at once."""
-    size = held.job.width, held.job.height
-    if size not in runtime.fits:
-        record = runtime.drawn_by
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """Jobs that share size and steps, ready for the device to draw them at once."""
 
-        def look() -> int | None:
-            with runtime.database.read() as session:
-                return known_fit(session, record.model, record.device_name, *size)
+    group: Sequence[Lease]
+    settings: Sequence[ImageSettings]
+    prepared: Any
+    """What the pipeline made of them, or the exception that it raised."""
 
-        known = patiently(look, runtime.settings.outage_patience_seconds)
-        runtime.fits[size] = runtime.images_per_pass if known is None else known
-    return min(runtime.images_per_pass, runtime.fits[size])
+    @property
+    def shape(self) -> Shape:
+        """What decides how long it takes."""
+        one = self.settings[0]
+        return Shape.of(one.width, one.height, one.steps, one.squeeze, one.guidance_scale)
+
+
+def prepare_pass(runtime: Runtime, group: Sequence[Lease]) -> Pass:
+    """Do what can be done for jobs before the device is free."""
+    settings = [ImageSettings.model_validate(held.job, from_attributes=True) for held in group]
+    try:
+        return Pass(group, settings, runtime.pipeline.prepare(settings))
+    except Exception as error:  # noqa: BLE001 - it ends the attempts when their turn has come
+        return Pass(group, settings, error)
 
 
 def draw_pass(
-    runtime: Runtime, group: Sequence[Lease], *, check_safety: bool, wasted_ns: int = 0
+    runtime: Runtime, ready: Pass, *, check_safety: bool, wasted_ns: int = 0
 ) -> Iterator[Drawn]:
-    """Draw jobs that share size and steps as one batch; yields an outcome for each.
+    """Draw jobs as one batch; yields an outcome for each.
 
     A batch that does not fit is halved, and what fits is remembered. One that fails
     otherwise is drawn job by job, so that a bad job costs its neighbours nothing but time.
 
     Args:
         runtime: the worker's.
-        group: the jobs.
+        ready: the jobs.
         check_safety: whether the model's safety checker looks at the images.
         wasted_ns: device time of larger passes over the same jobs that failed.
 
     Raises:
         DeviceLostError: no other job could be drawn either.
     """
-    settings = [ImageSettings.model_validate(held.job, from_attributes=True) for held in group]
+    group = ready.group
     begin = time.perf_counter_ns()
     try:
-        prepared = runtime.pipeline.prepare(settings)
-        drawings = runtime.pipeline.draw_prepared(prepared, check_safety=check_safety)
+        drawings = _draw(runtime, ready, check_safety=check_safety)
     except Exception as error:  # a driver may raise anything: it ends this attempt
         wasted_ns += time.perf_counter_ns() - begin
         if is_device_lost(error):
@@ -78,20 +89,29 @@ def draw_pass(
         clear_frames(error.__traceback__)
         if len(group) == 1:
             # Nobody knows in which phase it was; the device was held all the same.
-            yield Drawn(group[0], settings[0], error, PhaseTimes(denoise_ns=wasted_ns))
+            yield Drawn(group[0], ready.settings[0], error, PhaseTimes(denoise_ns=wasted_ns))
             return
         part = _smaller(runtime, group, error)
+        del ready
         shares = share_evenly(wasted_ns, len(group))
         for start in range(0, len(group), part):
+            smaller = prepare_pass(runtime, group[start : start + part])
             share = sum(shares[start : start + part])
-            yield from draw_pass(
-                runtime, group[start : start + part], check_safety=check_safety, wasted_ns=share
-            )
+            yield from draw_pass(runtime, smaller, check_safety=check_safety, wasted_ns=share)
         return
     shares = share_evenly(wasted_ns, len(group))
-    for held, asked, drawing, share in zip(group, settings, drawings, shares, strict=True):
+    for held, asked, drawing, share in zip(group, ready.settings, drawings, shares, strict=True):
         times = replace(drawing.times, denoise_ns=drawing.times.denoise_ns + share)
         yield Drawn(held, asked, drawing, times)
+
+
+def _draw(runtime: Runtime, ready: Pass, *, check_safety: bool) -> list[Drawing]:
+    if isinstance(ready.prepared, Exception):
+        raise ready.prepared
+    drawings = runtime.pipeline.draw_prepared(ready.prepared, check_safety=check_safety)
+    device_ns = sum(drawing.times.device_ns for drawing in drawings)
+    runtime.rates.add_pass(ready.shape, len(drawings), device_ns)
+    return drawings
 
 
 def _smaller(runtime: Runtime, group: Sequence[Lease], error: Exception) -> int:
@@ -106,9 +126,9 @@ def _smaller(runtime: Runtime, group: Sequence[Lease], error: Exception) -> int:
 
     def remember() -> None:
         with runtime.database.write() as session:
-            remember_fit(
-                session, record.model, record.device_name, job.width, job.height, images=images
-            )
+            size = job.width, job.height
+            now = runtime.database.now(session)
+            remember_fit(session, record.model, record.device_name, *size, images=images, now=now)
 
     patiently(remember, runtime.settings.outage_patience_seconds)
     return images

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from typing import Any
 
 import structlog
 from PIL import Image
 
-from shared.db.outcomes import THUMBNAIL, PhaseTimes, StoredImage, record_done
+from shared.db.outcomes import THUMBNAIL, StoredImage
 from shared.domain.fingerprint import image_fingerprint
 from shared.domain.jobs import CONTENT_FLAGGED
 from shared.errors import PermanentRenderError, ServiceUnavailableError
 from shared.storage.base import image_key, sha256_of, thumbnail_key
 from shared.thumbnail import CONTENT_TYPE, make_thumbnail
 from shared.version import VERSION
+from worker.bookkeeper import Done
 from worker.drawing import Drawing
 from worker.images.png import encode_png
 from worker.passes import Drawn
@@ -59,7 +61,8 @@ def publish(runtime: Runtime, drawn: Drawn, drawing: Drawing) -> None:
     )
     uploaded = time.perf_counter_ns()
     times = replace(drawn.times, png_encode_ns=encoded - begin, upload_ns=uploaded - encoded)
-    is_ours = patiently(lambda: _record(runtime, drawn, drawing, image, times), patience)
+    done = Done(drawn.held, image, times, _record(runtime, drawing))
+    is_ours = patiently(lambda: runtime.bookkeeper.record(done), patience)
     log.info(
         "image_done" if is_ours else "image_came_too_late",
         job_id=str(drawn.held.job.id),
@@ -78,10 +81,9 @@ def _put_thumbnail(runtime: Runtime, image_sha256: str, data: bytes) -> int:
     return len(data)
 
 
-def _record(
-    runtime: Runtime, drawn: Drawn, drawing: Drawing, image: StoredImage, times: PhaseTimes
-) -> bool:
-    record = {
+def _record(runtime: Runtime, drawing: Drawing) -> dict[str, Any]:
+    """Tell what drew an image, and how."""
+    return {
         **runtime.drawn_by.model_dump(),
         "timesteps": drawing.timesteps,
         "prompt_lost": drawing.prompt_lost,
@@ -90,6 +92,3 @@ def _record(
         "tenstep": VERSION,
         THUMBNAIL: runtime.settings.thumbnails,
     }
-    with runtime.database.write() as session:
-        now = runtime.database.now(session)
-        return record_done(session, drawn.held, image, times, record, now)

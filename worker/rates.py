@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple, TypeVar
 
 from shared.domain.pass_rates import MeasuredPasses, PassSize
 from shared.domain.rates import NANOSECONDS_SQUARED, Measured, Shape
-
-NEWS_EVERY_SECONDS = 0.2
 
 Sums = TypeVar("Sums", Measured, MeasuredPasses)
 
@@ -35,8 +32,6 @@ class RateLog:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._news = threading.Event()
-        self._next_news = 0.0
         self._images: dict[Shape, Measured] = {}
         self._passes: dict[PassSize, MeasuredPasses] = {}
 
@@ -57,8 +52,6 @@ class RateLog:
                     wall_ns=wall_ns // tried,
                 )
                 self._images[image.shape] = _sum(self._images.get(image.shape), one)
-        if images:
-            self._news.set()
 
     def add_pass(self, shape: Shape, images: int, device_ns: int, peak_bytes: int = 0) -> None:
         """Add a pass of which all images came.
@@ -88,18 +81,6 @@ class RateLog:
                 for size, passes in taken.passes.items():
                     self._passes[size] = _sum(self._passes.get(size), passes)
             raise
-
-    def wait(self, seconds: float) -> None:
-        """Wait so long, or until a chunk is drawn.
-
-        An idle worker may be ended at once, and what it has not written down is lost. Chunks
-        end the wait five times a second at most.
-        """
-        pause = min(seconds, max(0.0, self._next_news - time.monotonic()))
-        time.sleep(pause)
-        if self._news.wait(seconds - pause):
-            self._news.clear()
-            self._next_news = time.monotonic() + NEWS_EVERY_SECONDS
 
 
 def _sum(known: Sums | None, more: Sums) -> Sums:

@@ -1,4 +1,4 @@
-"""When a worker's process has served long enough, and how it has another take its place.
+"""When a worker's process has served long enough.
 
 Libraries and drivers leak. A process that ends in order between two chunks, before the host
 ends it in the middle of one, loses nothing.
@@ -6,23 +6,17 @@ ends it in the middle of one, loses nothing.
 
 from __future__ import annotations
 
-import os
 import resource
-import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 
-from shared.settings import Settings, starter_pid
+from shared.settings import Settings
 
-SIGNAL = signal.SIGUSR2
-"""With it the process that draws asks Celery's parent process to recycle them both."""
 STATM = Path("/proc/self/statm")
 
 
 class Recycling:
-    """Says when; of the process that draws."""
+    """Says when."""
 
     def __init__(self, settings: Settings) -> None:
         self._after_images = settings.recycle_after_images
@@ -49,30 +43,3 @@ def resident_bytes() -> int:
         most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return most if sys.platform == "darwin" else most * 1024
     return pages * resource.getpagesize()
-
-
-def ask_for_recycling() -> None:
-    """Have Celery's parent process end as on SIGTERM, and say that it was recycled.
-
-    The caller goes on until it is ended: from then on the worker drains.
-    """
-    os.kill(starter_pid(), SIGNAL)
-
-
-def watch_for_recycling() -> Callable[[], bool]:
-    """Have this process, Celery's parent, end in order once it is asked to be recycled.
-
-    Returns:
-        Tells whether it was.
-    """
-    asked: list[int] = []
-    parent = os.getpid()
-
-    def end(_signal: int, _frame: FrameType | None) -> None:
-        # Its child has this handler too, until the child's first instruction of its own.
-        if os.getpid() == parent and not asked:
-            asked.append(parent)
-            os.kill(parent, signal.SIGTERM)
-
-    signal.signal(SIGNAL, end)
-    return lambda: bool(asked)

@@ -1,27 +1,20 @@
-"""What one worker process holds: its model, its database, its store, its sign of life."""
+"""What draws on one device: its model, its database, its store."""
 
 from __future__ import annotations
 
 import os
 import platform
-import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
 
-import structlog
-from sqlalchemy.exc import SQLAlchemyError
-
 from shared.db.engine import Database
-from shared.db.fleet import mark_stopped
-from shared.db.leases import renew_leases
-from shared.db.lost_leases import release_worker
 from shared.db.prices import price_in_force
-from shared.db.rates import record_rates
 from shared.db.tables import Worker
 from shared.domain.prompts import ImageSettings
 from shared.messaging.contracts import queue_name
@@ -32,25 +25,21 @@ from shared.storage.base import ObjectStore
 from shared.storage.open import open_store
 from shared.version import VERSION
 from worker.backends.base import BackendRecord
+from worker.bookkeeper import Bookkeeper
 from worker.devices import Device
 from worker.drawing import Draws
+from worker.in_hand import InHand
+from worker.news import News
+from worker.outbox import Outbox
 from worker.quick_imports import import_diffusers_without_compiler
 from worker.rates import RateLog
 from worker.simulated import simulated_pipeline
-
-log = structlog.get_logger()
-
-
-@dataclass(slots=True)
-class InHand:
-    """What the worker is at, for the heartbeat's thread to see."""
-
-    chunk_id: UUID | None = None
+from worker.turns import Turns
 
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """Made once a process, after its device is pinned."""
+    """A worker: one device and what it takes to draw on it."""
 
     worker_id: UUID
     settings: Settings
@@ -59,12 +48,20 @@ class Runtime:
     pipeline: Draws[Any]
     drawn_by: BackendRecord
     load_ns: int
-    in_hand: InHand
-    images_per_pass: int
-    """How many images go through the device at once, where they fit."""
+    device_kind: str
     fits: dict[tuple[int, int], int]
-    """How many were found to fit, by width and height."""
+    """How many images were found to fit at once, by width and height."""
     rates: RateLog
+    news: News
+    outbox: Outbox
+    bookkeeper: Bookkeeper
+    in_hand: InHand = field(default_factory=InHand)
+    turns: Turns = field(default_factory=Turns)
+    """The queue of chunks at the device."""
+    preparer: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="prepare")
+    )
+    """Makes ready the next pass while one is in the device."""
 
     @property
     def lease(self) -> timedelta:
@@ -72,18 +69,45 @@ class Runtime:
         return timedelta(seconds=self.settings.lease_seconds)
 
 
-def start_runtime(settings: Settings, worker_id: UUID) -> Runtime:
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What the devices of one process have together."""
+
+    settings: Settings
+    database: Database
+    store: ObjectStore
+    news: News
+    outbox: Outbox
+    bookkeeper: Bookkeeper
+
+
+def share(settings: Settings, devices: int) -> Shared:
+    """Open what so many devices of a process need.
+
+    Raises:
+        ServiceUnavailableError: the database does not answer.
+    """
+    # A process that is frozen within a transaction must not keep its locks for ever.
+    database = Database(settings.resolved_database_url, idle_seconds=settings.lease_seconds)
+    database.check()
+    return Shared(
+        settings=settings,
+        database=database,
+        store=open_store(settings),
+        news=News(),
+        outbox=Outbox(devices),
+        bookkeeper=Bookkeeper(database),
+    )
+
+
+def start_runtime(shared: Shared, device: Device, worker_id: UUID) -> Runtime:
     """Load and warm up the model, then register the worker: from then on it gets work.
 
     Raises:
         ConfigurationError: the model or the device's price is missing.
-        ServiceUnavailableError: the database does not answer.
     """
-    device = Device.parse(settings.device)
+    settings, database = shared.settings, shared.database
     card = load_card(settings.model, settings.resolved_models_dir)
-    # A process that is frozen within a transaction must not keep its locks for ever.
-    database = Database(settings.resolved_database_url, idle_seconds=settings.lease_seconds)
-    database.check()
     with database.read() as session:
         online_at = database.now(session)
         price_in_force(session, device.kind, settings.device_sku, online_at)
@@ -95,44 +119,19 @@ def start_runtime(settings: Settings, worker_id: UUID) -> Runtime:
         worker_id=worker_id,
         settings=settings,
         database=database,
-        store=open_store(settings),
+        store=shared.store,
         pipeline=pipeline,
         drawn_by=pipeline.describe(),
         load_ns=time.perf_counter_ns() - begin,
-        in_hand=InHand(),
-        images_per_pass=_images_per_pass(settings, device),
+        device_kind=device.kind,
         fits={},
         rates=RateLog(),
+        news=shared.news,
+        outbox=shared.outbox,
+        bookkeeper=shared.bookkeeper,
     )
     _register(runtime, device, card, online_at)
-    threading.Thread(target=_beat, args=(runtime,), name="heartbeat", daemon=True).start()
     return runtime
-
-
-def take_back_from_predecessor(settings: Settings, worker_id: UUID) -> bool:
-    """Free the jobs of a process that drew under this id before and has died.
-
-    Returns:
-        False when there was none.
-    """
-    database = Database(settings.resolved_database_url)
-    try:
-        with database.write() as session:
-            if session.get(Worker, worker_id) is None:
-                return False
-            release_worker(session, worker_id, database.now(session), settings.max_attempts)
-    finally:
-        database.close()
-    return True
-
-
-def stop_runtime(runtime: Runtime) -> None:
-    """Record the worker's orderly end."""
-    with runtime.rates.taken() as measured, runtime.database.write() as session:
-        now = runtime.database.now(session)
-        record_rates(session, runtime.worker_id, measured, now)
-        mark_stopped(session, runtime.worker_id, now)
-    runtime.database.close()
 
 
 def _loader(
@@ -151,11 +150,6 @@ def _loader(
         precision=settings.precision,
         threads=settings.cpu_threads,
     )
-
-
-def _images_per_pass(settings: Settings, device: Device) -> int:
-    # A processor is busy with one image, and an image drawn alone is the same to the bit.
-    return settings.images_per_pass or (1 if device.kind == "cpu" else settings.chunk_size)
 
 
 def _warm_up(pipeline: Draws[Any], card: ModelCard) -> None:
@@ -190,17 +184,3 @@ def _register(runtime: Runtime, device: Device, card: ModelCard, online_at: date
                 load_ns=runtime.load_ns,
             )
         )
-
-
-def _beat(runtime: Runtime) -> None:
-    """Renew this worker's leases, and tell what images take, for as long as the process lives."""
-    worker_id, in_hand = runtime.worker_id, runtime.in_hand
-    while True:
-        runtime.rates.wait(runtime.settings.heartbeat_seconds)
-        try:
-            with runtime.rates.taken() as measured, runtime.database.write() as session:
-                now = runtime.database.now(session)
-                renew_leases(session, worker_id, now, runtime.lease, in_hand.chunk_id)
-                record_rates(session, worker_id, measured, now)
-        except SQLAlchemyError as error:
-            log.warning("heartbeat_failed", worker_id=str(worker_id), error=str(error))

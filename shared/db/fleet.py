@@ -65,9 +65,19 @@ def _is_alive(now: datetime, silence: timedelta) -> ColumnElement[bool]:
     )
 
 
-def record_poll(session: Session, worker_id: UUID, now: datetime) -> None:
-    """Record that a worker asked its queue for work, or would if it was not drained."""
-    session.execute(update(Worker).where(Worker.id == worker_id).values(polled_at=now))
+def record_poll(session: Session, worker_ids: Sequence[UUID], now: datetime) -> None:
+    """Record that workers asked their queue for work, or would if they were not drained."""
+    session.execute(update(Worker).where(Worker.id.in_(worker_ids)).values(polled_at=now))
+
+
+def begin_chunk(session: Session, worker_id: UUID, chunk_id: UUID | None, now: datetime) -> None:
+    """Record which chunk is in a worker's device from now on."""
+    session.execute(
+        update(Worker)
+        .where(Worker.id == worker_id)
+        .values(drawing_chunk_id=chunk_id, drawing_since=now),
+        execution_options={"synchronize_session": False},
+    )
 
 
 def note_stopping(session: Session, worker_id: UUID, now: datetime) -> None:
@@ -80,6 +90,13 @@ def note_stopping(session: Session, worker_id: UUID, now: datetime) -> None:
 def is_draining(session: Session, worker_id: UUID) -> bool:
     """Tell whether a worker is to begin nothing more, for now or for good."""
     return bool(session.scalar(select(Worker.draining).where(Worker.id == worker_id)))
+
+
+def are_draining(session: Session, worker_ids: Sequence[UUID]) -> bool:
+    """Tell whether each of some workers is to begin nothing more."""
+    takes_jobs = select(Worker.id).where(Worker.id.in_(worker_ids), Worker.draining.is_(False))
+    is_registered = select(Worker.id).where(Worker.id.in_(worker_ids)).limit(1)
+    return session.scalar(takes_jobs.limit(1)) is None and bool(session.scalar(is_registered))
 
 
 def mark_stopped(session: Session, worker_id: UUID, now: datetime) -> None:

@@ -9,7 +9,7 @@ is locked in the order of the positions. So no two can wait for each other.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
@@ -156,26 +156,33 @@ def _first_record(held: Lease, worker: Worker, now: datetime) -> dict[str, objec
 
 
 def renew_leases(
-    session: Session,
-    worker_id: UUID,
-    now: datetime,
-    lease: timedelta,
-    chunk_id: UUID | None,
+    session: Session, in_hand: Mapping[UUID, Sequence[UUID]], now: datetime, lease: timedelta
 ) -> None:
-    """Record that a worker lives, and renew its leases on the chunk that it works on.
+    """Record that workers live, and renew their leases on what they have in hand.
 
-    One that works on none has its idle time booked now and then.
+    One that has nothing in hand has its idle time booked now and then.
 
-    Other jobs that the books say it holds it has lost sight of, such as those whose end
+    Other jobs that the books say a worker holds it has lost sight of, such as those whose end
     it could not write down: their leases must run out.
+
+    Args:
+        session: writes.
+        in_hand: the chunks of each worker.
+        now: when this is.
+        lease: how long they hold from now on.
     """
     session.execute(
-        update(Worker).where(Worker.id == worker_id).values(heartbeat_at=now),
+        update(Worker).where(Worker.id.in_(in_hand)).values(heartbeat_at=now),
         execution_options={"synchronize_session": False},
     )
-    if chunk_id is None:
-        settle_now_and_then(session, worker_id, now)
-        return
+    for worker_id, chunk_ids in in_hand.items():
+        for chunk_id in chunk_ids:
+            _renew(session, worker_id, chunk_id, now + lease)
+        if not chunk_ids:
+            settle_now_and_then(session, worker_id, now)
+
+
+def _renew(session: Session, worker_id: UUID, chunk_id: UUID, expires_at: datetime) -> None:
     ours = locked(
         Job.chunk_id == chunk_id,
         Job.worker_id == worker_id,
@@ -183,7 +190,7 @@ def renew_leases(
         skip=True,
     )
     session.execute(
-        update(Job).where(Job.id.in_(ours)).values(lease_expires_at=now + lease),
+        update(Job).where(Job.id.in_(ours)).values(lease_expires_at=expires_at),
         execution_options={"synchronize_session": False},
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from shared.db.attempt_costs import charge_loaded
@@ -16,6 +16,9 @@ from shared.db.tables import Attempt, Job, Worker
 from shared.db.tallies import note_move
 from shared.domain.jobs import AttemptOutcome, JobState, LedgerKind
 from shared.domain.money import nanoseconds
+
+LOSSES_AN_ATTEMPT = 3
+"""How often a job may be lost without blame for each attempt that it has."""
 
 
 def has_expired_leases(session: Session, now: datetime) -> bool:
@@ -52,30 +55,48 @@ def release_worker(session: Session, worker_id: UUID, now: datetime, max_attempt
 def _lose(session: Session, jobs: Sequence[Job], now: datetime, max_attempts: int) -> None:
     """End the attempts at these leased jobs as lost, and retry or fail the jobs.
 
-    A worker draws its chunk in order, so the device time between its last finished attempt
-    and its last sign of life belongs to the first of the jobs that it left.
+    A worker draws its chunks in order. The one that was in its device is to blame, and of that
+    the first job that is left: the device time since its chunk's last finished attempt, or since
+    the chunk went in, up to the worker's last sign of life belongs to it. What waited for its
+    turn, or was drawn and not yet in the books, has no part in it. Of a worker that never began
+    a chunk each is taken for begun.
     """
-    begun: set[UUID | None] = set()
+    blamed: set[UUID | None] = set()
     for job in sorted(jobs, key=lambda job: job.position):
         attempt = session.scalars(
             select(Attempt).where(
                 Attempt.job_id == job.id, Attempt.fencing_token == job.fencing_token
             )
         ).one()
-        was_begun = job.chunk_id not in begun
-        begun.add(job.chunk_id)
+        worker = session.get_one(Worker, attempt.worker_id)
+        in_device = worker.drawing_chunk_id or job.chunk_id
+        is_to_blame = job.chunk_id == in_device and job.chunk_id not in blamed
         attempt.outcome = AttemptOutcome.LOST
         attempt.finished_at = now
         attempt.error_code = "worker_lost"
         attempt.error_message = "its worker stopped renewing the lease"
-        device_ns = _time_until_last_sign_of_life(session, attempt) if was_begun else 0
+        device_ns = 0
+        if is_to_blame:
+            blamed.add(job.chunk_id)
+            device_ns = _time_until_last_sign_of_life(session, attempt, worker)
         charge_loaded(session, attempt, LedgerKind.FAILED_ATTEMPT, device_ns, now)
-        _retry_or_fail(job, attempt, now, max_attempts, counts=was_begun)
+        counts = is_to_blame or _is_lost_too_often(session, job, max_attempts)
+        _retry_or_fail(job, attempt, now, max_attempts, counts=counts)
         note_move(session, job.batch_id, JobState.LEASED, JobState(job.state))
 
 
-def _time_until_last_sign_of_life(session: Session, attempt: Attempt) -> int:
-    worker = session.get_one(Worker, attempt.worker_id)
+def _is_lost_too_often(session: Session, job: Job, max_attempts: int) -> bool:
+    """Tell whether a job was there so often when a worker was lost that it can be no chance.
+
+    One that kills its worker before it is in the device would never be to blame.
+    """
+    lost = select(func.count()).where(
+        Attempt.job_id == job.id, Attempt.outcome == AttemptOutcome.LOST
+    )
+    return (session.scalar(lost) or 0) > LOSSES_AN_ATTEMPT * max_attempts
+
+
+def _time_until_last_sign_of_life(session: Session, attempt: Attempt, worker: Worker) -> int:
     measured = (AttemptOutcome.DONE, AttemptOutcome.FAILED)
     last_finish = session.scalar(
         select(Attempt.finished_at)
@@ -83,7 +104,7 @@ def _time_until_last_sign_of_life(session: Session, attempt: Attempt) -> int:
         .order_by(Attempt.finished_at.desc())
         .limit(1)
     )
-    begin = max(filter(None, (attempt.claimed_at, last_finish)))
+    begin = max(filter(None, (attempt.claimed_at, worker.drawing_since, last_finish)))
     worker.heartbeat_at = max(worker.heartbeat_at, begin)
     return nanoseconds(worker.heartbeat_at - begin)
 

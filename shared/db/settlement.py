@@ -25,19 +25,30 @@ SETTLED_EVERY = timedelta(minutes=10)
 """How much of a working device's idle time may be missing in the books."""
 
 
-def settle_worker(session: Session, worker_id: UUID, now: datetime) -> bool:
+def settle_worker(
+    session: Session, worker_id: UUID, now: datetime, *, nothing_is_begun: bool = False
+) -> bool:
     """Book a worker's idle time up to its last sign of life, unless it has a job in hand.
 
     What it has in hand is not in the books yet and would be taken for idle time.
+
+    Args:
+        session: writes.
+        worker_id: the worker's.
+        now: when this is.
+        nothing_is_begun: the worker itself says so: of what it has claimed nothing was in its
+            device yet, and this is a sign of its life.
 
     Returns:
         Whether its books are complete up to then.
     """
     session.flush()
     worker = session.get_one(Worker, worker_id, with_for_update=True, populate_existing=True)
-    until = online_until(worker)
-    if _has_a_job(session, worker):
+    if nothing_is_begun:
+        worker.heartbeat_at = now
+    elif _has_a_job(session, worker):
         return False
+    until = online_until(worker)
     _book_idle_time(session, worker, until)
     worker.settled_until, worker.settled_at = until, now
     session.flush()

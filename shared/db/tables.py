@@ -286,6 +286,10 @@ class Worker(Base):
     """How long its model took to load and warm up."""
     sizes: Mapped[list[list[int]] | None] = mapped_column(JSON(none_as_null=True))
     """Width and height of the only images that it can draw; None of one that draws any."""
+    drawing_chunk_id: Mapped[UUID | None]
+    """The chunk that is in its device, or was last."""
+    drawing_since: Mapped[datetime | None]
+    """When that went in."""
     stopped_at: Mapped[datetime | None]
     settled_until: Mapped[datetime | None]
     """Up to when all of its time is in the books, the idle time too."""

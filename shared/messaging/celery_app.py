@@ -37,19 +37,9 @@ def make_celery(settings: Settings, broker_url: str) -> Celery:
         # Results belong in SQL: a result backend leaks keys.
         task_ignore_result=True,
         task_track_started=False,
-        # A driver that hangs would hold the device for ever.
-        task_time_limit=settings.chunk_time_limit_seconds,
         # More than one prefetched chunk waits behind a slow one while others idle.
         worker_prefetch_multiplier=1,
         worker_disable_prefetch=True,
-        # One process, one device.
-        worker_concurrency=1,
-        # A forked child inherits a CUDA context that does not work there.
-        worker_pool_start_method="spawn",
-        # Loading a model takes longer than the 4 s after which a child counts as dead.
-        worker_proc_alive_timeout=300,
-        # On SIGTERM: finish or give back the jobs in hand, for at most this long.
-        worker_soft_shutdown_timeout=settings.stop_grace_seconds,
         # Leases are fenced, so a chunk may finish after its connection broke.
         worker_cancel_long_running_tasks_on_connection_loss=False,
         # A broker restart must not end the worker.

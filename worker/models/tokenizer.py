@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -39,17 +40,21 @@ class PromptTokenizer:
         except Exception as error:  # noqa: BLE001 - its parsers in Rust raise bare exceptions
             raise ConfigurationError(f"{folder}: {error}") from None
         self.length = card.max_prompt_tokens
+        # Each call sets the tokenizer's own padding anew, and chunks are made ready in threads.
+        self._lock = threading.Lock()
 
     def __call__(self, prompts: Sequence[str]) -> Tokens:
         """Tokenize B prompts to the model's length, T."""
-        encoded = self._tokenizer(
-            list(prompts),
-            padding="max_length",
-            max_length=self.length,
-            truncation=True,
-            return_tensors="pt",
-        )
-        return Tokens(encoded.input_ids.to(torch.int64), [self._lost(text) for text in prompts])
+        with self._lock:
+            encoded = self._tokenizer(
+                list(prompts),
+                padding="max_length",
+                max_length=self.length,
+                truncation=True,
+                return_tensors="pt",
+            )
+            lost = [self._lost(text) for text in prompts]
+        return Tokens(encoded.input_ids.to(torch.int64), lost)
 
     def _lost(self, prompt: str) -> str:
         whole = self._tokenizer(prompt, return_offsets_mapping=True, verbose=False)

@@ -47,7 +47,7 @@ class Story:
         worker, alive = self.drawer.worker_id, self.drawer.now + 2 * SECOND
         self.drawer.now += LEASE + 3 * SECOND
         with self.database.write() as session:
-            renew_leases(session, worker, alive, LEASE, held.job.chunk_id)
+            renew_leases(session, {worker: [held.job.chunk_id]}, alive, LEASE)
         with self.database.write() as session:
             assert expire_leases(session, self.drawer.now, MAX_ATTEMPTS) == 1
 

@@ -158,7 +158,7 @@ class MoneyMachine(RuleBasedStateMachine):
     def time_passes(self, seconds: int, alive: int) -> None:
         self.now += timedelta(seconds=seconds)
         with self.database.write() as session:
-            renew_leases(session, self.workers[alive], self.now, LEASE, None)
+            renew_leases(session, {self.workers[alive]: []}, self.now, LEASE)
         self.moment()
         with self.database.write() as session:
             expire_leases(session, self.now, MAX_ATTEMPTS)

@@ -92,7 +92,7 @@ class Run:
         self.now += SECOND / 3
         with self.database.write() as session:
             if lives:
-                renew_leases(session, worker_id, self.now, LEASE, None)
+                renew_leases(session, {worker_id: []}, self.now, LEASE)
             else:
                 release_worker(session, worker_id, self.now, 4)
 
@@ -165,7 +165,7 @@ def test_a_fleet_at_work_is_proved_up_to_when_it_was_settled(database: Database)
     run.draw(run.cpu, 2)
     run.now += timedelta(minutes=11)
     with database.write() as session:
-        renew_leases(session, run.cpu, run.now, LEASE, None)
+        renew_leases(session, {run.cpu: []}, run.now, LEASE)
     run.draw(run.cpu, 2)
     with database.write() as session:
         chunk_id = dispatch(session, run.batch_id, jobs=2, now=run.now)

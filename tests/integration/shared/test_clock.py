@@ -74,7 +74,7 @@ def test_a_worker_whose_clock_is_wrong_keeps_its_leases_and_no_longer_than_other
         with database.write() as session:
             assert len(claim_chunk(session, chunk_id, worker, database.now(session), LEASE)) == 2
         with database.write() as session:
-            renew_leases(session, worker, database.now(session), LEASE, chunk_id)
+            renew_leases(session, {worker: [chunk_id]}, database.now(session), LEASE)
 
     with database.write() as session:
         now = database.now(session)

@@ -79,7 +79,7 @@ class Crowd:
                 with self.database.write() as session:
                     leases = claim_chunk(session, chunk_id, worker, START, LEASE)
                 with self.database.write() as session:
-                    renew_leases(session, worker, START, LEASE, chunk_id)
+                    renew_leases(session, {worker: [chunk_id]}, START, LEASE)
                 dice.shuffle(leases)
                 self.end(leases, dice)
 
@@ -105,7 +105,7 @@ class Crowd:
     def dispatch(self, _: int) -> None:
         while not self.is_over.is_set():
             with self.database.write() as session:
-                jobs = jobs_to_send(session, self.batch_id, CHUNK, START)
+                jobs = jobs_to_send(session, self.batch_id, CHUNK, None, START)
                 chunk_id = new_id()
                 for job in jobs:
                     job.chunk_id, job.queue, job.dispatched_at = chunk_id, QUEUE, START
@@ -175,7 +175,7 @@ def test_a_claim_takes_what_is_free_and_waits_for_nobody(postgres_database: Data
     crowd = Crowd(postgres_database)
     with postgres_database.write() as session:
         chunk_id = new_id()
-        for job in jobs_to_send(session, crowd.batch_id, CHUNK, START):
+        for job in jobs_to_send(session, crowd.batch_id, CHUNK, None, START):
             job.chunk_id, job.queue, job.dispatched_at = chunk_id, QUEUE, START
 
     with postgres_database.write() as session:
@@ -190,7 +190,7 @@ def test_a_heartbeat_waits_for_nobody(postgres_database: Database) -> None:
     crowd = Crowd(postgres_database)
     with postgres_database.write() as session:
         chunk_id = new_id()
-        for job in jobs_to_send(session, crowd.batch_id, CHUNK, START):
+        for job in jobs_to_send(session, crowd.batch_id, CHUNK, None, START):
             job.chunk_id = chunk_id
     later = START + timedelta(seconds=5)
     with postgres_database.write() as session:
@@ -199,7 +199,7 @@ def test_a_heartbeat_waits_for_nobody(postgres_database: Database) -> None:
     with postgres_database.write() as session:
         assert cancel_job(session, jobs_of(session, crowd.batch_id)[0], START)
         with postgres_database.write() as heart:
-            renew_leases(heart, crowd.workers[0], later, LEASE, chunk_id)
+            renew_leases(heart, {crowd.workers[0]: [chunk_id]}, later, LEASE)
 
     with postgres_database.read() as session:
         ends = [job.lease_expires_at for job in jobs_of(session, crowd.batch_id)[:CHUNK]]

@@ -188,7 +188,7 @@ def test_an_attempt_that_ends_late_after_a_correction_is_booked_at_the_new_price
 ) -> None:
     [lost, *_] = scene.claim()
     with scene.database.write() as session:
-        renew_leases(session, scene.worker_id, START + SECOND, timedelta(0), scene.chunk_id)
+        renew_leases(session, {scene.worker_id: [scene.chunk_id]}, START + SECOND, timedelta(0))
     scene.expire()
     with scene.database.write() as session:
         assert set_price(session, START, DEARER).entries == 1
@@ -210,7 +210,7 @@ def test_a_late_duplicate_is_corrected_to_the_nanodollar_with_its_attempt(
 ) -> None:
     [lost, *_] = scene.claim()
     with scene.database.write() as session:
-        renew_leases(session, scene.worker_id, START + SECOND, timedelta(0), scene.chunk_id)
+        renew_leases(session, {scene.worker_id: [scene.chunk_id]}, START + SECOND, timedelta(0))
     scene.expire()
     scene.finish(lost, replace(TIMES, denoise_ns=7_654_321_987))
 
@@ -339,7 +339,7 @@ def test_what_a_worker_drew_after_its_books_were_closed_is_not_balanced(scene: S
     later = START + timedelta(minutes=20)
     with scene.database.write() as session:
         assert settle_worker(session, scene.worker_id, START)
-        renew_leases(session, scene.worker_id, later, LEASE, None)
+        renew_leases(session, {scene.worker_id: []}, later, LEASE)
         closed = session.get_one(Worker, scene.worker_id).settled_until
     now = later + SECOND
     with scene.database.write() as session:

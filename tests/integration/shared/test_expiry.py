@@ -28,7 +28,7 @@ def test_a_late_finish_after_a_price_change_leaves_books_and_attempt_in_agreemen
 ) -> None:
     lease, *_ = scene.claim()
     with scene.database.write() as session:
-        renew_leases(session, scene.worker_id, START + LEASE, timedelta(0), scene.chunk_id)
+        renew_leases(session, {scene.worker_id: [scene.chunk_id]}, START + LEASE, timedelta(0))
     scene.expire()
     with scene.database.write() as session:
         add_price(session, nanodollars_per_hour=90_000_000, effective_from=START)
@@ -51,7 +51,7 @@ def test_an_expired_lease_gives_its_jobs_back(scene: Scene) -> None:
 def test_a_lease_that_was_renewed_does_not_expire(scene: Scene) -> None:
     scene.claim()
     with scene.database.write() as session:
-        renew_leases(session, scene.worker_id, START + 20 * SECOND, LEASE, scene.chunk_id)
+        renew_leases(session, {scene.worker_id: [scene.chunk_id]}, START + 20 * SECOND, LEASE)
 
     assert scene.expire() == 0
     assert scene.states() == ["leased"] * 3
@@ -61,7 +61,7 @@ def test_a_heartbeat_renews_the_workers_own_leases_alone(scene: Scene) -> None:
     scene.claim()
     with scene.database.write() as session:
         other = add_worker(session).id
-        renew_leases(session, other, START + 20 * SECOND, LEASE, scene.chunk_id)
+        renew_leases(session, {other: [scene.chunk_id]}, START + 20 * SECOND, LEASE)
 
     assert scene.expire() == 3
 
@@ -70,7 +70,7 @@ def test_a_heartbeat_renews_the_chunk_that_its_worker_works_on_alone(scene: Scen
     scene.claim()
     with scene.database.write() as session:
         elsewhere = dispatch(session, add_batch(session, jobs=1).id)
-        renew_leases(session, scene.worker_id, START + 20 * SECOND, LEASE, elsewhere)
+        renew_leases(session, {scene.worker_id: [elsewhere]}, START + 20 * SECOND, LEASE)
         assert session.get_one(Worker, scene.worker_id).heartbeat_at == START + 20 * SECOND
 
     assert scene.expire() == 3
@@ -114,7 +114,7 @@ def test_a_job_that_loses_its_worker_every_time_has_failed_and_takes_nobody_alon
 def test_device_time_of_a_lost_worker_is_booked_until_its_last_sign_of_life(scene: Scene) -> None:
     scene.claim()
     with scene.database.write() as session:
-        renew_leases(session, scene.worker_id, START + 5 * SECOND, timedelta(0), scene.chunk_id)
+        renew_leases(session, {scene.worker_id: [scene.chunk_id]}, START + 5 * SECOND, timedelta(0))
 
     scene.expire()
 
@@ -135,7 +135,7 @@ def test_device_time_before_the_last_attempt_ended_is_not_booked_twice(
     else:
         scene.fail(first, again=False)
     with scene.database.write() as session:
-        renew_leases(session, scene.worker_id, START + 5 * SECOND, timedelta(0), scene.chunk_id)
+        renew_leases(session, {scene.worker_id: [scene.chunk_id]}, START + 5 * SECOND, timedelta(0))
 
     scene.expire()
 

@@ -138,7 +138,7 @@ class QueueMachine(RuleBasedStateMachine):
     def time_passes_and_one_worker_gives_a_sign(self, seconds: int, heartbeat_of: int) -> None:
         with self.database.write() as session:
             chunk_id = self.chunks[-1] if self.chunks else None
-            renew_leases(session, self.workers[heartbeat_of], self.now, LEASE, chunk_id)
+            renew_leases(session, {self.workers[heartbeat_of]: [chunk_id]}, self.now, LEASE)
         self.now += timedelta(seconds=seconds)
         with self.database.write() as session:
             expire_leases(session, self.now, MAX_ATTEMPTS)

@@ -11,7 +11,8 @@ from shared.domain.identifiers import new_id
 from shared.settings import Settings
 from support.factories import add_price
 from support.tiny_model import write_tiny_model
-from worker.runtime import Runtime, start_runtime, stop_runtime
+from support.worker import started
+from worker.runtime import Runtime
 
 
 @pytest.fixture(scope="session")
@@ -41,6 +42,5 @@ def runtime(settings: Settings, worker_id: UUID, sqlite_database: Database) -> I
     """A worker's process, but for the process."""
     with sqlite_database.write() as session:
         add_price(session)
-    runtime = start_runtime(settings, worker_id)
-    yield runtime
-    stop_runtime(runtime)
+    with started(settings, worker_id) as runtime:
+        yield runtime

@@ -24,8 +24,9 @@ from shared.errors import ConfigurationError
 from shared.messaging.contracts import RenderChunk
 from shared.settings import Settings
 from support.factories import add_batch, attempts_of, dispatch, jobs_of, ledger_of
-from worker.chunk import DrainedError, render_chunk
-from worker.runtime import Runtime, start_runtime
+from support.worker import render, start_worker
+from worker.chunk import DrainedError
+from worker.runtime import Runtime
 
 
 def put_in_queue(database: Database, jobs: int) -> RenderChunk:
@@ -45,7 +46,7 @@ def test_every_job_of_a_chunk_gets_its_image_its_times_and_its_cost(
 ) -> None:
     message = put_in_queue(sqlite_database, jobs=3)
 
-    render_chunk(runtime, message)
+    render(runtime, message)
 
     with sqlite_database.read() as session:
         jobs = jobs_of(session, message.batch_id)
@@ -73,8 +74,8 @@ def test_a_message_that_comes_twice_draws_nothing_twice(
 ) -> None:
     message = put_in_queue(sqlite_database, jobs=2)
 
-    render_chunk(runtime, message)
-    render_chunk(runtime, message)
+    render(runtime, message)
+    render(runtime, message)
 
     with sqlite_database.read() as session:
         assert len(attempts_of(session, message.batch_id)) == 2
@@ -87,14 +88,14 @@ def test_a_job_that_cannot_be_drawn_fails_at_once_and_its_neighbours_are_drawn(
     with sqlite_database.write() as session:
         jobs_of(session, message.batch_id)[1].squeeze = "900,10"
 
-    render_chunk(runtime, message)
+    render(runtime, message)
 
     with sqlite_database.read() as session:
         jobs = jobs_of(session, message.batch_id)
         entries = ledger_of(session, message.batch_id)
     assert [job.state for job in jobs] == ["done", "failed", "done"]
     [wasted] = [entry for entry in entries if entry.kind == LedgerKind.FAILED_ATTEMPT]
-    assert wasted.device_ns > 0
+    assert wasted.job_id == jobs[1].id
     assert jobs[1].error_code == "bad_settings"
     assert "900" in (jobs[1].error_message or "")
 
@@ -106,7 +107,7 @@ def test_a_store_that_fails_costs_an_attempt_and_not_the_job(
     shutil.rmtree(tmp_path / "objects", ignore_errors=True)
     (tmp_path / "objects").write_text("a file where the folder was", "utf-8")
 
-    render_chunk(runtime, message)
+    render(runtime, message)
 
     with sqlite_database.read() as session:
         [job] = jobs_of(session, message.batch_id)
@@ -121,7 +122,7 @@ def test_a_store_that_fails_costs_an_attempt_and_not_the_job(
     (tmp_path / "objects").unlink()
     with sqlite_database.write() as session:
         chunk_id = dispatch(session, message.batch_id, now=utc_now())
-    render_chunk(runtime, RenderChunk(chunk_id=chunk_id, batch_id=message.batch_id))
+    render(runtime, RenderChunk(chunk_id=chunk_id, batch_id=message.batch_id))
     assert states(sqlite_database, message.batch_id) == {"done": 1}
 
 
@@ -133,7 +134,7 @@ def test_a_drained_worker_claims_nothing_and_the_message_is_for_others(
         session.get_one(Worker, runtime.worker_id).draining = True
 
     with pytest.raises(DrainedError):
-        render_chunk(runtime, message)
+        render(runtime, message)
 
     assert states(sqlite_database, message.batch_id) == {"pending": 2}
 
@@ -143,7 +144,7 @@ def test_a_stopping_worker_claims_nothing(runtime: Runtime, sqlite_database: Dat
     with sqlite_database.write() as session:
         note_stopping(session, runtime.worker_id, sqlite_database.now(session))
 
-    render_chunk(runtime, message)
+    render(runtime, message)
 
     assert states(sqlite_database, message.batch_id) == {"pending": 2}
 
@@ -153,7 +154,7 @@ def test_a_cancelled_batch_is_not_drawn(runtime: Runtime, sqlite_database: Datab
     with sqlite_database.write() as session:
         cancel_batch(session, find_batch(session, str(message.batch_id)), utc_now())
 
-    render_chunk(runtime, message)
+    render(runtime, message)
 
     assert states(sqlite_database, message.batch_id) == {"cancelled": 2}
 
@@ -204,7 +205,7 @@ def test_a_worker_without_a_price_for_its_device_does_not_start(
         session.execute(delete(Price))
 
     with pytest.raises(ConfigurationError, match="no price is set for device kind 'cpu'"):
-        start_runtime(settings, worker_id)
+        start_worker(settings, worker_id)
     with sqlite_database.read() as session:
         assert session.get(Worker, worker_id) is None
 
@@ -231,7 +232,7 @@ def test_a_chunk_whose_images_cost_more_than_expected_is_stopped_between_images(
     runtime: Runtime, sqlite_database: Database
 ) -> None:
     # The model's loading is on the bill of the first batch.
-    render_chunk(runtime, put_in_queue(sqlite_database, jobs=1))
+    render(runtime, put_in_queue(sqlite_database, jobs=1))
     message = put_in_queue(sqlite_database, jobs=8)
     now = utc_now()
     with sqlite_database.write() as session:
@@ -246,7 +247,7 @@ def test_a_chunk_whose_images_cost_more_than_expected_is_stopped_between_images(
         append(session, cheap)
         session.get_one(Batch, message.batch_id).max_nanodollars = 1 + 8
 
-    render_chunk(runtime, message)
+    render(runtime, message)
 
     drawn = states(sqlite_database, message.batch_id)["done"]
     assert drawn <= 3, "one that is published, one that is drawn, one that is begun"

@@ -15,7 +15,7 @@ from sqlalchemy import select, update
 from structlog.testing import capture_logs
 
 from shared.db.engine import Database
-from shared.db.leases import claim_chunk
+from shared.db.lost_leases import release_worker
 from shared.db.tables import Fit, Job
 from shared.domain.identifiers import new_id
 from shared.domain.jobs import JobState
@@ -23,16 +23,12 @@ from shared.domain.prompts import ImageSettings
 from shared.messaging.contracts import RenderChunk
 from shared.settings import Settings
 from support.factories import add_batch, attempts_of, dispatch, jobs_of, ledger_of
+from support.worker import render, start_worker
 from worker.backends.base import BackendRecord
-from worker.chunk import render_chunk
 from worker.drawing import Drawing, Draws
+from worker.process import WorkerProcess
 from worker.retry import DeviceLostError
-from worker.runtime import (
-    Runtime,
-    start_runtime,
-    stop_runtime,
-    take_back_from_predecessor,
-)
+from worker.runtime import Runtime
 from worker.simulated import FAIL, FAIL_ONCE_IN_TWO, LOSE_DEVICE
 
 Start = Callable[..., Runtime]
@@ -41,7 +37,7 @@ Start = Callable[..., Runtime]
 @pytest.fixture
 def start(tmp_path: Path, sqlite_database: Database) -> Iterator[Start]:
     """Start workers on simulated devices."""
-    started = []
+    started: list[WorkerProcess] = []
 
     def run(**settings: float) -> Runtime:
         found = Settings(
@@ -51,12 +47,12 @@ def start(tmp_path: Path, sqlite_database: Database) -> Iterator[Start]:
             heartbeat_seconds=0.1,
             **settings,  # type: ignore[arg-type]  # numbers all
         )
-        started.append(start_runtime(found, new_id()))
-        return started[-1]
+        started.append(start_worker(found, new_id()))
+        return started[-1].runtimes[0]
 
     yield run
-    for runtime in started:
-        stop_runtime(runtime)
+    for process in started:
+        process.stop()
 
 
 def draw(runtime: Runtime, *, jobs: int = 8, prompts: dict[int, str] | None = None) -> UUID:
@@ -66,7 +62,7 @@ def draw(runtime: Runtime, *, jobs: int = 8, prompts: dict[int, str] | None = No
             this = (Job.batch_id == batch_id) & (Job.position == position)
             session.execute(update(Job).where(this).values(prompt=prompt))
         chunk_id = dispatch(session, batch_id, now=runtime.database.now(session))
-    render_chunk(runtime, RenderChunk(chunk_id=chunk_id, batch_id=batch_id))
+    render(runtime, RenderChunk(chunk_id=chunk_id, batch_id=batch_id))
     return batch_id
 
 
@@ -139,10 +135,11 @@ def test_a_device_that_is_lost_fails_no_job_that_another_could_draw(start: Start
         chunk_id = dispatch(session, batch_id, now=runtime.database.now(session))
 
     with pytest.raises(DeviceLostError):
-        render_chunk(runtime, RenderChunk(chunk_id=chunk_id, batch_id=batch_id))
+        render(runtime, RenderChunk(chunk_id=chunk_id, batch_id=batch_id))
 
     assert states(runtime, batch_id) == [JobState.DONE] * 2 + [JobState.LEASED] * 4
-    take_back_from_predecessor(runtime.settings, runtime.worker_id)
+    with runtime.database.write() as session:
+        release_worker(session, runtime.worker_id, runtime.database.now(session), 4)
     with runtime.database.read() as session:
         jobs = jobs_of(session, batch_id)
     assert [job.state for job in jobs] == [JobState.DONE] * 2 + [JobState.PENDING] * 4
@@ -206,17 +203,3 @@ def test_what_a_simulated_device_leaves_says_so(start: Start) -> None:
     assert attempt.record is not None
     assert attempt.record["backend"] == "simulated"
     assert "no model ran" in attempt.record["note"]
-
-
-def test_jobs_of_a_process_that_died_are_free_as_soon_as_the_next_one_looks(start: Start) -> None:
-    runtime = start()
-    with runtime.database.write() as session:
-        batch_id = add_batch(session, jobs=2).id
-        now = runtime.database.now(session)
-        chunk_id = dispatch(session, batch_id, now=now)
-        claim_chunk(session, chunk_id, runtime.worker_id, now, runtime.lease)
-
-    assert not take_back_from_predecessor(runtime.settings, new_id())
-    assert states(runtime, batch_id) == [JobState.LEASED] * 2
-    assert take_back_from_predecessor(runtime.settings, runtime.worker_id)
-    assert states(runtime, batch_id) == [JobState.PENDING] * 2

@@ -19,7 +19,7 @@ from shared.domain.jobs import JobState, LedgerKind
 from shared.messaging.contracts import RenderChunk
 from shared.storage.base import IMAGES, THUMBNAILS, ObjectStore, thumbnail_key
 from support.factories import add_batch, dispatch, jobs_of
-from worker.chunk import render_chunk
+from support.worker import render
 from worker.runtime import Runtime
 
 JOBS = 2
@@ -66,7 +66,7 @@ def used(database: Database, batch_id: UUID) -> dict[LedgerKind, int]:
 def test_an_image_has_its_thumbnail_beside_it_and_both_are_in_the_books(
     runtime: Runtime, sqlite_database: Database, store: ObjectStore, message: RenderChunk
 ) -> None:
-    render_chunk(replace(runtime, store=store), message)
+    render(replace(runtime, store=store), message)
 
     hashes = image_hashes(sqlite_database, message.batch_id)
     images, thumbnails = stored(store, IMAGES), stored(store, THUMBNAILS)
@@ -86,7 +86,7 @@ def test_without_thumbnails_nothing_more_is_stored_and_booked(
 ) -> None:
     settings = runtime.settings.model_copy(update={"thumbnails": False})
 
-    render_chunk(replace(runtime, settings=settings), message)
+    render(replace(runtime, settings=settings), message)
 
     images = stored(runtime.store, "")
     assert len(images) == len(image_hashes(sqlite_database, message.batch_id))
@@ -101,7 +101,7 @@ def test_an_image_is_done_where_the_store_refuses_its_thumbnail(
     (tmp_path / "objects").mkdir()
     (tmp_path / "objects" / "thumbnails").write_text("a file where the folder should be", "utf-8")
 
-    render_chunk(runtime, message)
+    render(runtime, message)
 
     assert len(image_hashes(sqlite_database, message.batch_id)) == JOBS
     images = stored(runtime.store, IMAGES)

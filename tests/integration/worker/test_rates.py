@@ -12,8 +12,8 @@ from shared.messaging.contracts import RenderChunk
 from shared.settings import Settings
 from support.commands import wait_until
 from support.factories import add_batch, add_price, attempts_of, dispatch, jobs_of
-from worker.chunk import render_chunk
-from worker.runtime import Runtime, start_runtime, stop_runtime
+from support.worker import render, started
+from worker.runtime import Runtime
 
 SHAPE = Shape(64, 64, 10, is_guided=True)
 
@@ -41,7 +41,7 @@ def test_images_are_measured_by_shape_and_those_that_failed_are_not(
         jobs[3].guidance_scale = 1
         guided = {jobs[0].id, jobs[2].id}
 
-    render_chunk(runtime, message)
+    render(runtime, message)
 
     wait_until(lambda: len(rates_of(sqlite_database, model)) == 2)
     rates = rates_of(sqlite_database, model)
@@ -60,10 +60,9 @@ def test_a_worker_that_stops_writes_down_what_it_has_measured(
 ) -> None:
     with sqlite_database.write() as session:
         add_price(session)
-    runtime = start_runtime(settings.model_copy(update={"heartbeat_seconds": 600}), worker_id)
-    render_chunk(runtime, put_in_queue(sqlite_database, jobs=2))
-    render_chunk(runtime, put_in_queue(sqlite_database, jobs=3))
-
-    stop_runtime(runtime)
+    slow = settings.model_copy(update={"heartbeat_seconds": 600})
+    with started(slow, worker_id) as runtime:
+        render(runtime, put_in_queue(sqlite_database, jobs=2))
+        render(runtime, put_in_queue(sqlite_database, jobs=3))
 
     assert rates_of(sqlite_database, runtime.drawn_by.model)[SHAPE].images == 5

@@ -20,8 +20,9 @@ from shared.messaging.contracts import RenderChunk
 from shared.settings import Settings
 from support.factories import add_batch, add_price, attempts_of, dispatch, jobs_of, ledger_of
 from support.families import write_family, write_safety_checker
-from worker.chunk import render_chunk
-from worker.runtime import Runtime, start_runtime, stop_runtime
+from support.worker import render, start_worker
+from worker.process import WorkerProcess
+from worker.runtime import Runtime
 
 Start = Callable[..., Runtime]
 
@@ -29,7 +30,7 @@ Start = Callable[..., Runtime]
 @pytest.fixture
 def start(tmp_path: Path, sqlite_database: Database) -> Iterator[Start]:
     """Start a worker with a small SD 1.5, with a safety checker of a given temper or none."""
-    started = []
+    started: list[WorkerProcess] = []
     with sqlite_database.write() as session:
         add_price(session)
 
@@ -38,12 +39,12 @@ def start(tmp_path: Path, sqlite_database: Database) -> Iterator[Start]:
         if checker:
             write_safety_checker(folder, flags_everything=flags_everything)
         settings = Settings(data_dir=tmp_path, model=str(folder), cpu_threads=1)
-        started.append(start_runtime(settings, new_id()))
-        return started[-1]
+        started.append(start_worker(settings, new_id()))
+        return started[-1].runtimes[0]
 
     yield run
-    for runtime in started:
-        stop_runtime(runtime)
+    for process in started:
+        process.stop()
 
 
 def draw(
@@ -58,7 +59,7 @@ def draw(
         )
         session.execute(update(Batch).values(safety_checker=checked))
         chunk_id = dispatch(session, batch_id, now=utc_now())
-    render_chunk(runtime, RenderChunk(chunk_id=chunk_id, batch_id=batch_id))
+    render(runtime, RenderChunk(chunk_id=chunk_id, batch_id=batch_id))
     return batch_id
 
 

@@ -1,0 +1,64 @@
+"""A process's sign of life: its leases are renewed, and what it measured is written down."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from shared.db.fleet import mark_stopped
+from shared.db.leases import renew_leases
+from shared.db.pass_rates import record_passes
+from shared.db.rates import record_rates
+from worker.runtime import Runtime, Shared
+
+log = structlog.get_logger()
+
+
+def start_heartbeat(shared: Shared, runtimes: Sequence[Runtime]) -> None:
+    """Beat in a thread for as long as the process lives."""
+
+    def beat() -> None:
+        while True:
+            shared.news.wait(shared.settings.heartbeat_seconds)
+            for runtime in runtimes:
+                _end_if_hung(runtime)
+            try:
+                write_down(shared, runtimes)
+            except SQLAlchemyError as error:
+                log.warning("heartbeat_failed", error=str(error))
+
+    threading.Thread(target=beat, name="heartbeat", daemon=True).start()
+
+
+def write_down(shared: Shared, runtimes: Sequence[Runtime], *, stops: bool = False) -> None:
+    """Renew leases, book what idle workers did not do, and write down what images took.
+
+    Args:
+        shared: the process's.
+        runtimes: its workers.
+        stops: whether this is their orderly end.
+    """
+    with ExitStack() as taken, shared.database.write() as session:
+        now = shared.database.now(session)
+        in_hand = {runtime.worker_id: runtime.in_hand.chunk_ids for runtime in runtimes}
+        renew_leases(session, in_hand, now, runtimes[0].lease)
+        for runtime in runtimes:
+            measured = taken.enter_context(runtime.rates.taken())
+            record_rates(session, runtime.worker_id, measured.images, now)
+            record_passes(session, runtime.worker_id, measured.passes, now)
+            if stops:
+                mark_stopped(session, runtime.worker_id, now)
+
+
+def _end_if_hung(runtime: Runtime) -> None:
+    seconds = runtime.in_hand.seconds_in_device
+    if seconds > runtime.settings.chunk_time_limit_seconds:
+        log.error("device_hangs", worker_id=str(runtime.worker_id), seconds=round(seconds))
+        # A driver that hangs holds its device until its process is gone.
+        os.kill(os.getpid(), signal.SIGKILL)

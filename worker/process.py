@@ -1,0 +1,89 @@
+"""A worker's process: one device, or several simulated ones."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from uuid import UUID
+
+from shared.db.fleet import note_stopping
+from shared.messaging.contracts import RenderChunk
+from shared.settings import Settings
+from worker.chunk import render_chunk
+from worker.devices import Device
+from worker.heartbeat import start_heartbeat, write_down
+from worker.runtime import Runtime, Shared, share, start_runtime
+from worker.turns import PLACES, WaitForTurn
+
+
+class WorkerProcess:
+    """Its devices, each a worker of its own."""
+
+    def __init__(self, shared: Shared, runtimes: Sequence[Runtime]) -> None:
+        self.runtimes = runtimes
+        self._shared = shared
+        self._choosing = threading.Lock()
+        self.after_chunk: Callable[[], None] = lambda: None
+        """Called whenever a chunk has left its device."""
+
+    @property
+    def places(self) -> int:
+        """How many chunks it may have at its devices."""
+        return PLACES * len(self.runtimes)
+
+    def render(self, message: RenderChunk) -> None:
+        """Draw a chunk on the device that has least to do; see `render_chunk`."""
+        with self._place() as (runtime, wait_for_turn):
+            render_chunk(runtime, message, wait_for_turn)
+        self.after_chunk()
+
+    @property
+    def images_drawn(self) -> int:
+        """By all its devices, since it was started."""
+        return sum(runtime.in_hand.images_drawn for runtime in self.runtimes)
+
+    def wait_for_images(self) -> None:
+        """Wait until all that was drawn is in the books."""
+        for runtime in self.runtimes:
+            runtime.in_hand.wait_for_images()
+
+    def note_stopping(self) -> None:
+        """Have its workers begin nothing more."""
+        database = self._shared.database
+        with database.write() as session:
+            now = database.now(session)
+            for runtime in self.runtimes:
+                note_stopping(session, runtime.worker_id, now)
+
+    def stop(self) -> None:
+        """Finish what is on its way to the store, and record the workers' orderly end."""
+        self._shared.outbox.close()
+        write_down(self._shared, self.runtimes, stops=True)
+        self._shared.database.close()
+
+    @contextmanager
+    def _place(self) -> Iterator[tuple[Runtime, WaitForTurn]]:
+        with ExitStack() as stack:
+            with self._choosing:
+                runtime = min(self.runtimes, key=lambda one: one.turns.taken)
+                wait_for_turn = stack.enter_context(runtime.turns.place())
+            yield runtime, wait_for_turn
+
+
+def start_process(
+    settings: Settings, devices: Sequence[Device], worker_ids: Sequence[UUID]
+) -> WorkerProcess:
+    """Load the model on each device; from then on its workers are alive.
+
+    Raises:
+        ConfigurationError: the model or the device's price is missing.
+        ServiceUnavailableError: the database does not answer.
+    """
+    shared = share(settings, len(devices))
+    runtimes = [
+        start_runtime(shared, device, worker_id)
+        for device, worker_id in zip(devices, worker_ids, strict=True)
+    ]
+    start_heartbeat(shared, runtimes)
+    return WorkerProcess(shared, runtimes)
