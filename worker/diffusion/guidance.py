@@ -22,7 +22,15 @@ def guide(unconditional: Tensor, conditional: Tensor, scale: Tensor, rescale: Te
         The guided prediction, (B, C, H, W).
     """
     guided = unconditional + scale * (conditional - unconditional)
-    axes = (1, 2, 3)
-    deviation = conditional.std(dim=axes, keepdim=True)
-    rescaled = guided * (deviation / guided.std(dim=axes, keepdim=True))
-    return torch.lerp(guided, rescaled, rescale.to(guided.dtype))
+    contrast = (_contrast(conditional) / _contrast(guided)).view(-1, 1, 1, 1)
+    return torch.lerp(guided, guided * contrast, rescale.to(guided.dtype))
+
+
+def _contrast(prediction: Tensor) -> Tensor:
+    """Return what standard deviations are proportional to, (B,).
+
+    Of several images at once torch's own takes seven times as long on a processor.
+    """
+    flat = prediction.flatten(1)
+    norms: Tensor = torch.linalg.vector_norm(flat - flat.mean(dim=1, keepdim=True), dim=1)
+    return norms
