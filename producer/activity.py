@@ -77,6 +77,8 @@ class WorkerSeries:
     """Of the first minute."""
     utilisation: Sequence[float]
     """Of each minute, oldest first, from 0 to 1. The last is under way: what it has of it."""
+    images: Sequence[int]
+    """Finished in each of these minutes."""
     last_hour: WorkerSums
     """Images, and time and money of its work; of the minute under way and the 59 before."""
     booked: Amounts
@@ -220,6 +222,7 @@ def worker_series(
                 min(1.0, minutes.get(second, NOTHING_DONE).busy_ns / length)
                 for second, length in lengths.items()
             ),
+            tuple(minutes.get(second, NOTHING_DONE).images for second in line),
             _sum([minutes[second] for second in hour if second in minutes]),
             Amounts(booked.get(worker_id, {})),
         )

@@ -13,7 +13,10 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from producer.activity import WorkerSeries, worker_series
+from shared.db.activity import MINUTE
 from shared.db.conditions import IS_HELD, IS_LEASED, IS_SENT, IS_UNSENT
+from shared.db.device_faults import list_faults
+from shared.db.fault_tables import DeviceFault
 from shared.db.fleet import live_workers
 from shared.db.prices import MissingPriceError, price_in_force
 from shared.db.tables import Batch, Job, Worker
@@ -22,6 +25,13 @@ from shared.settings import Settings
 
 MOST_SHOWN = 200
 """Workers of one view: it is sent every two seconds."""
+FACTS = (
+    *("id", "host", "device", "device_name", "device_kind", "device_sku"),
+    *("backend", "model", "version", "heartbeat_at"),
+)
+"""What is said of a worker as it registered."""
+RECENT_MINUTES = 5
+"""For the pace; the last of them is under way."""
 
 
 class Occupation(StrEnum):
@@ -41,6 +51,15 @@ class Occupation(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Pace:
+    """How a worker got on in the last minutes, or since it was ready if that is less."""
+
+    images_per_second: float
+    busy_share: float
+    """From 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
 class WatchedWorker:
     """One worker."""
 
@@ -50,13 +69,17 @@ class WatchedWorker:
     device_name: str
     device_kind: str
     device_sku: str
+    backend: str
     model: str
     version: str
     state: Occupation
     why_idle: str | None
     """A sentence; None of one that draws, has ended or is silent."""
     heartbeat_at: datetime
+    nanodollars_per_hour: int | None
+    """Of its device, by the price book; None without a price."""
     series: WorkerSeries
+    recent: Pace
 
     @property
     def per_image(self) -> int | None:
@@ -92,6 +115,8 @@ class FleetView:
     known: int
     """How many there are to be shown."""
     totals: FleetTotals
+    faults: Sequence[DeviceFault]
+    """Devices that were taken out: no worker starts, or stays, on them."""
 
     @property
     def is_partial(self) -> bool:
@@ -125,16 +150,18 @@ def view_fleet(
     idle = [worker for worker in shown if states[worker.id] is Occupation.IDLE]
     reasons = _reasons(session, {(worker.model, worker.queue) for worker in idle})
     series = worker_series(session, [worker.id for worker in shown], now)
+    prices = _prices(session, {*live, *shown}, now)
     workers = [
-        _watched(
-            worker,
-            states[worker.id],
-            reasons.get((worker.model, worker.queue), ""),
-            series[worker.id],
+        WatchedWorker(
+            **{name: getattr(worker, name) for name in FACTS},
+            state=states[worker.id],
+            why_idle=_why_not(states[worker.id], reasons.get((worker.model, worker.queue), "")),
+            nanodollars_per_hour=prices[_bought(worker)],
+            series=series[worker.id],
+            recent=_pace(worker, series[worker.id], now),
         )
         for worker in shown
     ]
-    cost, unpriced = _held_cost(session, live, now)
     return FleetView(
         workers,
         known,
@@ -142,9 +169,12 @@ def view_fleet(
             Counter(states[worker.id] for worker in live),
             len(live),
             sum(worker.series.last_hour.images for worker in workers if worker.id in alive),
-            cost,
-            unpriced,
+            sum(prices[_bought(worker)] or 0 for worker in live),
+            sorted(
+                {" ".join(_bought(one)).rstrip() for one in live if prices[_bought(one)] is None}
+            ),
         ),
+        list_faults(session, now),
     )
 
 
@@ -160,29 +190,25 @@ def _state(worker: Worker, *, is_alive: bool, has_job: bool) -> Occupation:
     return Occupation.STARTING if worker.polled_at is None else Occupation.IDLE
 
 
-def _watched(
-    worker: Worker, state: Occupation, why_idle: str, series: WorkerSeries
-) -> WatchedWorker:
+def _why_not(state: Occupation, why_idle: str) -> str | None:
     reasons = {
         Occupation.IDLE: why_idle,
         Occupation.DRAINED: "It takes nothing more until it is resumed.",
         Occupation.STOPPING: "Its process was told to stop: it ends what it has begun.",
         Occupation.STARTING: "It has not asked for work yet.",
     }
-    return WatchedWorker(
-        worker.id,
-        worker.host,
-        worker.device,
-        worker.device_name,
-        worker.device_kind,
-        worker.device_sku,
-        worker.model,
-        worker.version,
-        state,
-        reasons.get(state),
-        worker.heartbeat_at,
-        series,
-    )
+    return reasons.get(state)
+
+
+def _pace(worker: Worker, series: WorkerSeries, now: datetime) -> Pace:
+    of_last = now.timestamp() % MINUTE
+    lengths = [MINUTE] * (RECENT_MINUTES - 1) + [of_last]
+    busy = series.utilisation[-RECENT_MINUTES:]
+    busy_seconds = sum(share * length for share, length in zip(busy, lengths, strict=True))
+    age = (now - worker.started_at).total_seconds()
+    seconds = max(1.0, min(sum(lengths), age))
+    images = sum(series.images[-RECENT_MINUTES:])
+    return Pace(images / seconds, min(1.0, busy_seconds / seconds))
 
 
 def _reasons(session: Session, idle: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], str]:
@@ -211,15 +237,18 @@ def _has_batch(
     return session.scalar(found) is not None
 
 
-def _held_cost(
-    session: Session, live: Sequence[Worker], now: datetime
-) -> tuple[int, Sequence[str]]:
-    """Return what an hour of the devices costs that workers hold, and which have no price."""
-    total, unpriced = 0, []
-    held = Counter((worker.device_kind, worker.device_sku) for worker in live)
-    for (kind, sku), count in sorted(held.items()):
+def _bought(worker: Worker) -> tuple[str, str]:
+    return worker.device_kind, worker.device_sku
+
+
+def _prices(
+    session: Session, workers: Collection[Worker], now: datetime
+) -> Mapping[tuple[str, str], int | None]:
+    """Return what an hour of each device costs that one of some workers has; None if unknown."""
+    prices: dict[tuple[str, str], int | None] = {}
+    for kind, sku in sorted({_bought(worker) for worker in workers}):
         try:
-            total += count * price_in_force(session, kind, sku, now)
+            prices[kind, sku] = price_in_force(session, kind, sku, now)
         except MissingPriceError:
-            unpriced.append(f"{kind} {sku}".rstrip())
-    return total, unpriced
+            prices[kind, sku] = None
+    return prices

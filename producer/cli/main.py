@@ -19,6 +19,7 @@ from producer.cli import (
     control,
     cost,
     fleet,
+    fleet_now,
     gallery,
     gc,
     jobs,
@@ -106,6 +107,7 @@ EPILOGS: dict[Callable[..., None], str] = {
     fleet.dispatch: fleet.DISPATCH_EPILOG,
     fleet.up: fleet.UP_EPILOG,
     fleet.serve: fleet.SERVE_EPILOG,
+    fleet_now.fleet: fleet_now.EPILOG,
     gc.gc: "Example: tenstep gc --older-than 2h --dry-run",
     migrate.migrate: "Example: tenstep migrate --json",
 }

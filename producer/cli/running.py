@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from shared.domain.devices import Device
+
 if TYPE_CHECKING:
     from producer.services import Services
     from producer.serving import ServerProcesses
@@ -46,13 +48,13 @@ def introduction(
 
     Args:
         services: what it works with.
-        devices: which the workers have.
+        devices: which processes have.
         workers: how many each of them.
         server: what answers requests, if anything.
         dispatches: whether it feeds the queues.
     """
     settings = services.settings
-    count = workers * len(devices)
+    count = workers * sum(len(Device.parse_all(name)) for name in devices)
     does = [f"{count} worker(s) of {settings.model} on {', '.join(devices)}"] if count else []
     does += ["a dispatcher"] if dispatches else []
     does += [f"a server at {server.url}"] if server else []

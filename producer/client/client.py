@@ -119,6 +119,7 @@ class _Methods:
     bill = _Asks(operations.bill)
     costs = _Asks(operations.costs)
     workers = _Asks(operations.workers)
+    fleet = _Asks(operations.fleet)
     drain_worker = _Asks(operations.drain_worker)
     resume_worker = _Asks(operations.resume_worker)
     prices = _Asks(operations.prices)

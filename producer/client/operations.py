@@ -14,7 +14,7 @@ from producer.client.answers import document, plain
 from producer.client.steps import LONG_SECONDS, Call, Operation, Send
 from producer.wire.batches import BatchDocument, Changed, NewBatchOut
 from producer.wire.costs import BillOut, CostReportOut, QuotesOut
-from producer.wire.fleet import ModelList, PriceBookOut, WorkerList, WorkerOut
+from producer.wire.fleet import FleetOut, ModelList, PriceBookOut, WorkerList, WorkerOut
 from producer.wire.jobs import JobDocument
 from shared.domain.identifiers import new_id
 from shared.domain.jobs import BatchControl
@@ -225,6 +225,11 @@ def workers(*, alive: bool = True, limit: int = 100) -> Operation[WorkerList]:
     """Return the newest workers; for admins."""
     call = Call("GET", "/api/workers", {"alive": alive, "limit": limit})
     return document(WorkerList, (yield Send(call)))
+
+
+def fleet() -> Operation[FleetOut]:
+    """Return what each worker does, and which devices are out; for admins."""
+    return document(FleetOut, (yield Send(Call("GET", "/api/fleet"))))
 
 
 def drain_worker(worker_id: UUID) -> Operation[WorkerOut]:

@@ -43,6 +43,66 @@ class WorkerList(Document):
     workers: list[WorkerOut]
 
 
+class FleetWorkerOut(Document):
+    """A worker on its device, as one who watches the fleet sees it."""
+
+    worker_id: UUID
+    host: str
+    device: str
+    device_kind: str
+    device_sku: str
+    device_name: str = Field(description="What it calls itself; an emulator says that it is one.")
+    backend: str
+    model: str
+    version: str
+    state: str = Field(
+        description="drawing, idle, starting, drained, stopping, silent or ended",
+        examples=["drawing"],
+    )
+    why: str | None = Field(description="Why it draws nothing, if it is known.")
+    heartbeat_at: datetime
+    images_per_second: float = Field(description="Of the last five minutes.")
+    busy_share: float = Field(description="Of the same time, from 0 to 1.")
+    images_last_hour: int
+    usd_per_hour: str | None = Field(description="By the price book; null without a price.")
+    cost_usd: str = Field(description="All that was booked of it; idle time may be behind.")
+
+
+class FaultyDeviceOut(Document):
+    """A device that was taken out: it is seldom tried again, until a worker on it is ready."""
+
+    host: str
+    device: str
+    device_kind: str
+    device_sku: str
+    model: str
+    since: datetime
+    last_seen: datetime = Field(description="When it was last tried.")
+    reason: str
+
+
+class KindTotalsOut(Document):
+    """The devices of one kind that live workers have, and those that were taken out."""
+
+    device_kind: str
+    alive: int
+    drawing: int
+    faulty: int
+    images_per_second: float
+    busy_share: float = Field(description="Of those that are alive, on average.")
+    usd_per_hour: str = Field(description="Of what they hold now, as far as it has a price.")
+
+
+class FleetOut(Document):
+    """The newest workers first, 200 at most."""
+
+    workers: list[FleetWorkerOut]
+    known: int = Field(description="How many there are.")
+    faults: list[FaultyDeviceOut]
+    kinds: list[KindTotalsOut] = Field(description="Of the workers that are listed.")
+    unpriced: list[str] = Field(description="Devices without a price.")
+
+
 class PriceBookOut(Document):
     """What devices and the object store cost."""
 

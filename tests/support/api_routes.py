@@ -87,6 +87,7 @@ ROUTES = (
     Route("GET", "/api/prices", READ),
     Route("POST", "/api/prices", ADMIN, {"check": "true"}, b'currency = "USD"\n'),
     Route("GET", "/api/workers", ADMIN),
+    Route("GET", "/api/fleet", ADMIN),
     Route("POST", "/api/workers/{worker_id}/drain", ADMIN),
     Route("POST", "/api/workers/{worker_id}/resume", ADMIN),
     Route("POST", "/api/keys", ADMIN, body={"tenant": "another"}),

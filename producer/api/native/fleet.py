@@ -14,11 +14,20 @@ from starlette.requests import Request
 from producer.api.context import NEEDS_ADMIN, NEEDS_READ, Context, ContextOf
 from producer.api.problems import NATIVE_ERRORS, ApiError, not_found
 from producer.fleet_documents import model_documents, worker_documents
+from producer.fleet_report import fleet_document
+from producer.fleet_view import view_fleet
 from producer.price_book import read_book
 from producer.price_changes import update_book
 from producer.price_documents import book_json, update_json
 from producer.price_file import MAX_FILE_BYTES, parse_price_file
-from producer.wire.fleet import ModelList, PriceBookOut, PriceChangesOut, WorkerList, WorkerOut
+from producer.wire.fleet import (
+    FleetOut,
+    ModelList,
+    PriceBookOut,
+    PriceChangesOut,
+    WorkerList,
+    WorkerOut,
+)
 from producer.workers import UnknownWorkerError, drain_worker, resume_worker
 from shared.db.engine import Database
 from shared.settings import Settings
@@ -59,6 +68,17 @@ def list_workers(
         now = database.now(session)
         found = worker_documents(session, context.settings, now, limit, only_live=alive)
     return {"workers": found}
+
+
+@router.get(
+    "/fleet", summary="Watch the fleet", response_model=FleetOut, dependencies=[NEEDS_ADMIN]
+)
+def get_fleet(context: ContextOf) -> dict[str, Any]:
+    """Return what each worker does, how fast and at what cost, and which devices are out."""
+    database = context.database
+    with database.read() as session:
+        view = view_fleet(session, context.settings, database.now(session))
+        return fleet_document(view)
 
 
 @router.post(

@@ -8,6 +8,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from shared.db.device_faults import clear_fault, note_fault
+from shared.db.fault_tables import DeviceFault
 from shared.db.leases import claim_chunk
 from shared.db.tables import Batch, Worker
 from shared.domain.access import Scope
@@ -116,3 +118,28 @@ def test_the_live_part_is_sent_as_an_event(visit: Visit) -> None:
         lines = answer.iter_lines()
         assert next(lines) == "event: workers"
         assert any("alive: 1 drawing" in line for line in lines)
+
+
+def test_devices_that_were_taken_out_are_listed_apart_with_the_reason(
+    api: ApiServer, visit: Visit
+) -> None:
+    assert "taken out" not in visit.page("/fleet").text
+    with api.database.write() as session:
+        now = api.database.now(session)
+        fault = DeviceFault(
+            host=HOST,
+            device="qaic:3",
+            device_kind="qaic",
+            device_sku="ai100-std",
+            model="tiny",
+            since=now,
+            last_seen=now,
+            reason="its status is Error",
+        )
+        note_fault(session, fault)
+    text = visit.page("/fleet").text
+    assert "Devices that were taken out" in text
+    assert f"{HOST} · qaic:3" in text
+    assert "its status is Error" in text
+    with api.database.write() as session:
+        clear_fault(session, HOST, "qaic:3")
