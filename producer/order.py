@@ -58,6 +58,8 @@ class Order:
     """What it may cost; None is any amount."""
     local_workers: int = 0
     """How many workers this host starts for it if none is alive: what it is quoted for then."""
+    images_per_pass: int | None = None
+    """How many of its images are drawn at once, to measure that; None leaves it to the workers."""
     client: dict[str, Any] = field(default_factory=dict)
     """What the submitting program wants to remember."""
 

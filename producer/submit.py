@@ -138,6 +138,7 @@ def _new_batch(card: ModelCard, source: PromptSource, order: Order) -> Batch:
         key=order.key,
         tags=dict(order.tags) or None,
         max_nanodollars=order.max_nanodollars,
+        images_per_pass=order.images_per_pass,
         total=0,
         deadline_at=None if order.wanted_within is None else now + order.wanted_within,
         created_at=now,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy.orm import Session
@@ -12,19 +12,17 @@ from producer.dispatch import queries
 from producer.dispatch.budgets import images_to_send
 from producer.dispatch.fairness import OpenBatch
 from producer.dispatch.queues import Readers
-from shared.db.pass_rates import best_pass
+from shared.db.pass_rates import RememberedPasses
 from shared.db.tables import Job
 from shared.domain.pass_rates import chunk_for, default_pass
 from shared.domain.rates import Shape
 
-KNOWN_FOR = timedelta(seconds=5)
-"""How long a size goes by the same measurements."""
 MOST_KNOWN = 1_000
-"""Sizes that are kept; then it begins anew."""
+"""Batches whose last chunk is remembered; then it begins anew."""
 
 
 class Picker:
-    """Picks jobs, and remembers for a while how many make a chunk."""
+    """Picks jobs, and remembers how many made the last chunk of a batch."""
 
     def __init__(self, chunk_size: int) -> None:
         """Know nothing yet.
@@ -33,7 +31,7 @@ class Picker:
             chunk_size: jobs a chunk, where devices do not draw more at once.
         """
         self._chunk_size = chunk_size
-        self._sizes: dict[tuple[Readers, Shape], tuple[int, datetime]] = {}
+        self._passes = RememberedPasses()
         self._last: dict[tuple[str, UUID], int] = {}
 
     def pick(
@@ -53,21 +51,16 @@ class Picker:
         return jobs[:size]
 
     def _size(self, session: Session, readers: Readers, shape: Shape, now: datetime) -> int:
-        size, until = self._sizes.get((readers, shape), (0, now))
-        if now < until:
-            return size
-        default = default_pass(readers.device_kind, self._chunk_size)
-        images_per_pass = min(
-            best_pass(
-                session, readers.model, readers.device_kind, name, shape, default=default, now=now
-            )
-            for name in readers.device_names
+        best = self._passes.best(
+            session,
+            readers.model,
+            readers.device_kind,
+            readers.device_names,
+            shape,
+            default=default_pass(readers.device_kind, self._chunk_size),
+            now=now,
         )
-        size = chunk_for(images_per_pass, self._chunk_size)
-        if len(self._sizes) >= MOST_KNOWN:
-            self._sizes.clear()
-        self._sizes[readers, shape] = size, now + KNOWN_FOR
-        return size
+        return chunk_for(best, self._chunk_size)
 
 
 def _read(

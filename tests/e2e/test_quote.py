@@ -65,7 +65,9 @@ def assert_close(expected: int, actual: int) -> None:
 def test_what_was_quoted_after_a_calibration_is_what_it_costs(
     simulated: dict[str, str], prompts: str, tmp_path: Path
 ) -> None:
-    measured = tenstep_json(simulated, "calibrate", "--images", "10", cwd=tmp_path)
+    measured = tenstep_json(
+        simulated, "calibrate", "--images", "10", "--chunk-sizes", "1", cwd=tmp_path
+    )
 
     [rate] = measured["rates"]
     assert (rate["device_kind"], rate["sku"], rate["images"]) == ("simulated", SKU, 10)
@@ -75,8 +77,9 @@ def test_what_was_quoted_after_a_calibration_is_what_it_costs(
     assert measured["spent"]["render"] == 10 * 5_000
     assert measured["spent_nanodollars"] == sum(measured["spent"].values())
     with opened_books(simulated) as database:
-        batch = batch_of(database, measured["batch_id"])
-    assert (batch.name, batch.tags) == ("calibration", {"purpose": "calibration"})
+        [batch_id] = measured["batch_ids"]
+        batch = batch_of(database, batch_id)
+    assert (batch.name, batch.tags) == ("calibration (1 at once)", {"purpose": "calibration"})
     assert not processes_of(Path(simulated["TENSTEP_DATA_DIR"]))
 
     [quoted] = tenstep_json(simulated, "quote", prompts, cwd=tmp_path)["quotes"]
