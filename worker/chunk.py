@@ -17,7 +17,6 @@ from shared.db.fits import fits_for
 from shared.db.fleet import begin_chunk, is_draining
 from shared.db.leases import Lease, claim_chunk, return_jobs, still_held
 from shared.db.ledger import charge_model_load
-from shared.db.pass_rates import best_pass
 from shared.db.settlement import SETTLED_EVERY, settle_now_and_then, settle_worker
 from shared.db.tables import Batch, Job, Worker
 from shared.domain.pass_rates import default_pass
@@ -136,11 +135,11 @@ def _images_per_pass(runtime: Runtime, session: Session, job: Job, now: datetime
     if settings.images_per_pass:
         return settings.images_per_pass
     shape = Shape.of(job.width, job.height, job.steps, job.squeeze, job.guidance_scale)
-    return best_pass(
+    return runtime.passes.best(
         session,
         record.model,
         runtime.device_kind,
-        record.device_name,
+        frozenset({record.device_name}),
         shape,
         default=default_pass(runtime.device_kind, settings.chunk_size),
         now=now,

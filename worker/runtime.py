@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from shared.db.engine import Database
+from shared.db.pass_rates import RememberedPasses
 from shared.db.prices import price_in_force
 from shared.db.tables import Worker
 from shared.domain.prompts import ImageSettings
@@ -55,6 +56,8 @@ class Runtime:
     news: News
     outbox: Outbox
     bookkeeper: Bookkeeper
+    passes: RememberedPasses = field(default_factory=RememberedPasses)
+    """How many images are best drawn at once."""
     in_hand: InHand = field(default_factory=InHand)
     turns: Turns = field(default_factory=Turns)
     """The queue of chunks at the device."""
