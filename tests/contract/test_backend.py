@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
+import onnx
+import onnxruntime
 import pytest
 import torch
+from onnx import numpy_helper
 from torch import Tensor
 
 from shared.domain.prompts import ImageSettings
@@ -22,16 +26,34 @@ from worker.loading import load_pipeline
 from worker.models.networks import Networks, load_networks
 from worker.models.weights import weights_identity
 from worker.pipeline import Pipeline
+from worker.qaic.compile import compile_order, make_order
+from worker.qaic.store import QpcStore
 
-BACKENDS = ("torch", "onnxruntime")
+BACKENDS = ("torch", "onnxruntime", "qaic")
 AGREEMENT = 1e-4
-"""Of a network's output with torch's, as a share of its standard deviation."""
+"""Of a network's output with what it must be, as a share of its standard deviation."""
+WITH_TORCH = {
+    "torch": {"text": AGREEMENT, "step": AGREEMENT},
+    "onnxruntime": {"text": AGREEMENT, "step": AGREEMENT},
+    "qaic": {"text": 1e-2, "step": 1e-1},
+}
+"""Of a network's output with torch's in float32; same share.
+
+The emulated card's constants are float16. In weights that makes 0.5 %. The denoiser has a table
+of frequencies too, by which timesteps of up to 999 are multiplied: that makes up to 6 %, and a
+network that mixes up its samples is off by 100 %.
+"""
 CHUNK_LATENTS = 2e-4
 """Of a job's latents after ten guided steps in chunks of different sizes; same share."""
-SHADES = 1
-"""Of 255, by which two drawings of one image may differ."""
+SHADES = {"torch": 1, "onnxruntime": 1, "qaic": 3}
+"""Of 255, by which an image may differ from torch's, of the same latents."""
+DRAWN_SHADES = {"torch": 1, "onnxruntime": 1, "qaic": 64}
+"""The same after ten guided steps, in which networks of random weights magnify a difference."""
 
 CPU = Device.parse("cpu")
+DEVICES = {"torch": CPU, "onnxruntime": CPU, "qaic": Device.parse("qaic:0")}
+SIZES = [(64, 64), (88, 72), (64, 128)]
+"""What the card's programs are compiled for: width and height of all images drawn here."""
 THREADS = 1
 SAMPLER = SamplerSettings(steps=16, squeeze="10,6", guidance_scale=7.5, guidance_rescale=0.8)
 PROMPTS = ("a red apple", "", "an old oak, in oil", "two blue fish", "a cat")
@@ -53,19 +75,34 @@ def family(request: pytest.FixtureRequest) -> Family:
 
 
 @pytest.fixture(scope="module")
-def model(family: Family, tmp_path_factory: pytest.TempPathFactory) -> Model:
-    folder = tmp_path_factory.mktemp(family)
-    source = write_family(family, folder / family)
-    export_model(read_card(source), folder / "onnx")
-    made_for = {"torch": source, "onnxruntime": folder / "onnx"}
-    return Model(
-        source,
-        load_networks(read_card(source)),
-        {
-            name: load_pipeline(read_card(made_for[name]), CPU, backend=name, threads=THREADS)
-            for name in BACKENDS
-        },
-    )
+def models(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Family], Model]:
+    """Make each family once, in whatever order tests ask for them."""
+
+    @cache
+    def make(family: Family) -> Model:
+        folder = tmp_path_factory.mktemp(family)
+        source = write_family(family, folder / family)
+        export_model(read_card(source), folder / "onnx")
+        exported = read_card(folder / "onnx")
+        compile_order(make_order(exported, SIZES, 1, "ai100-std"), QpcStore(folder))
+        made_for = {"torch": read_card(source), "onnxruntime": exported, "qaic": exported}
+        return Model(
+            source,
+            load_networks(read_card(source)),
+            {
+                name: load_pipeline(
+                    made_for[name], DEVICES[name], backend=name, threads=THREADS, models_dir=folder
+                )
+                for name in BACKENDS
+            },
+        )
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def model(family: Family, models: Callable[[Family], Model]) -> Model:
+    return models(family)
 
 
 @pytest.fixture(scope="module", params=BACKENDS)
@@ -132,18 +169,19 @@ def test_text_is_encoded_to_one_token_an_id(backend: Backend, model: Model) -> N
     assert tokens.dtype == torch.float32
 
 
-def test_text_agrees_with_torch(backend: Backend, model: Model) -> None:
+def test_text_agrees_with_torch(backend: Backend, backend_name: str, model: Model) -> None:
     with torch.inference_mode():
         expected = model.networks.text_encoder(ids(3))
 
-    assert relative_difference(backend.encode_text(ids(3)), expected) <= AGREEMENT
+    difference = relative_difference(backend.encode_text(ids(3)), expected)
+    assert difference <= WITH_TORCH[backend_name]["text"]
 
 
 @pytest.mark.parametrize(
     ("batch", "height", "width"), [(1, 8, 8), (2, 9, 11), (5, 16, 8), (5, 8, 8), (1, 9, 11)]
 )
 def test_a_step_agrees_with_torch_at_every_batch_and_size(
-    backend: Backend, model: Model, batch: int, height: int, width: int
+    backend: Backend, backend_name: str, model: Model, batch: int, height: int, width: int
 ) -> None:
     inputs = step(model, batch, height, width)
     with torch.inference_mode():
@@ -152,7 +190,36 @@ def test_a_step_agrees_with_torch_at_every_batch_and_size(
     predicted = backend.denoise(*inputs)
 
     assert (predicted.shape, predicted.dtype) == (inputs[0].shape, torch.float32)
-    assert relative_difference(predicted, expected) <= AGREEMENT
+    assert relative_difference(predicted, expected) <= WITH_TORCH[backend_name]["step"]
+
+
+@pytest.mark.parametrize(("batch", "height", "width"), [(2, 9, 11), (5, 16, 8)])
+def test_the_card_computes_what_constants_in_float16_make(
+    model: Model, batch: int, height: int, width: int
+) -> None:
+    inputs = step(model, batch, height, width)
+    graph = model.source.with_name("onnx") / "denoiser" / "model.onnx"
+    names = ("sample", "timestep", "encoder_hidden_states")
+    arrays = {name: tensor.numpy() for name, tensor in zip(names, inputs, strict=True)}
+    (expected,) = rounded(graph).run(None, arrays)
+
+    predicted = model.pipelines["qaic"].backend.denoise(*inputs)
+
+    assert relative_difference(predicted, torch.from_numpy(expected)) <= AGREEMENT
+
+
+def rounded(path: Path) -> onnxruntime.InferenceSession:
+    """Load a graph with its constants rounded to float16."""
+    graph = onnx.load(path)
+    attributes = (attribute for node in graph.graph.node for attribute in node.attribute)
+    constants = (attribute.t for attribute in attributes if attribute.HasField("t"))
+    for tensor in (*graph.graph.initializer, *constants):
+        if tensor.data_type == onnx.TensorProto.FLOAT:
+            values = numpy_helper.to_array(tensor).clip(-65504, 65504).astype("float16")
+            tensor.CopyFrom(numpy_helper.from_array(values.astype("float32"), tensor.name))
+    return onnxruntime.InferenceSession(
+        graph.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
 
 
 def test_each_sample_has_a_timestep_of_its_own(backend: Backend, model: Model) -> None:
@@ -176,7 +243,7 @@ def test_a_step_leaves_what_it_is_given(backend: Backend, model: Model) -> None:
 
 @pytest.mark.parametrize(("batch", "height", "width"), [(1, 8, 8), (2, 9, 11), (5, 16, 8)])
 def test_pixels_agree_with_torch(
-    backend: Backend, model: Model, batch: int, height: int, width: int
+    backend: Backend, backend_name: str, model: Model, batch: int, height: int, width: int
 ) -> None:
     latents = step(model, batch, height, width)[0]
     with torch.inference_mode():
@@ -186,7 +253,7 @@ def test_pixels_agree_with_torch(
     pixels = backend.decode(latents)
 
     assert (pixels.shape, pixels.dtype) == ((batch, 8 * height, 8 * width, 3), torch.uint8)
-    assert shades_apart(pixels, expected) <= SHADES
+    assert shades_apart(pixels, expected) <= SHADES[backend_name]
 
 
 def test_tensors_are_moved_in_the_networks_precision(backend: Backend) -> None:
@@ -203,14 +270,21 @@ def test_the_record_tells_all_that_drew_an_image(
     record = backend.describe()
 
     assert record.backend == backend_name
-    assert (record.precision, record.threads, record.device) == ("float32", THREADS, "cpu")
+    told = (record.precision, record.threads, record.device)
+    if backend_name == "qaic":
+        assert told == ("float16", None, "qaic:0")
+        assert "emulator" in record.device_name
+        assert "emulator" in record.backend_version
+        assert "emulated" in (record.note or "")
+    else:
+        assert told == ("float32", THREADS, "cpu")
     assert (record.model, record.licence) == (model.source.name, "unknown")
     assert record.weights_sha256 == weights_identity(read_card(model.source))
     assert record.backend_version
     assert record.device_name
 
 
-def test_backends_draw_the_same_image(pipeline: Pipeline, model: Model) -> None:
+def test_backends_draw_the_same_image(pipeline: Pipeline, backend_name: str, model: Model) -> None:
     (drawn,) = pipeline.draw([job(0, width=88, height=72)])
     (expected,) = model.pipelines["torch"].draw([job(0, width=88, height=72)])
 
@@ -218,7 +292,7 @@ def test_backends_draw_the_same_image(pipeline: Pipeline, model: Model) -> None:
     assert pixels.shape == (72, 88, 3)
     assert pixels.float().std() > 1
     assert drawn.timesteps == expected.timesteps
-    assert shades_apart(pixels, expected_pixels) <= SHADES
+    assert shades_apart(pixels, expected_pixels) <= DRAWN_SHADES[backend_name]
 
 
 @pytest.fixture(scope="module")
@@ -235,4 +309,4 @@ def test_an_image_does_not_depend_on_chunk_size_or_neighbours(
 
     for index, (latents, pixels) in alone.items():
         assert relative_difference(drawn[index][0], latents) <= CHUNK_LATENTS
-        assert shades_apart(drawn[index][1], pixels) <= SHADES
+        assert shades_apart(drawn[index][1], pixels) <= SHADES["torch"]
