@@ -63,6 +63,7 @@ def work_on(
         # Celery calls this inside a signal handler, where the interrupted code may hold
         # any lock: the database is safe to use only from another thread.
         threading.Thread(target=process.note_stopping, name="drain").start()
+        _wake_loop()
 
     worker_shutting_down.connect(drain, weak=False)
     recycling = Recycling(settings)
@@ -106,8 +107,12 @@ def render(message: dict[str, Any]) -> None:
         # Only the end of the process frees the device; whoever watches over it starts another.
         os.kill(os.getpid(), signal.SIGKILL)
     finally:
-        for end in _wakes:
-            os.eventfd_write(end, 1)
+        _wake_loop()
+
+
+def _wake_loop() -> None:
+    for end in _wakes:
+        os.eventfd_write(end, 1)
 
 
 def _set_aside(process: WorkerProcess, message: dict[str, Any], error: ValidationError) -> None:
@@ -120,9 +125,9 @@ def _set_aside(process: WorkerProcess, message: dict[str, Any], error: Validatio
 
 
 class WakeUp(bootsteps.StartStopStep):
-    """Has Celery's loop go round when a chunk has left its device: it may ask for the next.
+    """Has Celery's loop go round when a chunk has left its device, or when it is to end.
 
-    Tasks end in threads of their own, which the loop would notice half a second later.
+    Left alone it would ask for the next chunk, or look at a signal, when its next timer is due.
     """
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
