@@ -27,6 +27,8 @@ class Drawing:
     negative_prompt_lost: str = ""
     is_flagged: bool | None = None
     """The safety checker's verdict; None when nobody looked."""
+    peak_bytes: int = 0
+    """Most memory of the device that its batch took; 0 where the device does not tell."""
 
 
 Prepared = TypeVar("Prepared")
@@ -45,6 +47,11 @@ class Draws(Protocol[Prepared]):
 
     def draw_prepared(self, prepared: Prepared, *, check_safety: bool = True) -> list[Drawing]:
         """Draw what was prepared, in its order; by one thread at a time."""
+        ...
+
+    @property
+    def compiled_sizes(self) -> Sequence[tuple[int, int]] | None:
+        """Width and height in pixels of the only images that it draws; None is any."""
         ...
 
     def describe(self) -> BackendRecord:

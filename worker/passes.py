@@ -110,7 +110,8 @@ def _draw(runtime: Runtime, ready: Pass, *, check_safety: bool) -> list[Drawing]
         raise ready.prepared
     drawings = runtime.pipeline.draw_prepared(ready.prepared, check_safety=check_safety)
     device_ns = sum(drawing.times.device_ns for drawing in drawings)
-    runtime.rates.add_pass(ready.shape, len(drawings), device_ns)
+    peak_bytes = max(drawing.peak_bytes for drawing in drawings)
+    runtime.rates.add_pass(ready.shape, len(drawings), device_ns, peak_bytes)
     return drawings
 
 

@@ -125,6 +125,7 @@ class Pipeline:
         pixels, decode_ns = self._timed(lambda: self.backend.decode(latents))
         flags, check_ns = self._timed(lambda: checker(pixels)) if checker else (None, 0)
         self._free_since_ns = time.perf_counter_ns()
+        peak_bytes = _peak_bytes()
         images = len(prepared.jobs)
         times = zip(
             *(share_evenly(ns, images) for ns in (text_ns, steps_ns, decode_ns, check_ns)),
@@ -138,6 +139,7 @@ class Pipeline:
                 prompt_lost=prepared.prompt_lost[index],
                 negative_prompt_lost=prepared.negative_prompt_lost[index],
                 is_flagged=None if flags is None else flags[index],
+                peak_bytes=peak_bytes,
             )
             for index, shares in enumerate(times)
         ]
@@ -146,6 +148,11 @@ class Pipeline:
     def sample(self, jobs: Sequence[ImageSettings]) -> Tensor:
         """Take the steps of a batch without decoding it: latents (B, C, H, W)."""
         return self._sample(self.prepare(jobs))
+
+    @property
+    def compiled_sizes(self) -> Sequence[tuple[int, int]] | None:
+        """Width and height in pixels of the only images that it draws; None is any."""
+        return self.backend.compiled_sizes
 
     def describe(self) -> BackendRecord:
         """Tell what draws."""
@@ -175,6 +182,14 @@ class Pipeline:
         result = work()
         self.backend.synchronize()
         return result, time.perf_counter_ns() - begin
+
+
+def _peak_bytes() -> int:
+    """Return the most CUDA memory that torch had in use since this was last asked, else 0."""
+    peak = torch.cuda.max_memory_allocated()
+    if peak:
+        torch.cuda.reset_peak_memory_stats()
+    return peak
 
 
 def _plain(timestep: Tensor) -> float:

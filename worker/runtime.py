@@ -164,6 +164,7 @@ def _warm_up(pipeline: Draws[Any], card: ModelCard) -> None:
 
 
 def _register(runtime: Runtime, device: Device, card: ModelCard, online_at: datetime) -> None:
+    sizes = runtime.pipeline.compiled_sizes
     with runtime.database.write() as session:
         now = runtime.database.now(session)
         session.add(
@@ -185,5 +186,6 @@ def _register(runtime: Runtime, device: Device, card: ModelCard, online_at: date
                 heartbeat_at=now,
                 polled_at=now,
                 load_ns=runtime.load_ns,
+                sizes=None if sizes is None else [list(size) for size in sizes],
             )
         )

@@ -116,6 +116,10 @@ class SimulatedPipeline:
             for job, took in zip(prepared, times, strict=True)
         ]
 
+    @property
+    def compiled_sizes(self) -> None:
+        """It draws any size."""
+
     def describe(self) -> BackendRecord:
         """Say that it is none."""
         return BackendRecord(

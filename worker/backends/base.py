@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from pydantic import BaseModel, ConfigDict
@@ -31,6 +32,11 @@ class BackendRecord(BaseModel):
 
 class Backend(Protocol):
     """A model's three networks, loaded on one device."""
+
+    @property
+    def compiled_sizes(self) -> Sequence[tuple[int, int]] | None:
+        """Width and height in pixels of the only images that it draws; None is any."""
+        ...
 
     def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
         """Return (C, H, W) of the latents of an image of this size in pixels."""

@@ -58,6 +58,10 @@ class OnnxBackend:
         self._decoder = self._open(VAE_DECODER)
         self._weights_sha256 = exported_from(card)
 
+    @property
+    def compiled_sizes(self) -> None:
+        """It draws any size."""
+
     def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
         """Return (C, H, W) of the latents of an image of this size in pixels."""
         return self._latent_channels, height // self._factor, width // self._factor

@@ -59,6 +59,10 @@ class TorchBackend:
         self._networks = load_networks(card, self._torch_device, self._dtype)
         self._weights_sha256 = weights_identity(card)
 
+    @property
+    def compiled_sizes(self) -> None:
+        """It draws any size."""
+
     def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
         """Return (C, H, W) of the latents of an image of this size in pixels."""
         config = self._networks.decoder.config

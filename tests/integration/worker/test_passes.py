@@ -113,6 +113,10 @@ class FullDevice:
             raise MemoryError(f"{len(jobs)} images, beside {len(self._held) - 1} earlier passes")
         return self._pipeline.draw_prepared(jobs, check_safety=check_safety)
 
+    @property
+    def compiled_sizes(self) -> None:
+        """It draws any size."""
+
     def describe(self) -> BackendRecord:
         return self._pipeline.describe()
 
