@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 from uuid import UUID
@@ -266,6 +266,11 @@ def load_settings() -> Settings:
         variable, *inside = map(str, first["loc"])
         where = ": ".join([f"TENSTEP_{variable.upper()}", *inside])
         raise ConfigurationError(f"{where}: {first['msg'].removeprefix('Value error, ')}") from None
+
+
+def shown_devices() -> Mapping[str, str]:
+    """Return the part of the environment that says which CUDA devices may be seen."""
+    return {name: os.environ[name] for name in ("CUDA_VISIBLE_DEVICES",) if name in os.environ}
 
 
 WORKER_ID = "TENSTEP_WORKER_ID"

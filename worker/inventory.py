@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import TenstepError
+from shared.settings import shown_devices
 from worker.device_lock import Holder, holder_of
 from worker.devices import Device, processor_name
 from worker.qaic.cards import QaicCard, find_cards
@@ -184,7 +185,7 @@ def _has_nvidia_card() -> bool:
 def main() -> int:
     """Print what this host has as JSON."""
     try:
-        found = find_devices(os.environ)
+        found = find_devices(shown_devices())
     except TenstepError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -29,11 +28,11 @@ def devices(
     CUDA devices are counted as torch sees them, Cloud AI 100 cards as qaic-util does. One that
     tenstep worker took out is shown as such until a worker on it is ready.
     """
-    from shared.settings import load_settings
+    from shared.settings import load_settings, shown_devices
     from worker.inventory import find_devices
 
     settings = load_settings()
-    found = find_devices(os.environ)
+    found = find_devices(shown_devices())
     faults = {fault.device: fault for fault in _faults(settings)}
     rows = [_document(device, faults.pop(device.device, None)) for device in found]
     rows += [_missing(fault) for fault in faults.values() if _is_of_hosts(fault)]
