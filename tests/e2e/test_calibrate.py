@@ -107,13 +107,3 @@ def test_every_device_of_a_fleet_is_measured(simulated: dict[str, str], tmp_path
         rate["device_name"]: [one["passes"] > 0 for one in rate["passes"]]
         for rate in measured["rates"]
     } == {"simulated device": [True, True], "simulated cuda": [True, True]}
-
-
-@pytest.mark.parametrize("sizes", ["0", "1,x", "", "1,,2", "2000", "-1"])
-def test_chunk_sizes_that_are_none_are_refused(
-    sizes: str, simulated: dict[str, str], tmp_path: Path
-) -> None:
-    refused = tenstep(simulated, "calibrate", f"--chunk-sizes={sizes}", cwd=tmp_path)
-
-    assert refused.returncode == 2
-    assert "--chunk-sizes" in refused.stderr

@@ -11,6 +11,7 @@ from sqlalchemy import update
 from producer.dispatch import Dispatcher
 from producer.dispatch.queries import WINDOW
 from producer.status import batch_status
+from producer.waiting import why_waiting
 from shared.db.engine import Database
 from shared.db.fits import remember_fit
 from shared.db.pass_rates import record_passes
@@ -167,6 +168,8 @@ def test_why_what_nobody_can_draw_waits_is_told(
     with database.read() as session:
         batch = session.get_one(Batch, batch_id)
         status = batch_status(session, batch, queue_settings, START + SECOND)
+        job = jobs_of(session, batch_id)[0]
+        assert why_waiting(session, batch, job, queue_settings, START + SECOND) == status.why_idle
     assert status.why_idle is not None
     assert "128 x 64" in status.why_idle
     assert "64 x 64, 96 x 96" in status.why_idle
