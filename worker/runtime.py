@@ -17,6 +17,7 @@ from shared.db.engine import Database
 from shared.db.pass_rates import RememberedPasses
 from shared.db.prices import price_in_force
 from shared.db.tables import Worker
+from shared.domain.devices import SIMULATED
 from shared.domain.prompts import ImageSettings
 from shared.messaging.contracts import queue_name
 from shared.models.card import ModelCard
@@ -35,6 +36,7 @@ from worker.outbox import Outbox
 from worker.quick_imports import import_diffusers_without_compiler
 from worker.rates import RateLog
 from worker.simulated import simulated_pipeline
+from worker.slow_store import SlowStore
 from worker.turns import Turns
 
 
@@ -117,12 +119,13 @@ def start_runtime(shared: Shared, device: Device, worker_id: UUID) -> Runtime:
     load = _loader(settings, device, database)
     begin = time.perf_counter_ns()
     pipeline = load(card, device)
-    _warm_up(pipeline, card)
+    if device.kind != SIMULATED:
+        _warm_up(pipeline, card)
     runtime = Runtime(
         worker_id=worker_id,
         settings=settings,
         database=database,
-        store=shared.store,
+        store=_store(shared, device),
         pipeline=pipeline,
         drawn_by=pipeline.describe(),
         load_ns=time.perf_counter_ns() - begin,
@@ -137,11 +140,19 @@ def start_runtime(shared: Shared, device: Device, worker_id: UUID) -> Runtime:
     return runtime
 
 
+def _store(shared: Shared, device: Device) -> ObjectStore:
+    """Return the store, further away for simulated devices where the settings say so."""
+    seconds = shared.settings.simulated_store_seconds
+    return (
+        SlowStore(shared.store, seconds) if seconds and device.kind == SIMULATED else shared.store
+    )
+
+
 def _loader(
     settings: Settings, device: Device, database: Database
 ) -> Callable[[ModelCard, Device], Draws[Any]]:
     """Import what the device takes; that is no model's loading yet, and costs no batch."""
-    if device.kind == "simulated":
+    if device.kind == SIMULATED:
         return partial(simulated_pipeline, settings=settings, database=database)
     import_diffusers_without_compiler()
     # It imports torch, which a simulated device does without.
