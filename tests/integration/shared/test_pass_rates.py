@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from shared.db.engine import Database
 from shared.db.fits import fits_for, known_fit, remember_fit
-from shared.db.pass_rates import best_pass, pass_rates, record_passes
+from shared.db.pass_rates import RememberedPasses, best_pass, pass_rates, record_passes
 from shared.db.tables import Worker
 from shared.domain.pass_rates import MeasuredPasses, PassSize
 from shared.domain.rates import Shape
@@ -66,6 +66,22 @@ def test_no_more_is_best_than_fits(database: Database) -> None:
         remember_fit(session, *FIT, images=2, now=START)
 
         assert best(session) == 2
+
+
+def test_the_same_measurements_are_gone_by_for_some_seconds(database: Database) -> None:
+    passes = RememberedPasses()
+
+    def remembered(session: Session, seconds: int) -> int:
+        now = START + timedelta(seconds=seconds)
+        names = frozenset({"a device"})
+        return passes.best(session, "tiny", "cuda", names, SHAPE, default=8, now=now)
+
+    with database.write() as session:
+        assert remembered(session, 0) == 8
+        measure(session, add_worker(session, device_kind="cuda"), of_1=100, of_2=80, of_8=80)
+
+        assert remembered(session, 4) == 8
+        assert remembered(session, 6) == 2
 
 
 def test_of_two_lessons_the_smaller_is_kept(database: Database) -> None:

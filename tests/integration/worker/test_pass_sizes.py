@@ -1,0 +1,141 @@
+"""How many images a worker draws at once: by what was measured, learned, or ordered."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from shared.db.cost_tables import PassRate
+from shared.db.engine import Database
+from shared.db.pass_rates import record_passes
+from shared.db.tables import Fit
+from shared.domain.identifiers import new_id
+from shared.domain.pass_rates import MeasuredPasses, PassSize
+from shared.domain.rates import Shape
+from shared.messaging.contracts import RenderChunk
+from shared.settings import Settings
+from support.factories import add_batch, dispatch
+from support.worker import render, start_worker
+from worker.process import WorkerProcess
+from worker.runtime import Runtime
+
+Start = Callable[..., Runtime]
+SHAPE = Shape(64, 64, 10, is_guided=True)
+
+
+@pytest.fixture
+def start(tmp_path: Path, sqlite_database: Database) -> Iterator[Start]:
+    """Start workers on simulated devices, which draw up to eight at once by default."""
+    started: list[WorkerProcess] = []
+
+    def run(**settings: float) -> Runtime:
+        found = Settings(
+            data_dir=tmp_path,
+            device="simulated:0",
+            simulated_image_seconds=0.001,
+            heartbeat_seconds=0.1,
+            **settings,  # type: ignore[arg-type]  # numbers all
+        )
+        started.append(start_worker(found, new_id()))
+        return started[-1].runtimes[0]
+
+    yield run
+    for process in started:
+        process.stop()
+
+
+def draw(runtime: Runtime, *, jobs: int = 8, images_per_pass: int | None = None) -> None:
+    with runtime.database.write() as session:
+        batch = add_batch(session, jobs=jobs)
+        batch.images_per_pass = images_per_pass
+        batch_id = batch.id
+        chunk_id = dispatch(session, batch_id, now=runtime.database.now(session))
+    render(runtime, RenderChunk(chunk_id=chunk_id, batch_id=batch_id))
+
+
+def drawn_at_once(runtime: Runtime, images: int) -> dict[int, int]:
+    """Return how many passes a worker wrote down by their images, once it has so many of them."""
+    deadline = time.monotonic() + 20
+    while True:
+        with runtime.database.read() as session:
+            rows = session.execute(
+                select(PassRate.images, PassRate.passes).where(
+                    PassRate.worker_id == runtime.worker_id
+                )
+            )
+            passes = {size: count for size, count in rows if count}
+        if sum(size * count for size, count in passes.items()) >= images:
+            return passes
+        assert time.monotonic() < deadline, passes
+        time.sleep(0.05)
+
+
+def test_a_whole_chunk_is_drawn_at_once_until_somebody_measures(start: Start) -> None:
+    worker = start()
+    draw(worker, jobs=11)
+
+    assert drawn_at_once(worker, 11) == {8: 1, 3: 1}
+
+
+def test_as_many_are_drawn_at_once_as_the_books_say_are_best(start: Start) -> None:
+    other, worker = start(), start()
+    with other.database.write() as session:
+        passes = {
+            PassSize(SHAPE, images): MeasuredPasses.of(images, images * ns, 0)
+            for images, ns in {1: 100, 2: 90, 8: 90}.items()
+        }
+        record_passes(session, other.worker_id, passes, other.database.now(session))
+
+    draw(worker)
+
+    assert drawn_at_once(worker, 8) == {2: 4}
+
+
+def test_a_calibration_says_how_many_are_drawn_at_once(start: Start) -> None:
+    worker = start(images_per_pass=8)
+    draw(worker, images_per_pass=4)
+
+    assert drawn_at_once(worker, 8) == {4: 2}
+
+
+def test_a_worker_learns_of_what_others_ran_out_of_memory_at_while_it_runs(start: Start) -> None:
+    worker = start(simulated_images=3)
+    other = start(simulated_images=3)
+    draw(worker, jobs=1)
+    draw(other)
+
+    draw(worker)
+
+    assert drawn_at_once(worker, 9) == {1: 1, 2: 4}
+
+
+def test_an_old_lesson_is_tried_again_and_grows(start: Start) -> None:
+    worker = start(simulated_images=5)
+    with worker.database.write() as session:
+        long_ago = worker.database.now(session) - timedelta(days=2)
+        session.add(
+            Fit(
+                model="emoji-64",
+                device_name=worker.drawn_by.device_name,
+                width=64,
+                height=64,
+                images=2,
+                learned_at=long_ago,
+            )
+        )
+
+    draw(worker)
+    assert drawn_at_once(worker, 8) == {4: 2}
+    draw(worker)
+
+    assert drawn_at_once(worker, 16) == {4: 4}
+    with worker.database.read() as session:
+        lesson = session.scalars(select(Fit)).one()
+    assert lesson.images == 4
+    assert lesson.learned_at is not None
+    assert lesson.learned_at > long_ago
