@@ -38,6 +38,7 @@ def start(tmp_path: Path, sqlite_database: Database) -> Iterator[Start]:
             data_dir=tmp_path,
             device="simulated:0",
             simulated_image_seconds=0.001,
+            simulated_pass_seconds=0.005,
             heartbeat_seconds=0.1,
             **settings,  # type: ignore[arg-type]  # numbers all
         )
