@@ -53,7 +53,12 @@ class PromptTokenizer:
                 truncation=True,
                 return_tensors="pt",
             )
-            lost = [self._lost(text) for text in prompts]
+            # Only what fills all places may have lost something, and most prompts are short.
+            is_full = encoded.attention_mask.all(dim=1)
+            lost = [
+                self._lost(text) if full else ""
+                for text, full in zip(prompts, is_full, strict=True)
+            ]
         return Tokens(encoded.input_ids.to(torch.int64), lost)
 
     def _lost(self, prompt: str) -> str:
