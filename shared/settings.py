@@ -99,6 +99,11 @@ class Settings(BaseSettings):
         default="auto",
         description="float32, float16 or bfloat16; auto is float32 on cpu, float16 on cuda.",
     )
+    torch_compile: bool = Field(
+        default=False,
+        description="Have torch compile denoiser and decoder, at the first image of each size; "
+        "what it made is kept in the data folder.",
+    )
     unchecked_batches: bool = Field(
         default=False,
         description="For operators: lets batches be submitted without the safety checker.",

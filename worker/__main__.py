@@ -14,6 +14,7 @@ from worker.device_lock import hold_device
 from worker.devices import Device, pin_environment
 from worker.extra import require_worker_extra
 
+COMPILED = "TORCHINDUCTOR_CACHE_DIR"
 ORPHAN_GRACE_SECONDS = 5
 """An embedded Redis dies with the owner of both, and Celery would wait for it for ever."""
 
@@ -39,6 +40,7 @@ def main() -> int:
         require_worker_extra()
         lock = hold_device(devices[0], worker_ids[0], os.environ)
         pin_environment(devices[0], settings.cpu_threads, os.environ)
+        os.environ.setdefault(COMPILED, str(settings.data_dir.absolute() / "compiled"))
     except TenstepError as error:
         tell_why(error)
         return error.exit_code

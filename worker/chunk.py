@@ -176,12 +176,14 @@ def _look_ahead(runtime: Runtime, leases: Sequence[Lease], terms: _Terms) -> _Ne
     """Make ready the first pass of some jobs, as far as they are wanted.
 
     Returns:
-        None when there are none, or none may be begun any more: the worker drains, or the
-        money is spent.
+        None when there are none, or none may be begun any more: the worker drains, the
+        money is spent, or they were sent before it was known which sizes this worker draws.
     """
     if not leases:
         return None
-    job = leases[0].job
+    job, sizes = leases[0].job, runtime.pipeline.compiled_sizes
+    if sizes is not None and (job.width, job.height) not in sizes:
+        return None
     most = min(terms.images_per_pass, runtime.fits.get((job.width, job.height), len(leases)))
     group = leases[:most]
     asked_at = time.monotonic()

@@ -28,6 +28,7 @@ def load_pipeline(
     backend: str = "auto",
     precision: str = "auto",
     threads: int = 0,
+    compiles: bool = False,
     models_dir: Path | None = None,
 ) -> Pipeline:
     """Load a model on a device.
@@ -39,6 +40,7 @@ def load_pipeline(
             model's folder is made for.
         precision: of the networks, or auto.
         threads: of the processor; 0 takes one a core.
+        compiles: whether torch compiles the networks; other backends have no use for it.
         models_dir: where compiled programs are kept; None asks the settings.
 
     Raises:
@@ -48,7 +50,7 @@ def load_pipeline(
     """
     silence_libraries()
     return Pipeline(
-        _open_backend(card, device, backend, precision, threads, models_dir),
+        _open_backend(card, device, backend, precision, threads, models_dir, compiles=compiles),
         PromptTokenizer(card),
         read_json(card.folder / "scheduler" / "scheduler_config.json"),
         _safety_checker(card, device),
@@ -62,6 +64,8 @@ def _open_backend(
     precision: str,
     threads: int,
     models_dir: Path | None,
+    *,
+    compiles: bool,
 ) -> Backend:
     # Each imports what the others do without.
     match _choose(card, device, backend):
@@ -77,7 +81,9 @@ def _open_backend(
         case _:
             from worker.backends.torch_backend import TorchBackend
 
-            return TorchBackend(card, device, precision=precision, threads=threads)
+            return TorchBackend(
+                card, device, precision=precision, threads=threads, compiles=compiles
+            )
 
 
 def _choose(card: ModelCard, device: Device, backend: str) -> str:

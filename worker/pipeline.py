@@ -36,7 +36,7 @@ class Batch:
     scheduler: Scheduler
     timesteps: list[float]
     noise: Tensor
-    """(B, C, H, W), float32, on the CPU."""
+    """(B, C, H, W), on the device."""
     embeddings: Tensor
     """(2 B, T, D), on the device: the negative prompts', then the prompts'."""
     prompt_lost: Sequence[str]
@@ -94,7 +94,9 @@ class Pipeline:
         shape = self.backend.latent_shape(jobs[0].width, jobs[0].height)
         noise = torch.stack([initial_noise(job.seed, shape) for job in jobs])
         begin = time.perf_counter_ns()
-        embeddings = self._embeddings(torch.cat([negatives.ids, prompts.ids]))
+        with self.backend.beside():
+            embeddings = self._embeddings(torch.cat([negatives.ids, prompts.ids]))
+            noise = self.backend.to_device(noise)
         encoded = time.perf_counter_ns()
         return Batch(
             jobs=jobs,
@@ -170,7 +172,7 @@ class Pipeline:
         return denoise(
             self.backend.denoise,
             batch.scheduler,
-            to_device(batch.noise),
+            batch.noise,
             negative,
             context,
             guidance_scale=to_device(torch.tensor([job.guidance_scale for job in batch.jobs])),

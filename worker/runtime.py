@@ -154,7 +154,8 @@ def _loader(
     """Import what the device takes; that is no model's loading yet, and costs no batch."""
     if device.kind == SIMULATED:
         return partial(simulated_pipeline, settings=settings, database=database)
-    import_diffusers_without_compiler()
+    if not settings.torch_compile:
+        import_diffusers_without_compiler()
     # It imports torch, which a simulated device does without.
     from worker.loading import load_pipeline
 
@@ -163,6 +164,7 @@ def _loader(
         backend=settings.backend,
         precision=settings.precision,
         threads=settings.cpu_threads,
+        compiles=settings.torch_compile,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
 from pydantic import BaseModel, ConfigDict
@@ -58,8 +59,15 @@ class Backend(Protocol):
         """Move a tensor to where the networks are, in their precision."""
         ...
 
+    def beside(self) -> AbstractContextManager[None]:
+        """Have what a thread asks for within the block run beside what others ask for.
+
+        It is done when the block ends.
+        """
+        ...
+
     def synchronize(self) -> None:
-        """Wait until the device has done what it was given."""
+        """Wait until the device has done what this thread gave it."""
         ...
 
     def describe(self) -> BackendRecord:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager, nullcontext
 
 import onnxruntime
 import torch
@@ -90,6 +91,10 @@ class OnnxBackend:
     def to_device(self, tensor: Tensor) -> Tensor:
         """Give a tensor the precision that graphs take."""
         return tensor.to("cpu", torch.float32)
+
+    def beside(self) -> AbstractContextManager[None]:
+        """Do nothing: sessions run beside one another as they are."""
+        return nullcontext()
 
     def synchronize(self) -> None:
         """Do nothing: a run has ended when it returns."""

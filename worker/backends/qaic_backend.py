@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
@@ -120,6 +121,10 @@ class QaicBackend:
     def to_device(self, tensor: Tensor) -> Tensor:
         """Give a tensor the precision that is kept between programs; the card rounds its own."""
         return tensor.to("cpu", torch.float32)
+
+    def beside(self) -> AbstractContextManager[None]:
+        """Do nothing: sessions run beside one another as they are."""
+        return nullcontext()
 
     def synchronize(self) -> None:
         """Do nothing: a run has ended when it returns."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -26,7 +28,13 @@ class TorchBackend:
     """A model's networks as PyTorch modules, laid out channels last."""
 
     def __init__(
-        self, card: ModelCard, device: Device, *, precision: str = "auto", threads: int = 0
+        self,
+        card: ModelCard,
+        device: Device,
+        *,
+        precision: str = "auto",
+        threads: int = 0,
+        compiles: bool = False,
     ) -> None:
         """Load a model.
 
@@ -35,6 +43,8 @@ class TorchBackend:
             device: the processor or one CUDA device.
             precision: "auto" is float32 on the processor and float16 on CUDA.
             threads: of the processor; 0 takes one a core.
+            compiles: whether denoiser and decoder are compiled, at the first image of each
+                size. That takes minutes, or seconds where the compiler's cache knows them.
 
         Raises:
             ConfigurationError: a part of the model is missing or broken.
@@ -57,6 +67,13 @@ class TorchBackend:
             )
         self._torch_device = torch.device("cuda:0" if self._is_cuda else "cpu")
         self._networks = load_networks(card, self._torch_device, self._dtype)
+        self._compiles = compiles
+        if compiles:
+            self._networks.denoiser.compile()
+            self._networks.decoder.compile()
+        # The denoiser has CUDA's default stream.
+        self._beside = _new_stream() if self._is_cuda else None
+        self._copies = _new_stream() if self._is_cuda else None
         self._weights_sha256 = weights_identity(card)
 
     @property
@@ -83,22 +100,44 @@ class TorchBackend:
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> Tensor:
         """Decode latents (B, C, H, W) to pixels (B, height, width, 3), uint8, on the CPU."""
-        return to_pixels(self._networks.decoder(latents))
+        return self._fetch(to_pixels(self._networks.decoder(latents)))
 
     def to_device(self, tensor: Tensor) -> Tensor:
         """Move a tensor to where the networks are, in their precision."""
         return tensor.to(self._torch_device, self._dtype)
 
+    @contextmanager
+    def beside(self) -> Iterator[None]:
+        """Have the block's work done in a stream beside the denoiser's, and wait for it."""
+        if self._beside is None:
+            yield
+            return
+        with torch.cuda.stream(self._beside):
+            yield
+        self._beside.synchronize()
+
     def synchronize(self) -> None:
-        """Wait until the device has done what it was given."""
+        """Wait until the device has done what this thread gave it."""
         if self._is_cuda:
-            torch.cuda.synchronize()
+            torch.cuda.current_stream().synchronize()
+
+    def _fetch(self, pixels: Tensor) -> Tensor:
+        """Copy to the processor's memory in the stream of copies."""
+        if self._copies is None:
+            return pixels
+        self._copies.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._copies):
+            # Pinned: only from there to there do copies run beside other work.
+            fetched = torch.empty(pixels.shape, dtype=pixels.dtype, pin_memory=True)
+            fetched.copy_(pixels, non_blocking=True)
+        self._copies.synchronize()
+        return fetched
 
     def describe(self) -> BackendRecord:
         """Tell what drew an image."""
         return BackendRecord(
             backend="torch",
-            backend_version=torch.__version__,
+            backend_version=f"{torch.__version__}{', compiled' if self._compiles else ''}",
             precision=self._precision,
             threads=None if self._is_cuda else torch.get_num_threads(),
             device=str(self._device),
@@ -108,3 +147,7 @@ class TorchBackend:
             licence=self._card.licence,
             note=self._card.note,
         )
+
+
+def _new_stream() -> torch.cuda.Stream:
+    return torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch does not type it
