@@ -129,7 +129,9 @@ def test_a_calibration_that_is_interrupted_is_called_off(
         status = tenstep(slow, "status", "--json", cwd=tmp_path)
         return status.returncode == 0 and json.loads(status.stdout)["counts"]["leased"] > 0
 
-    with running(slow, "calibrate", "--images", "2", cwd=tmp_path) as calibration:
+    with running(
+        slow, "calibrate", "--images", "2", "--chunk-sizes", "2", cwd=tmp_path
+    ) as calibration:
         wait_until(is_drawing)
 
     assert calibration.returncode == 130

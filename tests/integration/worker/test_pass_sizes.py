@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
+from uuid import UUID
 
 import pytest
 from sqlalchemy import select
@@ -15,12 +18,16 @@ from shared.db.engine import Database
 from shared.db.pass_rates import record_passes
 from shared.db.tables import Fit
 from shared.domain.identifiers import new_id
+from shared.domain.jobs import JobState
 from shared.domain.pass_rates import MeasuredPasses, PassSize
+from shared.domain.prompts import ImageSettings
 from shared.domain.rates import Shape
 from shared.messaging.contracts import RenderChunk
 from shared.settings import Settings
-from support.factories import add_batch, dispatch
+from support.factories import add_batch, dispatch, jobs_of
 from support.worker import render, start_worker
+from worker.backends.base import BackendRecord
+from worker.drawing import Drawing, Draws
 from worker.process import WorkerProcess
 from worker.runtime import Runtime
 
@@ -50,13 +57,14 @@ def start(tmp_path: Path, sqlite_database: Database) -> Iterator[Start]:
         process.stop()
 
 
-def draw(runtime: Runtime, *, jobs: int = 8, images_per_pass: int | None = None) -> None:
+def draw(runtime: Runtime, *, jobs: int = 8, images_per_pass: int | None = None) -> UUID:
     with runtime.database.write() as session:
         batch = add_batch(session, jobs=jobs)
         batch.images_per_pass = images_per_pass
         batch_id = batch.id
         chunk_id = dispatch(session, batch_id, now=runtime.database.now(session))
     render(runtime, RenderChunk(chunk_id=chunk_id, batch_id=batch_id))
+    return batch_id
 
 
 def drawn_at_once(runtime: Runtime, images: int) -> dict[int, int]:
@@ -113,6 +121,36 @@ def test_a_worker_learns_of_what_others_ran_out_of_memory_at_while_it_runs(start
     draw(worker)
 
     assert drawn_at_once(worker, 9) == {1: 1, 2: 4}
+
+
+class Compiled:
+    """A pipeline that was compiled for other sizes than it is asked for."""
+
+    compiled_sizes = ((128, 128),)
+
+    def __init__(self, pipeline: Draws[Any]) -> None:
+        self._pipeline = pipeline
+
+    def prepare(self, jobs: Sequence[ImageSettings]) -> Any:
+        return self._pipeline.prepare(jobs)
+
+    def draw_prepared(self, prepared: Any, *, check_safety: bool = True) -> list[Drawing]:
+        return self._pipeline.draw_prepared(prepared, check_safety=check_safety)
+
+    def describe(self) -> BackendRecord:
+        return self._pipeline.describe()
+
+
+def test_jobs_of_a_size_that_was_not_compiled_go_back_to_the_dispatcher(start: Start) -> None:
+    """They were sent before the worker came, to others that drew any size."""
+    worker = start()
+    batch_id = draw(replace(worker, pipeline=Compiled(worker.pipeline)))
+
+    with worker.database.read() as session:
+        jobs = jobs_of(session, batch_id)
+    assert [(job.state, job.chunk_id, job.attempts) for job in jobs] == [
+        (JobState.PENDING, None, 0)
+    ] * 8
 
 
 def test_an_old_lesson_is_tried_again_and_grows(start: Start) -> None:
