@@ -169,7 +169,7 @@ class _Compiler:
         for component in sorted(components):
             moved = write_clipped(exported / component / GRAPH, folder / component)
             if moved:
-                self.report(f"{component}: {moved} constants clipped to the range of float16")
+                self.report(f"{component}: constants clipped to the range of float16: {moved}")
 
     def _compile(self, program: Program, folder: Path, place: str) -> CompiledProgram:
         self.report(f"{program.label}: compiling, {place}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -95,6 +96,7 @@ class Session:
                 providers=["CPUExecutionProvider"],
             )
         _loaded_bytes[self._qid] += self._bytes
+        self._free = weakref.finalize(self, _take_off, self._qid, self._bytes)
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run the program once.
@@ -117,7 +119,7 @@ class Session:
         """Take the program off the card."""
         if self._session is not None:
             self._session = None
-            _loaded_bytes[self._qid] -= self._bytes
+            self._free()
 
     def _check(self, inputs: Mapping[str, Array]) -> None:
         for name in inputs.keys() | self.model_input_shape_dict.keys():
@@ -133,6 +135,10 @@ class Session:
                 raise ValueError(
                     f"input '{name}' has shape {list(array.shape)}, the program takes {shape}"
                 )
+
+
+def _take_off(qid: int, size: int) -> None:
+    _loaded_bytes[qid] -= size
 
 
 def _shapes(tensors: program.Tensors) -> ShapeDict:
