@@ -29,6 +29,9 @@ from worker.pipeline import Pipeline
 from worker.qaic.compile import compile_order, make_order
 from worker.qaic.store import QpcStore
 
+pytestmark = pytest.mark.timeout(180)
+"""A family is exported, and compiled for three sizes, within the first test that asks for it."""
+
 BACKENDS = ("torch", "onnxruntime", "qaic")
 AGREEMENT = 1e-4
 """Of a network's output with what it must be, as a share of its standard deviation."""
