@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import sys
 
-from shared.errors import DeviceFaultError
 from shared.process import DEVICE_FAULT, ERROR
-from worker.retry import DeviceLostError, is_device_lost
+from worker.retry import is_device_lost, is_out_of_memory
 
 DRIVER_WORDS = ("cuda gpus", "nvidia driver", "cuda driver", "cuda error", "cuda-capable device")
 """What PyTorch says, in errors of no class of their own, when a driver has no device for it."""
 
 
 def is_device_fault(error: Exception) -> bool:
-    """Tell whether the device is to blame: a worker on another one may well start."""
-    if isinstance(error, DeviceFaultError | DeviceLostError) or is_device_lost(error):
-        return True
-    # Of CUDA alone: a model that is too large, or another program that has the memory.
-    if type(error).__name__ == "OutOfMemoryError":
+    """Tell whether the device is to blame: a worker on another one may well start.
+
+    It is if there is no room on it: another program may have its memory, or another have more.
+    """
+    if is_device_lost(error) or is_out_of_memory(error):
         return True
     text = str(error).lower()
     return isinstance(error, RuntimeError) and any(words in text for words in DRIVER_WORDS)

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from shared.errors import TenstepError
+from shared.errors import ConfigurationError, TenstepError
 from shared.settings import shown_devices
 from worker.device_lock import Holder, holder_of
 from worker.devices import Device, processor_name
@@ -69,10 +69,9 @@ def find_devices(environ: Mapping[str, str]) -> Sequence[HostDevice]:
         environ: says which CUDA devices count.
 
     Raises:
-        ConfigurationError: a driver answers with nonsense.
+        ConfigurationError: the folder of the locks is not this user's own.
     """
-    cards = [_card(card) for card in find_cards()]
-    return [_processor(), *_cuda_devices(environ), *cards]
+    return [_processor(), *_cuda_devices(environ), *_cards()]
 
 
 def missing_device(device: str, kind: str, sku: str) -> HostDevice:
@@ -84,6 +83,16 @@ def _processor() -> HostDevice:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return HostDevice("cpu", "cpu", processor_name(), "", cores or 0, memory, "", FINE, False, None)
+
+
+def _cards() -> Iterator[HostDevice]:
+    """Yield the cards, or what keeps them from being listed."""
+    try:
+        cards = find_cards()
+    except ConfigurationError as error:
+        yield _unusable(str(error), Device("qaic", 0))
+        return
+    yield from map(_card, cards)
 
 
 def _card(card: QaicCard) -> HostDevice:
@@ -149,8 +158,8 @@ def _cuda_device(device: Device, environ: Mapping[str, str]) -> HostDevice:
 def _unusable(
     health: str, device: Device | None = None, holder: Holder | None = None
 ) -> HostDevice:
-    name = str(device or Device("cuda", 0))
-    return HostDevice(name, "cuda", "unknown", "", 0, 0, "", health, False, holder)
+    device = device or Device("cuda", 0)
+    return HostDevice(str(device), device.kind, "unknown", "", 0, 0, "", health, False, holder)
 
 
 def _why_none(environ: Mapping[str, str], warned: Sequence[str]) -> str:
