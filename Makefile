@@ -30,10 +30,14 @@ format: $(VENV)/installed-dev  ## Rewrite the code in the project's style
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/installed-dev  ## Measure this machine: renders, submissions, status, results, the API, pages (30 min)
+bench: $(VENV)/installed-dev  ## Measure this machine: renders, submissions, status, results, the API, pages, fleets (40 min)
 	$(BIN)/python infra/benchmarks/render.py
 	$(BIN)/python infra/benchmarks/pipeline.py
 	$(BIN)/python infra/benchmarks/quote.py
+	$(BIN)/tenstep bench busy --images 200
+	PYTHONPATH=infra:tests $(BIN)/python infra/benchmarks/start.py
+	PYTHONPATH=infra:tests $(BIN)/python infra/benchmarks/overhead.py
+	PYTHONPATH=infra:tests $(BIN)/python infra/benchmarks/fleet.py
 	PYTHONPATH=infra:tests $(BIN)/python infra/benchmarks/submit.py
 	PYTHONPATH=infra:tests $(BIN)/python infra/benchmarks/status.py
 	PYTHONPATH=infra:tests $(BIN)/python infra/benchmarks/manifest.py

@@ -307,8 +307,8 @@ def main() -> None:
     parser.add_argument("--devices", type=int, default=200)
     parser.add_argument("--processes", type=int, default=2, help="that share the devices")
     parser.add_argument("--image-seconds", type=float, default=0.94)
-    parser.add_argument("--warm-up", type=float, default=30, help="seconds before the window")
-    parser.add_argument("--window", type=float, default=90, help="seconds that count")
+    parser.add_argument("--warm-up", type=float, default=20, help="seconds before the window")
+    parser.add_argument("--window", type=float, default=60, help="seconds that count")
     parser.add_argument("--database", choices=("postgres", "sqlite"), default="postgres")
     parser.add_argument("--no-peer", action="store_true", help="without plain Celery")
     parser.add_argument("--profile", action="store_true", help="show where workers spend time")
@@ -371,6 +371,8 @@ def show(plan: Plan, rates: Mapping[str, Rate]) -> None:
     table.add_row("images a second", *(f"{rate.images_per_second:.1f}" for rate in every))
     shares = (f"{rate.images_per_second / plan.ideal:.2%}" for rate in every)
     table.add_row(f"of the ideal {plan.ideal:.1f}", *shares)
+    counted = (f"{rate.images / rate.window_seconds:.1f}" for rate in every)
+    table.add_row("images in the window a second", *counted)
     for name in dict.fromkeys(name for rate in every for name in rate.cpu_ms_per_image):
         cells = (rate.cpu_ms_per_image.get(name) for rate in every)
         table.add_row(

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -42,6 +43,7 @@ from shared.models.catalog import load_card
 from shared.settings import Settings
 from shared.storage.base import ObjectStore
 from shared.storage.open import open_store
+from shared.telemetry.logs import configure_logs
 from support.factories import add_batch, dispatch
 from support.postgres import run_postgres
 from worker.backends.base import BackendRecord
@@ -65,6 +67,10 @@ class NullBackend:
         self._card = card
         self._zeros: dict[tuple[int, ...], Tensor] = {}
 
+    @property
+    def compiled_sizes(self) -> None:
+        """Any size."""
+
     def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
         """Return (C, H, W) of the latents of an image of this size in pixels."""
         return 4, height // 8, width // 8
@@ -84,6 +90,10 @@ class NullBackend:
     def to_device(self, tensor: Tensor) -> Tensor:
         """Leave it where it is."""
         return tensor
+
+    def beside(self) -> AbstractContextManager[None]:
+        """Have nothing run beside nothing."""
+        return nullcontext()
 
     def synchronize(self) -> None:
         """Wait for nothing."""
@@ -273,6 +283,7 @@ def measure(images: int, rounds: int) -> dict[str, list[float]]:
 
     aside = Aside()
     with (
+        Path(os.devnull).open("w") as nowhere,
         tempfile.TemporaryDirectory(prefix="tenstep-overhead-") as folder,
         run_postgres() as postgres,
         patch("worker.publish.encode_png", aside.timed("PNG", _publishing("encode_png"))),
@@ -280,6 +291,7 @@ def measure(images: int, rounds: int) -> dict[str, list[float]]:
             "worker.publish.make_thumbnail", aside.timed("thumbnail", _publishing("make_thumbnail"))
         ),
     ):
+        configure_logs(nowhere)
         url = postgres.url(postgres.create_database())
         database = Database(url)
         migrate(database)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 SAMPLES = "FLEET_SAMPLES"
 """The environment variable that names the folder."""
-MOST = 25
+MOST = 20
 
 
 def hot_spots(folder: Path) -> Sequence[tuple[float, str]]:

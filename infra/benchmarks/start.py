@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -56,6 +57,7 @@ print(imported - begin, loaded - imported, time.perf_counter() - loaded)
 
 Times = Mapping[str, float]
 """Seconds by what they were spent on, in order; "whole" is their sum."""
+PROCESSOR = "processor time of all processes"
 
 
 def render(folder: Path) -> Times:
@@ -157,6 +159,12 @@ def first_image(folder: Path) -> Mapping[str, datetime]:
     return moments
 
 
+def children_seconds() -> float:
+    """Return the processor time of all processes below this one that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def spans(begin: datetime, moments: Mapping[str, datetime]) -> Times:
     """Turn moments into what passed before each."""
     taken, last = {}, begin
@@ -182,8 +190,10 @@ def main() -> None:
     runs: dict[str, list[Times]] = {name: [] for name in WAYS}
     for _ in range(arguments.runs):
         for name, way in WAYS.items():
+            before = children_seconds()
             with tempfile.TemporaryDirectory(prefix="tenstep-start-") as folder:
-                runs[name].append(way(Path(folder)))
+                times = way(Path(folder))
+            runs[name].append({**times, PROCESSOR: children_seconds() - before})
     medians = {name: medians_of(taken) for name, taken in runs.items()}
     if arguments.json:
         print(json.dumps(medians, indent=2))

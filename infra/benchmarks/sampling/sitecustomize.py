@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-LOOK_SECONDS = 0.02
-WRITE_EVERY = 250
+LOOK_SECONDS = 0.1
+WRITE_EVERY = 50
 OURS = ("/worker/", "/shared/", "/producer/")
 
 
