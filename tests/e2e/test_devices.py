@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from shared.db.device_faults import list_faults
 from shared.db.tables import Attempt, Worker
 from support.books import opened_books
 from support.commands import running, tenstep_json, wait_until
+from support.qaic import compiled, exported_tiny, tell
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -74,3 +76,44 @@ def test_devices_of_several_kinds_draw_one_batch_and_are_named_image_by_image(
         "cpu": 1,
         "simulated": 3,
     }
+
+
+def faults(environment: dict[str, str]) -> list[str]:
+    with opened_books(environment) as database, database.read() as session:
+        return [fault.device for fault in list_faults(session, database.now(session))]
+
+
+@pytest.mark.parametrize("stack_env", ["local"], indirect=True)
+def test_a_card_that_fails_at_work_is_taken_out_and_comes_back_while_another_draws(
+    stack_env: dict[str, str], tmp_path: Path
+) -> None:
+    model, state = exported_tiny(tmp_path), tmp_path / "cards"
+    environment = {
+        **stack_env,
+        "TENSTEP_MODEL": str(model.folder),
+        "TENSTEP_CHUNK_SIZE": "2",
+        "TENSTEP_DEVICE_RETRY_SECONDS": "5",
+        "QAIC_EMULATOR_CARDS": "2",
+        "QAIC_EMULATOR_STATE": str(state),
+    }
+    data = Path(environment["TENSTEP_DATA_DIR"])
+    compiled(model, data / "models", sizes=[(model.width, model.height)])
+    submit(environment, tmp_path, 30)
+    cards = ("--device", "qaic:0", "--device", "qaic:1")
+    with running(environment, "up", "--no-serve", *cards, cwd=tmp_path):
+        wait_until(lambda: {worker.device for _, worker in attempts(environment)} >= {"qaic:1"})
+        tell(state, 1, "error")
+        wait_until(lambda: faults(environment) == ["qaic:1"])
+        shown = tenstep_json(environment, "fleet", cwd=tmp_path)["faults"]
+        assert [fault["device"] for fault in shown] == ["qaic:1"]
+        listed = tenstep_json(environment, "devices", cwd=tmp_path)["devices"]
+        assert [one["health"] for one in listed if one["device"] == "qaic:1"] == [
+            "its status is Error"
+        ]
+        assert all(one["holder"] for one in listed if one["device"] == "qaic:0")
+        wait_until(lambda: drawn(environment) == 30)
+
+        (state / "1").unlink()
+        wait_until(lambda: not faults(environment))
+    names = {attempt.device_name for attempt, _ in attempts(environment)}
+    assert all("emulator" in name for name in names)
