@@ -12,7 +12,6 @@ from shared.errors import ConfigurationError
 AUTO = "auto"
 """Whatever good accelerators a host has, else its processor."""
 SIMULATED = "simulated"
-REAL_KINDS = ("cpu", "cuda", "qaic")
 HINT = (
     "Devices are cpu; cuda:0, cuda:1, …; qaic:0, qaic:1, …; simulated:0, or simulated:qaic:0, "
     "which takes as long as a qaic does; simulated:0-49 is fifty of them in one process. "
