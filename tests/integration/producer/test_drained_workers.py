@@ -11,7 +11,6 @@ from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
-import psutil
 import pytest
 from pydantic import SecretStr
 
@@ -157,7 +156,7 @@ def test_a_drained_worker_takes_nothing_until_it_is_resumed(scene: Scene) -> Non
 def test_a_drained_worker_that_is_killed_is_followed_by_one_that_takes_jobs(scene: Scene) -> None:
     scene.drain()
     killed = scene.worker()
-    os.kill(psutil.Process(killed.pid).ppid(), signal.SIGKILL)
+    os.kill(killed.pid, signal.SIGKILL)
 
     def is_drawn() -> bool:
         scene.fleet.supervise()
