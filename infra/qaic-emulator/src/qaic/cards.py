@@ -33,7 +33,7 @@ class Card:
         return {
             "Status": self.status,
             "PCI Info": "Qualcomm Cloud AI 100 emulator",
-            "Product name": f"Cloud AI 100 {self.sku} emulator",
+            "Product name": f"emulator of Cloud AI 100 {self.sku}",
             "SKU Type": self.sku,
             "HW Version": "2.0",
             "FW Version": environment.SDK_VERSION,
