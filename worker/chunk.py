@@ -57,7 +57,7 @@ class _Next:
 
     group: Sequence[Lease]
     ready: Pass | None
-    """None when none of the group is wanted any more."""
+    """Those that are wanted; None when none of the group is any more."""
     asked_at: float
     """When that was looked up, of `time.monotonic`."""
 
@@ -76,14 +76,15 @@ def render_chunk(runtime: Runtime, message: RenderChunk, wait_for_turn: WaitForT
     """
     patience = runtime.settings.outage_patience_seconds
     claimed_at = time.perf_counter_ns()
-    leases = patiently(partial(_claim, runtime, message), patience)
-    if not leases:
+    leases, terms = patiently(partial(_claim, runtime, message), patience)
+    if not leases or terms is None:
         log.info("chunk_has_nothing_to_claim", chunk_id=str(message.chunk_id))
         return
     runtime.in_hand.take(message.chunk_id)
     try:
-        terms = patiently(partial(_terms, runtime, leases[0].job), patience)
-        first = _look_ahead(runtime, leases, terms)
+        # What was just claimed is wanted.
+        group = _first_of(runtime, leases, terms)
+        first = _make_ready(runtime, group) if group else None
         wait_for_turn()
         times = ChunkTimes(
             runtime, message.chunk_id, max(claimed_at, runtime.in_hand.free_since_ns)
@@ -94,7 +95,8 @@ def render_chunk(runtime: Runtime, message: RenderChunk, wait_for_turn: WaitForT
         runtime.in_hand.let_go(message.chunk_id)
 
 
-def _claim(runtime: Runtime, message: RenderChunk) -> list[Lease]:
+def _claim(runtime: Runtime, message: RenderChunk) -> tuple[Sequence[Lease], _Terms | None]:
+    in_hand = runtime.in_hand
     with runtime.database.write() as session:
         now = runtime.database.now(session)
         worker = session.get_one(Worker, runtime.worker_id)
@@ -102,32 +104,34 @@ def _claim(runtime: Runtime, message: RenderChunk) -> list[Lease]:
             if worker.stopping_at is None:
                 runtime.turns.shut(SHUT_SECONDS)
                 raise DrainedError
-            return []
-        if runtime.in_hand.is_empty:
+            return [], None
+        if in_hand.is_empty:
             # Whatever is not booked by now is idle time.
             settle_now_and_then(session, worker.id, now)
             # What is booked from here on is not in that balance.
             now = runtime.database.now(session)
         leases = claim_chunk(session, message.chunk_id, runtime.worker_id, now, runtime.lease)
-        if leases:
+        if not leases:
+            return [], None
+        terms = _terms(runtime, session, leases[0].job, now)
+        if not in_hand.load_is_booked:
             worker = session.get_one(Worker, runtime.worker_id)
             charge_model_load(session, worker, leases[0].job.batch_id, runtime.load_ns, now)
-    return leases
+    in_hand.load_is_booked = True
+    return leases, terms
 
 
-def _terms(runtime: Runtime, job: Job) -> _Terms:
+def _terms(runtime: Runtime, session: Session, job: Job, now: datetime) -> _Terms:
     record = runtime.drawn_by
-    with runtime.database.read() as session:
-        now = runtime.database.now(session)
-        batch = session.get_one(Batch, job.batch_id)
-        # Other workers of the kind may have learned something.
-        runtime.fits.clear()
-        runtime.fits.update(fits_for(session, record.model, record.device_name, now))
-        return _Terms(
-            batch.safety_checker,
-            purse_of(session, batch.id, now) is not None,
-            batch.images_per_pass or _images_per_pass(runtime, session, job, now),
-        )
+    batch = session.get_one(Batch, job.batch_id)
+    # Other workers of the kind may have learned something.
+    runtime.fits.clear()
+    runtime.fits.update(fits_for(session, record.model, record.device_name, now))
+    return _Terms(
+        batch.safety_checker,
+        purse_of(session, batch.id, now) is not None,
+        batch.images_per_pass or _images_per_pass(runtime, session, job, now),
+    )
 
 
 def _images_per_pass(runtime: Runtime, session: Session, job: Job, now: datetime) -> int:
@@ -151,14 +155,14 @@ def _draw_all(
 ) -> None:
     """Draw pass by pass; each is looked up and made ready while the one before is drawn."""
     patience = runtime.settings.outage_patience_seconds
-    chunk_id = leases[0].job.chunk_id
+    upcoming = None
     if first is not None:
-        patiently(partial(_begin, runtime, chunk_id), patience)
-    upcoming = first
+        begin = partial(_begin, runtime, leases[0].job.chunk_id, first, terms)
+        upcoming = patiently(begin, patience)
     done = 0
     runtime.in_hand.begin()
     try:
-        while upcoming is not None and (upcoming := _fresh(runtime, upcoming, terms)) is not None:
+        while upcoming is not None:
             done += len(upcoming.group)
             soon = runtime.preparer.submit(_look_ahead, runtime, leases[done:], terms)
             if upcoming.ready is not None:
@@ -166,57 +170,80 @@ def _draw_all(
                     times.take(drawn)
                     runtime.outbox.put(partial(finish, runtime, drawn, times))
             upcoming = soon.result()
+            if upcoming is not None and time.monotonic() - upcoming.asked_at > FRESH_SECONDS:
+                upcoming = _look_up(runtime, upcoming, terms)
     finally:
         runtime.in_hand.end()
     if done < len(leases):
         patiently(partial(_give_back, runtime, leases[done:]), patience)
 
 
+def _first_of(runtime: Runtime, leases: Sequence[Lease], terms: _Terms) -> Sequence[Lease]:
+    """Return the jobs of the next pass.
+
+    None of a size that this worker does not draw: they were sent before that was known.
+    """
+    job, sizes = leases[0].job, runtime.pipeline.compiled_sizes
+    if sizes is not None and (job.width, job.height) not in sizes:
+        return []
+    return leases[
+        : min(terms.images_per_pass, runtime.fits.get((job.width, job.height), len(leases)))
+    ]
+
+
 def _look_ahead(runtime: Runtime, leases: Sequence[Lease], terms: _Terms) -> _Next | None:
-    """Make ready the first pass of some jobs, as far as they are wanted.
+    """Make ready the next pass of some jobs, as far as they are wanted.
 
     Returns:
-        None when there are none, or none may be begun any more: the worker drains, the
-        money is spent, or they were sent before it was known which sizes this worker draws.
+        None when there are none, or none may be begun any more.
     """
     if not leases:
         return None
-    job, sizes = leases[0].job, runtime.pipeline.compiled_sizes
-    if sizes is not None and (job.width, job.height) not in sizes:
-        return None
-    most = min(terms.images_per_pass, runtime.fits.get((job.width, job.height), len(leases)))
-    group = leases[:most]
+    group = _first_of(runtime, leases, terms)
+    look = partial(_still_wanted_now, runtime, group, terms)
+    wanted = patiently(look, runtime.settings.outage_patience_seconds)
+    return None if wanted is None else replace(_make_ready(runtime, wanted), group=group)
+
+
+def _make_ready(runtime: Runtime, wanted: Sequence[Lease]) -> _Next:
     asked_at = time.monotonic()
-    wanted = _look_up(runtime, group, terms)
+    return _Next(wanted, prepare_pass(runtime, wanted) if wanted else None, asked_at)
+
+
+def _look_up(runtime: Runtime, upcoming: _Next, terms: _Terms) -> _Next | None:
+    """Ask again for a pass that was ready long before its turn came."""
+    look = partial(_still_wanted_now, runtime, upcoming.group, terms)
+    wanted = patiently(look, runtime.settings.outage_patience_seconds)
+    return _as_wanted(runtime, upcoming, wanted)
+
+
+def _as_wanted(runtime: Runtime, upcoming: _Next, wanted: Sequence[Lease] | None) -> _Next | None:
     if wanted is None:
         return None
-    return _Next(group, prepare_pass(runtime, wanted) if wanted else None, asked_at)
-
-
-def _fresh(runtime: Runtime, upcoming: _Next, terms: _Terms) -> _Next | None:
-    """Ask again for a pass that had to wait for its turn."""
-    if upcoming.ready is None or time.monotonic() - upcoming.asked_at < FRESH_SECONDS:
+    if upcoming.ready is None or len(wanted) == len(upcoming.ready.group):
         return upcoming
-    wanted = _look_up(runtime, upcoming.group, terms)
-    if wanted is None:
-        return None
-    if len(wanted) < len(upcoming.ready.group):
-        return replace(upcoming, ready=prepare_pass(runtime, wanted) if wanted else None)
-    return upcoming
+    return replace(upcoming, ready=prepare_pass(runtime, wanted) if wanted else None)
 
 
-def _look_up(runtime: Runtime, group: Sequence[Lease], terms: _Terms) -> list[Lease] | None:
-    look = partial(_still_wanted, runtime, group, terms)
-    return patiently(look, runtime.settings.outage_patience_seconds)
-
-
-def _still_wanted(runtime: Runtime, group: Sequence[Lease], terms: _Terms) -> list[Lease] | None:
+def _still_wanted_now(
+    runtime: Runtime, group: Sequence[Lease], terms: _Terms
+) -> Sequence[Lease] | None:
     with runtime.database.read() as session:
-        if is_draining(session, runtime.worker_id):
-            return None
-        if terms.is_limited and _is_spent(runtime, session, group[0].job.batch_id):
-            return None
-        held = still_held(session, group)
+        return _still_wanted(runtime, session, group, terms)
+
+
+def _still_wanted(
+    runtime: Runtime, session: Session, group: Sequence[Lease], terms: _Terms
+) -> Sequence[Lease] | None:
+    """Return those of some jobs that nobody has called off.
+
+    None when none may be begun any more: the worker drains, or the money is spent.
+    """
+    if is_draining(session, runtime.worker_id):
+        return None
+    if terms.is_limited and _is_spent(runtime, session, group[0].job.batch_id):
+        return None
+    held = still_held(session, group)
     return [lease for lease in group if lease.job.id in held]
 
 
@@ -226,22 +253,29 @@ def _is_spent(runtime: Runtime, session: Session, batch_id: UUID) -> bool:
     return purse is not None and purse.left_nanodollars <= 0
 
 
-def _begin(runtime: Runtime, chunk_id: UUID | None) -> None:
+def _begin(runtime: Runtime, chunk_id: UUID | None, first: _Next, terms: _Terms) -> _Next | None:
     """Write down that a chunk goes into the device: were the worker lost, it is to blame.
 
     A device that is never idle is settled here, where nothing is in it: what was drawn before is
     waited for, every ten minutes.
+
+    Returns:
+        Its first pass, as far as that is wanted now.
     """
-    is_due = runtime.in_hand.seconds_since_settled > SETTLED_EVERY.total_seconds()
+    in_hand = runtime.in_hand
+    is_due = in_hand.seconds_since_settled > SETTLED_EVERY.total_seconds()
     if is_due:
-        runtime.in_hand.wait_for_images()
+        in_hand.wait_for_images()
     with runtime.database.write() as session:
         now = runtime.database.now(session)
         if is_due:
             settle_worker(session, runtime.worker_id, now, nothing_is_begun=True)
-        begin_chunk(session, runtime.worker_id, chunk_id, now)
+        wanted = _still_wanted(runtime, session, first.group, terms)
+        if wanted:
+            begin_chunk(session, runtime.worker_id, chunk_id, now)
     if is_due:
-        runtime.in_hand.note_settled()
+        in_hand.note_settled()
+    return _as_wanted(runtime, first, wanted)
 
 
 def _give_back(runtime: Runtime, leases: Sequence[Lease]) -> None:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from random import SystemRandom
 from uuid import UUID
 
 import structlog
 
-from shared.db.outcomes import record_failure
+from shared.db.outcomes import PhaseTimes, record_failure
 from shared.domain.rates import Shape
+from worker.bookkeeper import Done
 from worker.passes import Drawn
-from worker.patience import patiently
+from worker.patience import OUTAGES, patiently
 from worker.publish import publish
 from worker.rates import ImageTime
 from worker.retry import decide
@@ -72,30 +75,54 @@ class ChunkTimes:
             self._runtime.news.tell()
 
 
-def finish(runtime: Runtime, drawn: Drawn, times: ChunkTimes) -> None:
-    """Publish an image, or write down why there is none; raises nothing."""
-    image: ImageTime | None = None
-    try:
-        image = _publish_or_fail(runtime, drawn)
-    except Exception:
-        # The job stays leased; its lease runs out.
-        log.exception("outcome_not_written_down", job_id=str(drawn.held.job.id))
-    finally:
+def finish(runtime: Runtime, drawn: Drawn, times: ChunkTimes, over: Callable[[], None]) -> None:
+    """Publish an image and have it written down, or write down why there is none.
+
+    Args:
+        runtime: the worker's.
+        drawn: what came from the device.
+        times: the chunk's.
+        over: called when that is done; nothing is raised.
+    """
+
+    def end(image: ImageTime | None) -> None:
         times.end(image)
+        over()
 
-
-def _publish_or_fail(runtime: Runtime, drawn: Drawn) -> ImageTime | None:
-    if isinstance(drawn.outcome, Exception):
-        _fail(runtime, drawn, drawn.outcome)
-        return None
     try:
-        publish(runtime, drawn, drawn.outcome)
+        if isinstance(drawn.outcome, Exception):
+            raise drawn.outcome  # noqa: TRY301 - it is dealt with like an error of the store's
+        job = publish(runtime, drawn, drawn.outcome)
     except Exception as error:  # noqa: BLE001 - whatever it is, it ends this attempt alone
         _fail(runtime, drawn, error)
-        return None
+        end(None)
+        return
+    runtime.bookkeeper.add(Done(job, partial(_is_written, runtime, drawn, job.times, end)))
+
+
+def _is_written(
+    runtime: Runtime,
+    drawn: Drawn,
+    times: PhaseTimes,
+    end: Callable[[ImageTime | None], None],
+    came_in_time: bool | Exception,  # noqa: FBT001 - an answer, not a switch
+) -> None:
+    """Hear what became of an image in the books."""
+    job_id = str(drawn.held.job.id)
+    if isinstance(came_in_time, OUTAGES):
+        # Nothing can be written down: the lease runs out.
+        log.error("outcome_not_written_down", job_id=job_id, exc_info=came_in_time)
+        end(None)
+        return
+    if isinstance(came_in_time, Exception):
+        _fail(runtime, drawn, came_in_time)
+        end(None)
+        return
+    what = "image_done" if came_in_time else "image_came_too_late"
+    log.info(what, job_id=job_id, device_ms=times.device_ns // 1_000_000)
     asked = drawn.settings
     shape = Shape.of(asked.width, asked.height, asked.steps, asked.squeeze, asked.guidance_scale)
-    return ImageTime(shape, drawn.times.device_ns)
+    end(ImageTime(shape, drawn.times.device_ns))
 
 
 def _fail(runtime: Runtime, drawn: Drawn, error: Exception) -> None:
@@ -124,4 +151,8 @@ def _fail(runtime: Runtime, drawn: Drawn, error: Exception) -> None:
                 now=now,
             )
 
-    patiently(record, runtime.settings.outage_patience_seconds)
+    try:
+        patiently(record, runtime.settings.outage_patience_seconds)
+    except Exception:
+        # The job stays leased; its lease runs out.
+        log.exception("outcome_not_written_down", job_id=str(job.id))

@@ -23,6 +23,8 @@ class InHand:
         self._settled_at = time.monotonic()
         self.free_since_ns = 0
         """When the device had drawn its last chunk, of `time.perf_counter_ns`."""
+        self.load_is_booked = False
+        """Whether the model's loading is."""
         self.images_drawn = 0
         """Since the process was started."""
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 MOST_THREADS = 32
-THREADS_A_DEVICE = 2
+THREADS_A_DEVICE = 4
 IMAGES_A_DEVICE = 16
 """How far the store and the books may fall behind a device before it has to wait for them."""
 
@@ -24,28 +24,31 @@ class Outbox:
         threads = min(MOST_THREADS, THREADS_A_DEVICE * devices)
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="publish")
         self._most = IMAGES_A_DEVICE * devices
-        self._waiting = 0
+        self._on_their_way = 0
         self._room = threading.Condition()
 
-    def put(self, work: Callable[[], None]) -> None:
-        """Have something done; waits while too much is waiting already.
+    @property
+    def on_their_way(self) -> int:
+        """How many were brought and are not over."""
+        return self._on_their_way
+
+    def put(self, work: Callable[[Callable[[], None]], None]) -> None:
+        """Have something done; waits while too much is on its way already.
 
         Args:
-            work: raises nothing.
+            work: raises nothing, and calls what it is given when all is over: at once or later,
+                from any thread.
         """
         with self._room:
-            self._room.wait_for(lambda: self._waiting < self._most)
-            self._waiting += 1
-        self._threads.submit(self._do, work)
+            self._room.wait_for(lambda: self._on_their_way < self._most)
+            self._on_their_way += 1
+        self._threads.submit(work, self._is_over)
 
     def close(self) -> None:
-        """Finish what is there, and end the threads."""
+        """Wait until the threads have done their part, and end them."""
         self._threads.shutdown()
 
-    def _do(self, work: Callable[[], None]) -> None:
-        try:
-            work()
-        finally:
-            with self._room:
-                self._waiting -= 1
-                self._room.notify()
+    def _is_over(self) -> None:
+        with self._room:
+            self._on_their_way -= 1
+            self._room.notify()

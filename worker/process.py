@@ -59,6 +59,7 @@ class WorkerProcess:
     def stop(self) -> None:
         """Finish what is on its way to the store, and record the workers' orderly end."""
         self._shared.outbox.close()
+        self._shared.bookkeeper.close()
         write_down(self._shared, self.runtimes, stops=True)
         self._shared.database.close()
 

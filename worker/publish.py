@@ -1,4 +1,4 @@
-"""An image into the store, then into the books."""
+"""An image into the store."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 from PIL import Image
 
+from shared.db.many_outcomes import DoneJob
 from shared.db.outcomes import THUMBNAIL, StoredImage
 from shared.domain.fingerprint import image_fingerprint
 from shared.domain.jobs import CONTENT_FLAGGED
@@ -16,7 +17,6 @@ from shared.errors import PermanentRenderError, ServiceUnavailableError
 from shared.storage.base import image_key, sha256_of, thumbnail_key
 from shared.thumbnail import CONTENT_TYPE, make_thumbnail
 from shared.version import VERSION
-from worker.bookkeeper import Done
 from worker.drawing import Drawing
 from worker.images.png import encode_png
 from worker.passes import Drawn
@@ -32,11 +32,14 @@ class ContentFlaggedError(PermanentRenderError):
     code = CONTENT_FLAGGED
 
 
-def publish(runtime: Runtime, drawn: Drawn, drawing: Drawing) -> None:
-    """Store an image by its content, and its thumbnail, and only then call its job done.
+def publish(runtime: Runtime, drawn: Drawn, drawing: Drawing) -> DoneJob:
+    """Store an image by its content, and its thumbnail.
 
-    Waits for a store or a database that is away; the lease is renewed meanwhile. Nothing waits
-    for the thumbnail: who looks for one that is not there makes it of the image.
+    Waits for a store that is away; the lease is renewed meanwhile. Nothing waits for the
+    thumbnail: who looks for one that is not there makes it of the image.
+
+    Returns:
+        What is to be written down: only then is the job done.
 
     Raises:
         ContentFlaggedError: the image was flagged; it is not stored.
@@ -61,13 +64,7 @@ def publish(runtime: Runtime, drawn: Drawn, drawing: Drawing) -> None:
     )
     uploaded = time.perf_counter_ns()
     times = replace(drawn.times, png_encode_ns=encoded - begin, upload_ns=uploaded - encoded)
-    done = Done(drawn.held, image, times, _record(runtime, drawing))
-    is_ours = patiently(lambda: runtime.bookkeeper.record(done), patience)
-    log.info(
-        "image_done" if is_ours else "image_came_too_late",
-        job_id=str(drawn.held.job.id),
-        device_ms=times.device_ns // 1_000_000,
-    )
+    return DoneJob(drawn.held, image, times, _record(runtime, drawing))
 
 
 def _put_thumbnail(runtime: Runtime, image_sha256: str, data: bytes) -> int:

@@ -95,13 +95,15 @@ def share(settings: Settings, devices: int) -> Shared:
     # A process that is frozen within a transaction must not keep its locks for ever.
     database = Database(settings.resolved_database_url, idle_seconds=settings.lease_seconds)
     database.check()
+    outbox = Outbox(devices)
+    patience = settings.outage_patience_seconds
     return Shared(
         settings=settings,
         database=database,
         store=open_store(settings),
         news=News(),
-        outbox=Outbox(devices),
-        bookkeeper=Bookkeeper(database),
+        outbox=outbox,
+        bookkeeper=Bookkeeper(database, patience, lambda: outbox.on_their_way),
     )
 
 

@@ -29,7 +29,7 @@ from worker.images.png import encode_png
 from worker.loading import load_pipeline
 
 COMMAND = (sys.executable, "-c", "import sys; from producer.cli.main import main; sys.exit(main())")
-READY_SECONDS = 300
+READY_SECONDS = 90
 POLL_SECONDS = 0.5
 LOOP_BATCH = 8
 

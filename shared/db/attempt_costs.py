@@ -43,9 +43,20 @@ def charge(
 ) -> int:
     """Book an attempt's device time, unless it is booked; returns nano-dollars."""
     amount = attempt.cost(device_ns)
-    entry = _entry(attempt, kind, f"attempt:{attempt.id}", device_ns, amount, now)
+    entry = _entry(attempt, kind, _event_of(attempt), device_ns, amount, now)
     append(session, entry, along)
     return amount
+
+
+def render_entry(attempt: AttemptToCharge, device_ns: int, now: datetime) -> Entry:
+    """Return the line of an attempt that ended in an image."""
+    amount = attempt.cost(device_ns)
+    event_id = _event_of(attempt)
+    return _entry(attempt, LedgerKind.RENDER, event_id, device_ns, amount, now)
+
+
+def _event_of(attempt: AttemptToCharge) -> str:
+    return f"attempt:{attempt.id}"
 
 
 def charge_loaded(

@@ -210,15 +210,29 @@ def move_leased_job(session: Session, held: Lease, target: JobState, **values: o
     Returns:
         False when it does not: somebody else has the job, or it was called off.
     """
-    changes = {"state": target.value, "lease_expires_at": None, "worker_id": None, **values}
-    moved = session.connection().execute(
-        _move_out_of_lease(tuple(changes)),
-        {"of_job": held.job.id, "with_token": held.fencing_token, **changes},
-    )
+    changes = lease_left(held, target, values)
+    moved = session.connection().execute(move_out_of_lease(changes), changes)
     is_ours = moved.rowcount == 1
     if is_ours:
         note_move(session, held.job.batch_id, JobState.LEASED, target)
     return is_ours
+
+
+def lease_left(held: Lease, target: JobState, values: Mapping[str, object]) -> dict[str, object]:
+    """Return the parameters with which `move_out_of_lease` ends a lease."""
+    return {
+        "of_job": held.job.id,
+        "with_token": held.fencing_token,
+        "state": target.value,
+        "lease_expires_at": None,
+        "worker_id": None,
+        **values,
+    }
+
+
+def move_out_of_lease(parameters: Mapping[str, object]) -> Update:
+    """Return the statement that takes some parameters: it moves a job whose lease still holds."""
+    return _move_out_of_lease(tuple(parameters)[2:])
 
 
 @cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -70,7 +70,29 @@ def append(session: Session, entry: Entry, along: Alongside | None = None) -> bo
     if along is not None and not is_postgres:
         connection.execute(along.update, dict(along.values))
     update = along.update if along is not None and is_postgres else None
-    insert = _insert_once(connection.dialect.name, update)
+    insert = _insert_and_tell(connection.dialect.name, update)
+    parameters = _parameters(entry)
+    if along is not None and is_postgres:
+        parameters |= along.values
+    is_new = connection.execute(insert, parameters).first() is not None
+    if is_new:
+        note_cost(session, entry.sum_of, entry.device_ns, entry.amount_nanodollars)
+    return is_new
+
+
+def append_all(session: Session, entries: Sequence[Entry]) -> bool:
+    """Append entries; False, with some of them appended, if one's event is booked already."""
+    connection = session.connection()
+    insert = _insert_once(connection.dialect.name, None)
+    appended = connection.execute(insert, [_parameters(entry) for entry in entries])
+    if appended.rowcount != len(entries):
+        return False
+    for entry in entries:
+        note_cost(session, entry.sum_of, entry.device_ns, entry.amount_nanodollars)
+    return True
+
+
+def _parameters(entry: Entry) -> dict[str, object]:
     row = {
         "id": new_id(),
         "event_id": entry.event_id,
@@ -87,13 +109,12 @@ def append(session: Session, entry: Entry, along: Alongside | None = None) -> bo
         "priced_at": entry.priced_at,
         "created_at": entry.booked_at,
     }
-    parameters = {f"{PREFIX}{name}": value for name, value in row.items()}
-    if along is not None and is_postgres:
-        parameters |= along.values
-    is_new = connection.execute(insert, parameters).first() is not None
-    if is_new:
-        note_cost(session, entry.sum_of, entry.device_ns, entry.amount_nanodollars)
-    return is_new
+    return {f"{PREFIX}{name}": value for name, value in row.items()}
+
+
+@cache
+def _insert_and_tell(dialect: str, update: Update | None) -> Insert:
+    return cast("Insert", _insert_once(dialect, update).returning(LEDGER.c.id))
 
 
 @cache
@@ -105,7 +126,7 @@ def _insert_once(dialect: str, update: Update | None) -> Insert:
     once = insert.on_conflict_do_nothing(index_elements=["event_id"])
     if update is not None:
         once = once.add_cte(update.cte("along"))
-    return cast("Insert", once.returning(LEDGER.c.id))
+    return cast("Insert", once)
 
 
 def charge_model_load(

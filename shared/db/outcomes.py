@@ -83,33 +83,14 @@ def record_done(
     Returns:
         False when the lease had ended: the job is untouched, the time is booked as waste.
     """
-    is_ours = move_leased_job(
-        session,
-        held,
-        JobState.DONE,
-        image_key=image.key,
-        image_sha256=image.sha256,
-        image_bytes=image.bytes,
-        fingerprint=image.fingerprint,
-        error_code=None,
-        error_message=None,
-        finished_at=now,
-    )
-    if not is_ours:
+    if not move_leased_job(session, held, JobState.DONE, **image_values(image, now)):
         late = _attempt_to_end(session, held, times, now)
         late.record = record
         charge_loaded(session, late, LedgerKind.FAILED_ATTEMPT, times.device_ns, now)
         return False
     # Whoever holds the lease ends the attempt, so that nothing of it has to be looked up.
     note_image(session, held.job.batch_id, image.bytes + image.thumbnail_bytes)
-    values = {
-        "of_attempt": held.attempt.id,
-        "finished_at": now,
-        "record": record,
-        "cost_nanodollars": held.attempt.cost(times.device_ns),
-        **_measured(times),
-    }
-    along = Alongside(END_IN_AN_IMAGE, values)
+    along = Alongside(END_IN_AN_IMAGE, end_values(held, times, record, now))
     charge(session, held.attempt, LedgerKind.RENDER, times.device_ns, now, along)
     return True
 
@@ -162,5 +143,27 @@ def _attempt_to_end(session: Session, held: Lease, times: PhaseTimes, now: datet
     return attempt
 
 
-def _measured(times: PhaseTimes) -> dict[str, int]:
-    return {name: getattr(times, name) for name in MEASURED}
+def image_values(image: StoredImage, now: datetime) -> dict[str, object]:
+    """Return what a job knows of its image."""
+    return {
+        "image_key": image.key,
+        "image_sha256": image.sha256,
+        "image_bytes": image.bytes,
+        "fingerprint": image.fingerprint,
+        "error_code": None,
+        "error_message": None,
+        "finished_at": now,
+    }
+
+
+def end_values(
+    held: Lease, times: PhaseTimes, record: dict[str, Any], now: datetime
+) -> dict[str, object]:
+    """Return the parameters of `END_IN_AN_IMAGE`."""
+    return {
+        "of_attempt": held.attempt.id,
+        "finished_at": now,
+        "record": record,
+        "cost_nanodollars": held.attempt.cost(times.device_ns),
+        **{name: getattr(times, name) for name in MEASURED},
+    }
