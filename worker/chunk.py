@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from uuid import UUID
 
@@ -26,29 +26,22 @@ from worker.finish import ChunkTimes, finish
 from worker.passes import Pass, draw_pass, prepare_pass
 from worker.patience import patiently
 from worker.runtime import Runtime
+from worker.terms import Terms
 from worker.turns import WaitForTurn
 
 log = structlog.get_logger()
 
 FRESH_SECONDS = 1.0
 """How old the word may be that jobs are still wanted, when their pass begins."""
+TERMS_HOLD = timedelta(seconds=2)
+"""How long a batch's terms are taken for unchanged. What it may cost every claim looks up."""
+MOST_TERMS = 100
 SHUT_SECONDS = 2.0
 """How long other devices of the process get the chunks of one that is drained."""
 
 
 class DrainedError(Exception):
     """The worker was drained before it claimed anything: the message is for another one."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Terms:
-    """On what terms a chunk is drawn."""
-
-    check_safety: bool
-    is_limited: bool
-    """Whether its batch may cost only so much."""
-    images_per_pass: int
-    """How many go through the device at once, as far as they fit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +88,7 @@ def render_chunk(runtime: Runtime, message: RenderChunk, wait_for_turn: WaitForT
         runtime.in_hand.let_go(message.chunk_id)
 
 
-def _claim(runtime: Runtime, message: RenderChunk) -> tuple[Sequence[Lease], _Terms | None]:
+def _claim(runtime: Runtime, message: RenderChunk) -> tuple[Sequence[Lease], Terms | None]:
     in_hand = runtime.in_hand
     with runtime.database.write() as session:
         now = runtime.database.now(session)
@@ -121,24 +114,34 @@ def _claim(runtime: Runtime, message: RenderChunk) -> tuple[Sequence[Lease], _Te
     return leases, terms
 
 
-def _terms(runtime: Runtime, session: Session, job: Job, now: datetime) -> _Terms:
+def _terms(runtime: Runtime, session: Session, job: Job, now: datetime) -> Terms:
+    """Return on what terms a job's chunk is drawn, as they were a moment ago."""
+    shape = Shape.of(job.width, job.height, job.steps, job.squeeze, job.guidance_scale)
+    known = runtime.terms.get((job.batch_id, shape))
+    if known is not None and now < known.until:
+        return known
     record = runtime.drawn_by
     batch = session.get_one(Batch, job.batch_id)
     # Other workers of the kind may have learned something.
+    fits = fits_for(session, record.model, record.device_name, now)
     runtime.fits.clear()
-    runtime.fits.update(fits_for(session, record.model, record.device_name, now))
-    return _Terms(
+    runtime.fits.update(fits)
+    terms = Terms(
         batch.safety_checker,
         purse_of(session, batch.id, now) is not None,
-        batch.images_per_pass or _images_per_pass(runtime, session, job, now),
+        batch.images_per_pass or _images_per_pass(runtime, session, shape, now),
+        until=now + TERMS_HOLD,
     )
+    if len(runtime.terms) >= MOST_TERMS:
+        runtime.terms.clear()
+    runtime.terms[job.batch_id, shape] = terms
+    return terms
 
 
-def _images_per_pass(runtime: Runtime, session: Session, job: Job, now: datetime) -> int:
+def _images_per_pass(runtime: Runtime, session: Session, shape: Shape, now: datetime) -> int:
     settings, record = runtime.settings, runtime.drawn_by
     if settings.images_per_pass:
         return settings.images_per_pass
-    shape = Shape.of(job.width, job.height, job.steps, job.squeeze, job.guidance_scale)
     return runtime.passes.best(
         session,
         record.model,
@@ -151,7 +154,7 @@ def _images_per_pass(runtime: Runtime, session: Session, job: Job, now: datetime
 
 
 def _draw_all(
-    runtime: Runtime, leases: Sequence[Lease], first: _Next | None, terms: _Terms, times: ChunkTimes
+    runtime: Runtime, leases: Sequence[Lease], first: _Next | None, terms: Terms, times: ChunkTimes
 ) -> None:
     """Draw pass by pass; each is looked up and made ready while the one before is drawn."""
     patience = runtime.settings.outage_patience_seconds
@@ -178,7 +181,7 @@ def _draw_all(
         patiently(partial(_give_back, runtime, leases[done:]), patience)
 
 
-def _first_of(runtime: Runtime, leases: Sequence[Lease], terms: _Terms) -> Sequence[Lease]:
+def _first_of(runtime: Runtime, leases: Sequence[Lease], terms: Terms) -> Sequence[Lease]:
     """Return the jobs of the next pass.
 
     None of a size that this worker does not draw: they were sent before that was known.
@@ -191,7 +194,7 @@ def _first_of(runtime: Runtime, leases: Sequence[Lease], terms: _Terms) -> Seque
     ]
 
 
-def _look_ahead(runtime: Runtime, leases: Sequence[Lease], terms: _Terms) -> _Next | None:
+def _look_ahead(runtime: Runtime, leases: Sequence[Lease], terms: Terms) -> _Next | None:
     """Make ready the next pass of some jobs, as far as they are wanted.
 
     Returns:
@@ -210,7 +213,7 @@ def _make_ready(runtime: Runtime, wanted: Sequence[Lease]) -> _Next:
     return _Next(wanted, prepare_pass(runtime, wanted) if wanted else None, asked_at)
 
 
-def _look_up(runtime: Runtime, upcoming: _Next, terms: _Terms) -> _Next | None:
+def _look_up(runtime: Runtime, upcoming: _Next, terms: Terms) -> _Next | None:
     """Ask again for a pass that was ready long before its turn came."""
     look = partial(_still_wanted_now, runtime, upcoming.group, terms)
     wanted = patiently(look, runtime.settings.outage_patience_seconds)
@@ -226,14 +229,14 @@ def _as_wanted(runtime: Runtime, upcoming: _Next, wanted: Sequence[Lease] | None
 
 
 def _still_wanted_now(
-    runtime: Runtime, group: Sequence[Lease], terms: _Terms
+    runtime: Runtime, group: Sequence[Lease], terms: Terms
 ) -> Sequence[Lease] | None:
     with runtime.database.read() as session:
         return _still_wanted(runtime, session, group, terms)
 
 
 def _still_wanted(
-    runtime: Runtime, session: Session, group: Sequence[Lease], terms: _Terms
+    runtime: Runtime, session: Session, group: Sequence[Lease], terms: Terms
 ) -> Sequence[Lease] | None:
     """Return those of some jobs that nobody has called off.
 
@@ -253,7 +256,7 @@ def _is_spent(runtime: Runtime, session: Session, batch_id: UUID) -> bool:
     return purse is not None and purse.left_nanodollars <= 0
 
 
-def _begin(runtime: Runtime, chunk_id: UUID | None, first: _Next, terms: _Terms) -> _Next | None:
+def _begin(runtime: Runtime, chunk_id: UUID | None, first: _Next, terms: Terms) -> _Next | None:
     """Write down that a chunk goes into the device: were the worker lost, it is to blame.
 
     A device that is never idle is settled here, where nothing is in it: what was drawn before is

@@ -65,6 +65,9 @@ class ChunkTimes:
                 self._images.append(image)
         self._close()
         self._runtime.in_hand.let_go_image(self._chunk_id)
+        if self._runtime.in_hand.is_empty:
+            # Nobody knows for how long: what was measured is written down while it can be.
+            self._runtime.news.tell()
 
     def _close(self) -> None:
         with self._lock:
@@ -72,7 +75,6 @@ class ChunkTimes:
             is_over = not self._open
         if is_over and self._tried:
             self._runtime.rates.add_chunk(self._images, self._tried, self._wall_ns)
-            self._runtime.news.tell()
 
 
 def finish(runtime: Runtime, drawn: Drawn, times: ChunkTimes, over: Callable[[], None]) -> None:

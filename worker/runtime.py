@@ -19,6 +19,7 @@ from shared.db.prices import price_in_force
 from shared.db.tables import Worker
 from shared.domain.devices import SIMULATED
 from shared.domain.prompts import ImageSettings
+from shared.domain.rates import Shape
 from shared.messaging.contracts import queue_name
 from shared.models.card import ModelCard
 from shared.models.catalog import load_card
@@ -37,6 +38,7 @@ from worker.quick_imports import import_diffusers_without_compiler
 from worker.rates import RateLog
 from worker.simulated import simulated_pipeline
 from worker.slow_store import SlowStore
+from worker.terms import Terms
 from worker.turns import Turns
 
 
@@ -55,6 +57,8 @@ class Runtime:
     fits: dict[tuple[int, int], int]
     """How many images were found to fit at once, by width and height."""
     rates: RateLog
+    terms: dict[tuple[UUID, Shape], Terms]
+    """Of batches, for images of a shape; the same for all devices of the process."""
     news: News
     outbox: Outbox
     bookkeeper: Bookkeeper
@@ -81,6 +85,8 @@ class Shared:
     settings: Settings
     database: Database
     store: ObjectStore
+    terms: dict[tuple[UUID, Shape], Terms]
+    fits: dict[tuple[int, int], int]
     news: News
     outbox: Outbox
     bookkeeper: Bookkeeper
@@ -101,6 +107,8 @@ def share(settings: Settings, devices: int) -> Shared:
         settings=settings,
         database=database,
         store=open_store(settings),
+        terms={},
+        fits={},
         news=News(),
         outbox=outbox,
         bookkeeper=Bookkeeper(database, patience, lambda: outbox.on_their_way),
@@ -132,8 +140,9 @@ def start_runtime(shared: Shared, device: Device, worker_id: UUID) -> Runtime:
         drawn_by=pipeline.describe(),
         load_ns=time.perf_counter_ns() - begin,
         device_kind=device.kind,
-        fits={},
+        fits=shared.fits,
         rates=RateLog(),
+        terms=shared.terms,
         news=shared.news,
         outbox=shared.outbox,
         bookkeeper=shared.bookkeeper,

@@ -184,10 +184,10 @@ def started_worker(
     process.stop()
 
 
-def tenstep_round(process: WorkerProcess, database: Database, card: ModelCard, images: int) -> None:
-    """Draw a batch, in chunks, two at a time at the device as Celery brings them."""
+def tenstep_round(process: WorkerProcess, chunks: Sequence[RenderChunk]) -> None:
+    """Draw chunks, two at a time at the device as Celery brings them."""
     with ThreadPoolExecutor(process.places) as pool:
-        list(pool.map(process.render, dispatched(database, card, images)))
+        list(pool.map(process.render, chunks))
     process.wait_for_images()
 
 
@@ -297,11 +297,13 @@ def measure(images: int, rounds: int) -> dict[str, list[float]]:
         migrate(database)
         for images_per_pass in (1, CHUNK):
             with started_worker(Path(folder), url, card, images_per_pass, aside) as process:
-                tenstep_round(process, database, card, CHUNK)  # warm
+                tenstep_round(process, dispatched(database, card, CHUNK))  # warm
                 for _ in range(rounds):
                     aside.seconds.clear()
+                    # What producers do is not a worker's.
+                    chunks = dispatched(database, card, images)
                     begin = time.process_time()
-                    tenstep_round(process, database, card, images)
+                    tenstep_round(process, chunks)
                     whole = time.process_time() - begin
                     note(f"tenstep, passes of {images_per_pass}", whole - aside.all)
                     for name, seconds in aside.seconds.items():

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from shared.db.conditions import IS_LEASED
@@ -87,9 +87,13 @@ def note_stopping(session: Session, worker_id: UUID, now: datetime) -> None:
     )
 
 
+DRAINING = select(Worker.draining).where(Worker.id == bindparam("of_worker"))
+"""Made once: that takes longer than to run it."""
+
+
 def is_draining(session: Session, worker_id: UUID) -> bool:
     """Tell whether a worker is to begin nothing more, for now or for good."""
-    return bool(session.scalar(select(Worker.draining).where(Worker.id == worker_id)))
+    return bool(session.connection().scalar(DRAINING, {"of_worker": worker_id}))
 
 
 def are_draining(session: Session, worker_ids: Sequence[UUID]) -> bool:

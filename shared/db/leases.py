@@ -18,6 +18,7 @@ from uuid import UUID
 
 from sqlalchemy import (
     ColumnElement,
+    Integer,
     Select,
     Table,
     Update,
@@ -28,6 +29,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from shared.db.attempt_costs import AttemptToCharge
 from shared.db.budgets import purse_of
@@ -84,31 +86,20 @@ def claim_chunk(
     worker = session.get_one(Worker, worker_id)
     worker.last_claim_at = now
     worker.heartbeat_at = max(worker.heartbeat_at, now)
-    # One value a job: as a join, Postgres might go from all active batches to their jobs.
-    control = select(Batch.control).where(Batch.id == Job.batch_id).scalar_subquery()
-    can_be_leased = and_(Job.chunk_id == chunk_id, Job.state.in_(origins(JobState.LEASED)))
-    free = locked(can_be_leased, control == BatchControl.ACTIVE, skip=True)
-    batch_id = session.scalar(select(Job.batch_id).where(can_be_leased).limit(1))
+    of_chunk = {"of_chunk": chunk_id}
+    batch_id = session.connection().scalar(BATCH_OF_CHUNK, of_chunk)
     purse = batch_id and purse_of(session, batch_id, now, lock=True)
-    if purse:
-        free = free.limit(purse.images)
+    most = {"most": purse.images} if purse else {}
     jobs = session.scalars(
-        update(Job)
-        .where(Job.id.in_(free), can_be_leased)
-        .values(
-            state=JobState.LEASED,
-            attempts=Job.attempts + 1,
-            fencing_token=Job.fencing_token + 1,
-            worker_id=worker_id,
-            lease_expires_at=now + lease,
-        )
-        .returning(Job),
+        _leasing(is_limited=bool(purse)),
+        {"by_worker": worker_id, "until": now + lease, **of_chunk, **most},
         execution_options={"synchronize_session": False, "populate_existing": True},
     ).all()
     if purse:
-        unpaid = locked(can_be_leased, skip=True)
+        unpaid = locked(IN_THE_CHUNK, skip=True)
         session.execute(
-            update(Job).where(Job.id.in_(unpaid), can_be_leased).values(**UNDISPATCHED),
+            update(Job).where(Job.id.in_(unpaid), IN_THE_CHUNK).values(**UNDISPATCHED),
+            of_chunk,
             execution_options={"synchronize_session": False},
         )
     if not jobs:
@@ -134,6 +125,33 @@ def claim_chunk(
     session.execute(insert(Attempt), [_first_record(held, worker, now) for held in leases])
     session.expunge_all()
     return leases
+
+
+IN_THE_CHUNK = and_(Job.chunk_id == bindparam("of_chunk"), Job.state.in_(origins(JobState.LEASED)))
+"""Jobs of a chunk that can be leased, whatever became of their batch."""
+BATCH_OF_CHUNK = select(Job.batch_id).where(IN_THE_CHUNK).limit(1)
+
+
+@cache
+def _leasing(*, is_limited: bool) -> ReturningUpdate[Job]:
+    """Make the statement once: that takes longer than to run it, and it runs for every chunk."""
+    # One value a job: as a join, Postgres might go from all active batches to their jobs.
+    control = select(Batch.control).where(Batch.id == Job.batch_id).scalar_subquery()
+    free = locked(IN_THE_CHUNK, control == BatchControl.ACTIVE, skip=True)
+    if is_limited:
+        free = free.limit(bindparam("most", type_=Integer))
+    return (
+        update(Job)
+        .where(Job.id.in_(free), IN_THE_CHUNK)
+        .values(
+            state=JobState.LEASED,
+            attempts=Job.attempts + 1,
+            fencing_token=Job.fencing_token + 1,
+            worker_id=bindparam("by_worker"),
+            lease_expires_at=bindparam("until"),
+        )
+        .returning(Job)
+    )
 
 
 def _first_record(held: Lease, worker: Worker, now: datetime) -> dict[str, object]:
@@ -195,12 +213,16 @@ def _renew(session: Session, worker_id: UUID, chunk_id: UUID, expires_at: dateti
     )
 
 
+STILL_LEASED = select(JOBS.c.id, JOBS.c.fencing_token).where(
+    JOBS.c.id.in_(bindparam("of_jobs", expanding=True)), JOBS.c.state == JobState.LEASED.value
+)
+"""Made once: that takes longer than to run it."""
+
+
 def still_held(session: Session, held: Sequence[Lease]) -> set[UUID]:
     """Return the ids of the jobs that these leases still cover: not cancelled, not expired."""
     tokens = {lease.job.id: lease.fencing_token for lease in held}
-    rows = session.execute(
-        select(Job.id, Job.fencing_token).where(Job.id.in_(tokens), Job.state == JobState.LEASED)
-    )
+    rows = session.connection().execute(STILL_LEASED, {"of_jobs": list(tokens)})
     return {job_id for job_id, token in rows if tokens[job_id] == token}
 
 

@@ -84,7 +84,9 @@ def append_all(session: Session, entries: Sequence[Entry]) -> bool:
     """Append entries; False, with some of them appended, if one's event is booked already."""
     connection = session.connection()
     insert = _insert_once(connection.dialect.name, None)
-    appended = connection.execute(insert, [_parameters(entry) for entry in entries])
+    parameters = [_parameters(entry) for entry in entries]
+    # SQLAlchemy keeps the number of rows that an INSERT makes for nobody who does not ask.
+    appended = connection.execute(insert, parameters, execution_options={"preserve_rowcount": True})
     if appended.rowcount != len(entries):
         return False
     for entry in entries:
