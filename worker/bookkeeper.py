@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from uuid import UUID
 
 import structlog
-from sqlalchemy.exc import DBAPIError
 
 from shared.db.engine import Database
 from shared.db.many_outcomes import DoneJob, NotAllHeldError, record_all_done
@@ -99,8 +98,9 @@ class Bookkeeper:
             for one in together:
                 one.tell(error)
             return
-        except DBAPIError as error:
+        except Exception as error:
             log.warning("images_not_written_together", images=len(together), exc_info=error)
+            # Whose fault it is each finds out alone.
             all_are_ours = False
         for one in together:
             one.tell(True if all_are_ours else self._write_one(one))
