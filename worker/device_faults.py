@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from shared.process import DEVICE_FAULT, ERROR
+from shared.errors import TenstepError
+from shared.process import DEVICE_FAULT, ERROR, HINT
 from worker.retry import is_device_lost, is_out_of_memory
 
 DRIVER_WORDS = ("cuda gpus", "nvidia driver", "cuda driver", "cuda error", "cuda-capable device")
@@ -23,9 +24,11 @@ def is_device_fault(error: Exception) -> bool:
 
 
 def tell_why(error: Exception) -> None:
-    """Write the line that a supervisor reads when the process has ended."""
+    """Write the lines that a supervisor reads when the process has ended."""
     begin = DEVICE_FAULT if is_device_fault(error) else ERROR
     said = str(error).strip() or type(error).__name__
     # What drivers add below the first line is for who debugs kernels.
     sys.stderr.write(f"{begin}{said.splitlines()[0]}\n")
+    if isinstance(error, TenstepError) and error.hint:
+        sys.stderr.write(f"{HINT}{error.hint}\n")
     sys.stderr.flush()

@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 import torch
 from diffusers.utils import logging as diffusers_logging
 from torch import nn
-from transformers import logging as transformers_logging
 
 from shared.errors import ConfigurationError
 from shared.models.card import FLEXIBLE_UNET, ModelCard, read_json
@@ -137,8 +136,6 @@ def make_text_encoder(card: ModelCard) -> TextEncoder:
 
 def silence_libraries() -> None:
     """Keep progress bars and advice for notebooks out of a worker's log."""
-    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     diffusers_logging.set_verbosity_error()
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+from tokenizers import Encoding
 from torch import Tensor
-from transformers import CLIPTokenizer
 
 from shared.errors import ConfigurationError
 from shared.models.card import ModelCard
 from shared.models.catalog import load_card
+from worker.models.clip_vocabulary import read_vocabulary
 
 
 class Tokens(NamedTuple):
@@ -34,37 +34,30 @@ class PromptTokenizer:
         owner = load_card(card.vocabulary_of) if card.vocabulary_of else card
         folder = owner.folder / "tokenizer"
         try:
-            self._tokenizer = CLIPTokenizer.from_pretrained(
-                str(folder), local_files_only=True, model_max_length=card.max_prompt_tokens
-            )
+            vocabulary = read_vocabulary(folder)
+        except ConfigurationError:
+            raise
         except Exception as error:  # noqa: BLE001 - its parsers in Rust raise bare exceptions
             raise ConfigurationError(f"{folder}: {error}") from None
-        self.length = card.max_prompt_tokens
-        # Each call sets the tokenizer's own padding anew, and chunks are made ready in threads.
-        self._lock = threading.Lock()
+        self._tokenizer = vocabulary.tokenizer
+        self._tokenizer.enable_padding(
+            length=card.max_prompt_tokens,
+            pad_id=vocabulary.pad_id,
+            pad_token=vocabulary.pad_token,
+        )
+        self._tokenizer.enable_truncation(card.max_prompt_tokens)
 
     def __call__(self, prompts: Sequence[str]) -> Tokens:
-        """Tokenize B prompts to the model's length, T."""
-        with self._lock:
-            encoded = self._tokenizer(
-                list(prompts),
-                padding="max_length",
-                max_length=self.length,
-                truncation=True,
-                return_tensors="pt",
-            )
-            # Only what fills all places may have lost something, and most prompts are short.
-            is_full = encoded.attention_mask.all(dim=1)
-            lost = [
-                self._lost(text) if full else ""
-                for text, full in zip(prompts, is_full, strict=True)
-            ]
-        return Tokens(encoded.input_ids.to(torch.int64), lost)
+        """Tokenize B prompts to the model's length, T; several threads may do so at once."""
+        encoded = [self._tokenizer.encode(prompt) for prompt in prompts]
+        ids = torch.tensor([one.ids for one in encoded], dtype=torch.int64)
+        lost = [_lost(prompt, one) for prompt, one in zip(prompts, encoded, strict=True)]
+        return Tokens(ids, lost)
 
-    def _lost(self, prompt: str) -> str:
-        whole = self._tokenizer(prompt, return_offsets_mapping=True, verbose=False)
-        if len(whole.input_ids) <= self.length:
-            return ""
-        # The last place is the end-of-text token's.
-        first_lost, _ = whole.offset_mapping[self.length - 1]
-        return prompt[first_lost:].strip()
+
+def _lost(prompt: str, encoded: Encoding) -> str:
+    if not encoded.overflowing:
+        return ""
+    # What did not fit has a start-of-text token of its own before it.
+    first_lost, _ = encoded.overflowing[0].offsets[1]
+    return prompt[first_lost:].strip()
