@@ -13,7 +13,9 @@ import structlog
 from shared.db.fits import remember_fit
 from shared.db.leases import Lease
 from shared.db.outcomes import PhaseTimes
+from shared.domain.devices import DeviceKind
 from shared.domain.money import share_evenly
+from shared.domain.pass_rates import PassSize
 from shared.domain.prompts import ImageSettings
 from shared.domain.rates import Shape
 from worker.drawing import Drawing
@@ -111,7 +113,11 @@ def _draw(runtime: Runtime, ready: Pass, *, check_safety: bool) -> list[Drawing]
     drawings = runtime.pipeline.draw_prepared(ready.prepared, check_safety=check_safety)
     device_ns = sum(drawing.times.device_ns for drawing in drawings)
     peak_bytes = max(drawing.peak_bytes for drawing in drawings)
-    runtime.rates.add_pass(ready.shape, len(drawings), device_ns, peak_bytes)
+    # CUDA's libraries choose their kernels in the first pass of each size: that tells nothing.
+    is_first = (size := PassSize(ready.shape, len(drawings))) not in runtime.sizes_drawn
+    runtime.sizes_drawn.add(size)
+    if not (is_first and runtime.device_kind == DeviceKind.CUDA):
+        runtime.rates.add_pass(*size, device_ns, peak_bytes)
     return drawings
 
 
