@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from shared.errors import ConfigurationError, DeviceFaultError
-from shared.process import DEVICE_FAULT, ERROR
+from shared.process import DEVICE_FAULT, ERROR, HINT
 
 MOST_BYTES = 64 * 1024
 """At the end of a log: a worker says why as the last thing that it does."""
@@ -40,7 +40,9 @@ def read_end(log_path: Path, status: int, *, was_ready: bool) -> WorkerEnd:
         return WorkerEnd(faults[-1], True, status == DeviceFaultError.exit_code)
     errors = [line.removeprefix(ERROR) for line in lines if line.startswith(ERROR)]
     if errors and not was_ready:
-        raise ConfigurationError(f"the worker does not start: {errors[-1]}")
+        hints = [line.removeprefix(HINT) for line in lines if line.startswith(HINT)]
+        hint = hints[-1] if hints else None
+        raise ConfigurationError(f"the worker does not start: {errors[-1]}", hint=hint)
     when = "at work" if was_ready else "before it was ready"
     return WorkerEnd(f"its process ended with status {status} {when}", False, False)
 

@@ -18,6 +18,8 @@ ERROR = "error: "
 """Begins the line in which a worker that does not start says why."""
 DEVICE_FAULT = "device fault: "
 """Begins the line of one whose device is the reason, at its start or later."""
+HINT = "hint: "
+"""Begins the line after either that says what to do about it."""
 
 
 def end_with_parent(number: signal.Signals) -> Callable[[], None] | None:

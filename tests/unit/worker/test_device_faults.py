@@ -59,6 +59,15 @@ def test_a_supervisor_is_told_of_what_is_wrong_on_every_device(
     assert str(error) in str(caught.value)
 
 
+def test_what_to_do_about_it_is_told_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = told(ConfigurationError("not compiled", hint="tenstep model compile"), tmp_path, capsys)
+    with pytest.raises(ConfigurationError, match="not compiled") as caught:
+        read_end(log, 2, was_ready=False)
+    assert caught.value.hint == "tenstep model compile"
+
+
 def test_of_a_drivers_many_lines_the_first_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     tell_why(DeviceLostError("CUDA error: unspecified launch failure\nFor debugging consider …"))
     assert capsys.readouterr().err == "device fault: CUDA error: unspecified launch failure\n"
