@@ -66,7 +66,8 @@ def cannot_draw(wanted: Collection[Size], drawn: Collection[Size]) -> str:
 def how_to_compile(model: str, size: Size) -> str:
     """Say how a size becomes one that workers can draw."""
     width, height = size
-    return f"tenstep model compile {model} --size {width}x{height} makes it one that they can"
+    command = f"tenstep model compile {model} --target qaic --size {width}x{height}"
+    return f"{command} makes it one that they can"
 
 
 def _listed(sizes: Collection[Size]) -> str:

@@ -38,7 +38,7 @@ def test_lines_of_a_size_that_no_live_worker_draws_are_rejected(
     [line] = submission.rejects.first
     assert (line.line_number, line.field) == (2, "width")
     assert "images of 128 x 128: they draw 64 x 48, 96 x 96" in line.reason
-    assert "tenstep model compile tiny --size 128x128" in line.reason
+    assert "tenstep model compile tiny --target qaic --size 128x128" in line.reason
 
 
 @pytest.mark.parametrize("sizes", [[], [[CARD_SIZE], None], [[CARD_SIZE], [[128, 128]]]])
