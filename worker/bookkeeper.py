@@ -19,7 +19,7 @@ log = structlog.get_logger()
 
 MOST_AT_ONCE = 64
 """Images a transaction: its locks are held for some tens of milliseconds at most."""
-LINGER_SECONDS = 0.1
+LINGER_SECONDS = 0.25
 """How long an image waits for others that are on their way, for them to share a transaction."""
 POLL_SECONDS = 0.01
 

@@ -274,7 +274,7 @@ def _begin(runtime: Runtime, chunk_id: UUID | None, first: _Next, terms: Terms) 
         if is_due:
             settle_worker(session, runtime.worker_id, now, nothing_is_begun=True)
         wanted = _still_wanted(runtime, session, first.group, terms)
-        if wanted:
+        if wanted is not None:
             begin_chunk(session, runtime.worker_id, chunk_id, now)
     if is_due:
         in_hand.note_settled()

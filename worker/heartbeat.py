@@ -39,6 +39,8 @@ def start_heartbeat(shared: Shared, runtimes: Sequence[Runtime]) -> None:
 def write_down(shared: Shared, runtimes: Sequence[Runtime], *, stops: bool = False) -> None:
     """Renew leases, book what idle workers did not do, and write down what images took.
 
+    The latter of workers that are idle, and of others now and then: it takes some statements.
+
     Args:
         shared: the process's.
         runtimes: its workers.
@@ -49,6 +51,8 @@ def write_down(shared: Shared, runtimes: Sequence[Runtime], *, stops: bool = Fal
         in_hand = {runtime.worker_id: runtime.in_hand.chunk_ids for runtime in runtimes}
         renew_leases(session, in_hand, now, runtimes[0].lease)
         for runtime in runtimes:
+            if not (stops or runtime.in_hand.is_empty or runtime.rates.is_old):
+                continue
             measured = taken.enter_context(runtime.rates.taken())
             record_rates(session, runtime.worker_id, measured.images, now)
             record_passes(session, runtime.worker_id, measured.passes, now)

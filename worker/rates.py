@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple, TypeVar
 
 from shared.domain.pass_rates import MeasuredPasses, PassSize
 from shared.domain.rates import NANOSECONDS_SQUARED, Measured, Shape
+
+KEPT_SECONDS = 30
+"""How long what a busy worker measured stays in its memory."""
 
 Sums = TypeVar("Sums", Measured, MeasuredPasses)
 
@@ -32,6 +36,7 @@ class RateLog:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._taken_at = time.monotonic()
         self._images: dict[Shape, Measured] = {}
         self._passes: dict[PassSize, MeasuredPasses] = {}
 
@@ -66,11 +71,17 @@ class RateLog:
         with self._lock:
             self._passes[size] = _sum(self._passes.get(size), one)
 
+    @property
+    def is_old(self) -> bool:
+        """Whether something was measured and not written down for a while."""
+        return time.monotonic() - self._taken_at > KEPT_SECONDS
+
     @contextmanager
     def taken(self) -> Iterator[Taken]:
         """Hand out what is new; if the block fails, it is as new as before."""
         with self._lock:
             taken = Taken(self._images, self._passes)
+            self._taken_at = time.monotonic()
             self._images, self._passes = {}, {}
         try:
             yield taken

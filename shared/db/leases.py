@@ -193,24 +193,22 @@ def renew_leases(
         update(Worker).where(Worker.id.in_(in_hand)).values(heartbeat_at=now),
         execution_options={"synchronize_session": False},
     )
-    for worker_id, chunk_ids in in_hand.items():
-        for chunk_id in chunk_ids:
-            _renew(session, worker_id, chunk_id, now + lease)
-        if not chunk_ids:
+    chunk_ids = [chunk_id for chunks in in_hand.values() for chunk_id in chunks]
+    if chunk_ids:
+        # Jobs of a chunk that went to somebody else meanwhile have another worker.
+        ours = locked(
+            Job.chunk_id.in_(chunk_ids),
+            Job.worker_id.in_(in_hand),
+            Job.state == JobState.LEASED,
+            skip=True,
+        )
+        session.execute(
+            update(Job).where(Job.id.in_(ours)).values(lease_expires_at=now + lease),
+            execution_options={"synchronize_session": False},
+        )
+    for worker_id, chunks in in_hand.items():
+        if not chunks:
             settle_now_and_then(session, worker_id, now)
-
-
-def _renew(session: Session, worker_id: UUID, chunk_id: UUID, expires_at: datetime) -> None:
-    ours = locked(
-        Job.chunk_id == chunk_id,
-        Job.worker_id == worker_id,
-        Job.state == JobState.LEASED,
-        skip=True,
-    )
-    session.execute(
-        update(Job).where(Job.id.in_(ours)).values(lease_expires_at=expires_at),
-        execution_options={"synchronize_session": False},
-    )
 
 
 STILL_LEASED = select(JOBS.c.id, JOBS.c.fencing_token).where(
