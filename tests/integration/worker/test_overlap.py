@@ -14,9 +14,10 @@ from uuid import UUID
 
 import pytest
 
+from producer.control import cancel
 from producer.reconcile.proof import prove
 from shared.db.engine import Database
-from shared.db.tables import Worker
+from shared.db.tables import Batch, Worker
 from shared.domain.identifiers import new_id
 from shared.domain.jobs import JobState
 from shared.domain.prompts import ImageSettings
@@ -34,7 +35,7 @@ from worker.runtime import Runtime
 from worker.slow_store import SlowStore
 
 WAITS_SECONDS = 30
-DONE, LEASED, PENDING = JobState.DONE, JobState.LEASED, JobState.PENDING
+DONE, LEASED = JobState.DONE, JobState.LEASED
 
 
 class Gate:
@@ -254,6 +255,26 @@ def test_a_device_that_is_never_idle_has_its_idle_time_booked_all_the_same(
     assert settled_until(bench) > settled, "while it held the second chunk"
     with database.read() as session:
         assert prove(session).holds
+
+
+def test_a_chunk_is_in_the_device_even_if_its_first_jobs_were_called_off(bench: Bench) -> None:
+    """Else what is drawn then would never be to blame for a lost worker."""
+    batch_id, [only] = bench.submit(jobs=4, chunks=1)
+    database = bench.runtime.database
+    bench.device_gate.close()
+    with bench.runtime.turns.place():
+        bench.begin(only)
+        wait_until(lambda: bench.device.prepared == ["prompt 0", "prompt 1"])
+        with database.write() as session:
+            batch = session.get_one(Batch, batch_id)
+            assert cancel(session, batch, ["0", "1"], database.now(session)) == 2
+    wait_until(lambda: bench.device.begun == ["prompt 2", "prompt 3"])
+
+    with database.read() as session:
+        worker = session.get_one(Worker, bench.runtime.worker_id)
+    assert worker.drawing_chunk_id == only.chunk_id
+    bench.device_gate.open()
+    wait_until(lambda: bench.states(batch_id)[2:] == [DONE] * 2)
 
 
 def settled_until(bench: Bench) -> Any:
