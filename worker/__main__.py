@@ -57,8 +57,6 @@ def main() -> int:
 
     watch_parent(starter_pid(), _end_orphaned)
     with work_on(settings, devices, worker_ids) as process:
-        if process is None:
-            return 1
         app = make_celery(settings, broker_url(settings))
         app.conf.include = ["worker.lifecycle"]
         app.conf.worker_consumer = "worker.consumer:KeepingConsumer"

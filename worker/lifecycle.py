@@ -20,6 +20,7 @@ from celery.signals import worker_shutting_down
 from pydantic import ValidationError
 
 from shared.db.set_aside import set_aside
+from shared.errors import TenstepError
 from shared.messaging.contracts import RenderChunk, TaskName
 from shared.settings import Settings
 from shared.telemetry.logs import configure_logs
@@ -41,10 +42,11 @@ _wakes: set[int] = set()
 @contextmanager
 def work_on(
     settings: Settings, devices: Sequence[Device], worker_ids: Sequence[UUID]
-) -> Iterator[WorkerProcess | None]:
+) -> Iterator[WorkerProcess]:
     """Have workers on some devices while the block runs, and Celery's tasks draw with them.
 
-    Yields None, and says why, if they do not start.
+    Raises:
+        SystemExit: they do not start; why has been said.
     """
     global _process  # noqa: PLW0603 - one a process; Celery's tasks have no other place for it
     configure_logs(sys.stderr)
@@ -53,8 +55,7 @@ def work_on(
     except Exception as error:
         log.exception("worker_does_not_start")
         tell_why(error)
-        yield None
-        return
+        raise SystemExit(error.exit_code if isinstance(error, TenstepError) else 1) from None
     for runtime in process.runtimes:
         load_ms = runtime.load_ns // 10**6
         log.info("worker_ready", worker_id=str(runtime.worker_id), load_ms=load_ms)
