@@ -115,10 +115,8 @@ class TenantBudget(Base):
     set_at: Mapped[datetime]
 
 
-class MeasuredRate(Base):
-    """How long images of one shape took on one worker, over all that it drew."""
-
-    __tablename__ = "measured_rate"
+class OfWorkerAndShape:
+    """Columns of what one worker measured of images of one shape, over all that it drew."""
 
     worker_id: Mapped[UUID] = mapped_column(
         ForeignKey("worker.id", ondelete="CASCADE"), primary_key=True
@@ -129,36 +127,32 @@ class MeasuredRate(Base):
     """Timesteps that are taken, which a squeeze makes fewer than the steps of the grid."""
     is_guided: Mapped[bool] = mapped_column(primary_key=True)
     """Guidance runs the denoiser on two rows an image."""
-    images: Mapped[int]
     device_ns: Mapped[int]
     device_ms_squared: Mapped[int]
     """Sum of the squares of each image's milliseconds: tells how much they vary."""
-    wall_ns: Mapped[int]
-    """From claim to publication, waiting included: what a finish time goes by."""
     updated_at: Mapped[datetime]
 
 
-class PassRate(Base):
-    """How long passes of so many images of one shape took on one worker, over all it drew."""
+class MeasuredRate(OfWorkerAndShape, Base):
+    """How long images took."""
+
+    __tablename__ = "measured_rate"
+
+    images: Mapped[int]
+    wall_ns: Mapped[int]
+    """From claim to publication, waiting included: what a finish time goes by."""
+
+
+class PassRate(OfWorkerAndShape, Base):
+    """How long passes of so many images took."""
 
     __tablename__ = "pass_rate"
 
-    worker_id: Mapped[UUID] = mapped_column(
-        ForeignKey("worker.id", ondelete="CASCADE"), primary_key=True
-    )
-    width: Mapped[int] = mapped_column(primary_key=True)
-    height: Mapped[int] = mapped_column(primary_key=True)
-    iterations: Mapped[int] = mapped_column(primary_key=True)
-    is_guided: Mapped[bool] = mapped_column(primary_key=True)
     images: Mapped[int] = mapped_column(primary_key=True)
     """How many were drawn at once."""
     passes: Mapped[int]
-    device_ns: Mapped[int]
-    device_ms_squared: Mapped[int]
-    """Sum of the squares of each image's milliseconds."""
     peak_bytes: Mapped[int]
     """Most memory of the device that one of them took; 0 where the device does not tell."""
-    updated_at: Mapped[datetime]
 
 
 class DeclaredRate(Base):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager, nullcontext
 
 import onnxruntime
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor
 from shared.errors import ConfigurationError
 from shared.models.card import ModelCard, read_json
 from worker.backends.base import BackendRecord
+from worker.backends.between_runs import TensorsOnProcessor
 from worker.backends.onnx_sessions import open_session, providers_for, run
 from worker.backends.pixels import to_pixels
 from worker.backends.timesteps import whole_timesteps
@@ -25,7 +25,7 @@ QAIC_CONFIG = "qaic.yaml"
 """Beside a graph: how Cloud AI 100's compiler is to treat it."""
 
 
-class OnnxBackend:
+class OnnxBackend(TensorsOnProcessor):
     """A model's three graphs, each a session; tensors stay on the processor between them."""
 
     def __init__(
@@ -87,17 +87,6 @@ class OnnxBackend:
     def decode(self, latents: Tensor) -> Tensor:
         """Decode latents (B, C, H, W) to pixels (B, height, width, 3), uint8."""
         return to_pixels(run(self._decoder, {"latents": latents}))
-
-    def to_device(self, tensor: Tensor) -> Tensor:
-        """Give a tensor the precision that graphs take."""
-        return tensor.to("cpu", torch.float32)
-
-    def beside(self) -> AbstractContextManager[None]:
-        """Do nothing: sessions run beside one another as they are."""
-        return nullcontext()
-
-    def synchronize(self) -> None:
-        """Do nothing: a run has ended when it returns."""
 
     def describe(self) -> BackendRecord:
         """Tell what drew an image."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor
 from shared.errors import ConfigurationError, DeviceFaultError, PermanentRenderError
 from shared.models.card import ModelCard, read_json
 from worker.backends.base import BackendRecord
+from worker.backends.between_runs import TensorsOnProcessor
 from worker.backends.pixels import to_pixels
 from worker.backends.timesteps import whole_timesteps
 from worker.devices import Device
@@ -28,7 +28,7 @@ PRECISION = "float16"
 EMULATED = "Drawn on an emulated Cloud AI 100: the processor did the work."
 
 
-class QaicBackend:
+class QaicBackend(TensorsOnProcessor):
     """A model's compiled programs on one card; tensors stay on the processor between them.
 
     Batches of any size are cut into those that were compiled, and the last is filled up.
@@ -117,17 +117,6 @@ class QaicBackend:
         """
         program = self._programs.decoder(self._size_of(latents), len(latents))
         return to_pixels(self._run(program, {"latents": latents}, torch.arange(len(latents))))
-
-    def to_device(self, tensor: Tensor) -> Tensor:
-        """Give a tensor the precision that is kept between programs; the card rounds its own."""
-        return tensor.to("cpu", torch.float32)
-
-    def beside(self) -> AbstractContextManager[None]:
-        """Do nothing: sessions run beside one another as they are."""
-        return nullcontext()
-
-    def synchronize(self) -> None:
-        """Do nothing: a run has ended when it returns."""
 
     def describe(self) -> BackendRecord:
         """Tell what drew an image."""

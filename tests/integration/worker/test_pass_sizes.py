@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -14,21 +14,17 @@ import pytest
 from sqlalchemy import select
 
 from shared.db.cost_tables import PassRate
-from shared.db.engine import Database
 from shared.db.pass_rates import record_passes
 from shared.db.tables import Fit
-from shared.domain.identifiers import new_id
 from shared.domain.jobs import JobState
 from shared.domain.pass_rates import MeasuredPasses, PassSize
 from shared.domain.prompts import ImageSettings
 from shared.domain.rates import Shape
 from shared.messaging.contracts import RenderChunk
-from shared.settings import Settings
 from support.factories import add_batch, dispatch, jobs_of
-from support.worker import render, start_worker
+from support.worker import render
 from worker.backends.base import BackendRecord
 from worker.drawing import Drawing, Draws
-from worker.process import WorkerProcess
 from worker.runtime import Runtime
 
 Start = Callable[..., Runtime]
@@ -36,25 +32,9 @@ SHAPE = Shape(64, 64, 10, is_guided=True)
 
 
 @pytest.fixture
-def start(tmp_path: Path, sqlite_database: Database) -> Iterator[Start]:
-    """Start workers on simulated devices, which draw up to eight at once by default."""
-    started: list[WorkerProcess] = []
-
-    def run(**settings: float) -> Runtime:
-        found = Settings(
-            data_dir=tmp_path,
-            device="simulated:0",
-            simulated_image_seconds=0.001,
-            simulated_pass_seconds=0.005,
-            heartbeat_seconds=0.1,
-            **settings,  # type: ignore[arg-type]  # numbers all
-        )
-        started.append(start_worker(found, new_id()))
-        return started[-1].runtimes[0]
-
-    yield run
-    for process in started:
-        process.stop()
+def start(start: Start) -> Start:
+    """Start workers on simulated devices whose passes take a while, whatever is in them."""
+    return partial(start, simulated_pass_seconds=0.005)
 
 
 def draw(runtime: Runtime, *, jobs: int = 8, images_per_pass: int | None = None) -> UUID:

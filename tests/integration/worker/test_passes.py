@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
@@ -14,45 +14,20 @@ import pytest
 from sqlalchemy import select, update
 from structlog.testing import capture_logs
 
-from shared.db.engine import Database
 from shared.db.lost_leases import release_worker
 from shared.db.tables import Fit, Job
-from shared.domain.identifiers import new_id
 from shared.domain.jobs import JobState
 from shared.domain.prompts import ImageSettings
 from shared.messaging.contracts import RenderChunk
-from shared.settings import Settings
 from support.factories import add_batch, attempts_of, dispatch, jobs_of, ledger_of
-from support.worker import render, start_worker
+from support.worker import render
 from worker.backends.base import BackendRecord
 from worker.drawing import Drawing, Draws
-from worker.process import WorkerProcess
 from worker.retry import DeviceLostError
 from worker.runtime import Runtime
 from worker.simulated import FAIL, FAIL_ONCE_IN_TWO, LOSE_DEVICE
 
 Start = Callable[..., Runtime]
-
-
-@pytest.fixture
-def start(tmp_path: Path, sqlite_database: Database) -> Iterator[Start]:
-    """Start workers on simulated devices."""
-    started: list[WorkerProcess] = []
-
-    def run(**settings: float) -> Runtime:
-        found = Settings(
-            data_dir=tmp_path,
-            device="simulated:0",
-            simulated_image_seconds=0.001,
-            heartbeat_seconds=0.1,
-            **settings,  # type: ignore[arg-type]  # numbers all
-        )
-        started.append(start_worker(found, new_id()))
-        return started[-1].runtimes[0]
-
-    yield run
-    for process in started:
-        process.stop()
 
 
 def draw(runtime: Runtime, *, jobs: int = 8, prompts: dict[int, str] | None = None) -> UUID:
