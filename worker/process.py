@@ -24,6 +24,7 @@ class WorkerProcess:
         self.runtimes = runtimes
         self._shared = shared
         self._choosing = threading.Lock()
+        self._in_turn = list(runtimes)
         self.after_chunk: Callable[[], None] = lambda: None
         """Called whenever a chunk has left its device."""
 
@@ -67,7 +68,9 @@ class WorkerProcess:
     def _place(self) -> Iterator[tuple[Runtime, WaitForTurn]]:
         with ExitStack() as stack:
             with self._choosing:
-                runtime = min(self.runtimes, key=lambda one: one.turns.taken)
+                # Of those that have as little to do, the one whose last chunk is longest ago.
+                runtime = min(self._in_turn, key=lambda one: one.turns.taken)
+                self._in_turn = [one for one in self._in_turn if one is not runtime] + [runtime]
                 wait_for_turn = stack.enter_context(runtime.turns.place())
             yield runtime, wait_for_turn
 

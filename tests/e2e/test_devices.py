@@ -68,8 +68,8 @@ def test_devices_of_several_kinds_draw_one_batch_and_are_named_image_by_image(
     tenstep_json(environment, "migrate", cwd=tmp_path)
     with running(environment, "up", "--no-serve", *options, cwd=tmp_path):
         wait_until(lambda: ready() == devices)
-        submit(environment, tmp_path, 24)
-        wait_until(lambda: drawn(environment) == 24)
+        submit(environment, tmp_path, 64)
+        wait_until(lambda: drawn(environment) == 64)
         seen: dict[str, Any] = tenstep_json(environment, "fleet", cwd=tmp_path)
     assert {worker.device for _, worker in attempts(environment)} == devices
     assert {kind["device_kind"]: kind["alive"] for kind in seen["kinds"]} == {
