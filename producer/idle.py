@@ -13,11 +13,11 @@ from producer.dispatch.queues import readers_of
 from shared.db.batches import is_finished
 from shared.db.budgets import purse_of
 from shared.db.conditions import IS_LEASED, IS_OVER_BUDGET, IS_SENT, IS_UNSENT, of_batch
-from shared.db.drawable_sizes import Size, Sizes, cannot_draw, how_to_compile
 from shared.db.fleet import Crew, live_workers
 from shared.db.tables import Batch, Job
 from shared.domain.jobs import BatchControl, JobState
 from shared.domain.money import format_dollars
+from shared.domain.sizes import Size, Sizes, cannot_draw, how_to_compile
 
 DISPATCHER_SILENCE = timedelta(seconds=5)
 """A dispatcher looks several times a second; it sends again what nobody took after 5 s."""

@@ -9,9 +9,9 @@ from typing import Annotated, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 
 from producer.rejects import FieldError
-from shared.db.drawable_sizes import Sizes, cannot_draw, how_to_compile
 from shared.domain.prompts import MAX_IMAGES_A_PROMPT, MAX_SEED, Prompt, PromptRequest, Side
 from shared.domain.sampling import MAX_STEPS, SchedulerName, settle_sampler
+from shared.domain.sizes import Sizes, cannot_draw, how_to_compile
 from shared.errors import InputError
 from shared.models.card import ModelCard
 

@@ -16,10 +16,10 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from producer.dispatch.fairness import OpenBatch
 from shared.db.conditions import IS_LEASED, IS_OVER_BUDGET, IS_SENT, IS_UNSENT
 from shared.db.cost_tables import TenantBudget
-from shared.db.drawable_sizes import Size, Sizes
 from shared.db.leases import UNDISPATCHED, locked
 from shared.db.tables import Batch, Job
 from shared.domain.jobs import BatchControl, JobState
+from shared.domain.sizes import Size, Sizes
 
 UNSENT_ORDER = (Job.batch_id, Job.not_before, Job.position)
 """The order of the index of unsent jobs; no other index has it."""

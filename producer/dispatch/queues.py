@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from shared.db.drawable_sizes import Sizes, drawn_by_all
+from shared.db.drawable_sizes import drawn_by_all
 from shared.db.tables import Worker
+from shared.domain.sizes import Sizes
 
 
 @dataclass(frozen=True, slots=True)

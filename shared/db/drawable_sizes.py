@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 from shared.db.engine import Database
 from shared.db.fleet import live_workers
 from shared.db.tables import Worker
-
-Size = tuple[int, int]
-"""Width and height in pixels."""
-Sizes = frozenset[Size] | None
-"""None is any."""
-MOST_SHOWN = 8
-"""Sizes that a message names."""
+from shared.domain.sizes import Sizes
 
 
 def sizes_of(worker: Worker) -> Sizes:
@@ -50,27 +44,3 @@ def live_sizes(database: Database, model: str, silence: timedelta) -> Sizes:
     with database.read() as session:
         alive = live_workers(session, database.now(session), silence)
         return drawn_by_any([worker for worker in alive if worker.model == model])
-
-
-def cannot_draw(wanted: Collection[Size], drawn: Collection[Size]) -> str:
-    """Say that live workers cannot draw some sizes, and what they can.
-
-    Args:
-        wanted: the sizes that they cannot draw, at least one.
-        drawn: those that they can.
-    """
-    can = f"they draw {_listed(drawn)}" if drawn else "they have no size in common"
-    return f"no worker that is alive can draw images of {_listed(wanted)}: {can}"
-
-
-def how_to_compile(model: str, size: Size) -> str:
-    """Say how a size becomes one that workers can draw."""
-    width, height = size
-    command = f"tenstep model compile {model} --target qaic --size {width}x{height}"
-    return f"{command} makes it one that they can"
-
-
-def _listed(sizes: Collection[Size]) -> str:
-    shown = [f"{width} x {height}" for width, height in sorted(sizes)[:MOST_SHOWN]]
-    more = [f"{len(sizes) - MOST_SHOWN:,} more"] if len(sizes) > MOST_SHOWN else []
-    return ", ".join([*shown, *more])
