@@ -320,7 +320,7 @@ def main() -> None:
     )
     rates: dict[str, Rate] = {}
     with (
-        tempfile.TemporaryDirectory(prefix="tenstep-fleet-") as name,
+        tempfile.TemporaryDirectory(prefix="tenstep-fleet-", ignore_cleanup_errors=True) as name,
         run_valkey() as redis,
         run_postgres() as postgres,
         Progress(console=Console(stderr=True), transient=True) as watch,
