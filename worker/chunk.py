@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
 from functools import partial
 from uuid import UUID
 
@@ -13,15 +12,13 @@ import structlog
 from sqlalchemy.orm import Session
 
 from shared.db.budgets import purse_of
-from shared.db.fits import fits_for
 from shared.db.fleet import begin_chunk, is_draining
 from shared.db.leases import Lease, claim_chunk, return_jobs, still_held
 from shared.db.ledger import charge_model_load
 from shared.db.settlement import SETTLED_EVERY, settle_now_and_then, settle_worker
-from shared.db.tables import Batch, Job, Worker
-from shared.domain.pass_rates import default_pass
-from shared.domain.rates import Shape
+from shared.db.tables import Worker
 from shared.messaging.contracts import RenderChunk
+from worker.batch_terms import terms_of
 from worker.finish import ChunkTimes, finish
 from worker.passes import Pass, draw_pass, prepare_pass
 from worker.patience import patiently
@@ -33,9 +30,6 @@ log = structlog.get_logger()
 
 FRESH_SECONDS = 1.0
 """How old the word may be that jobs are still wanted, when their pass begins."""
-TERMS_HOLD = timedelta(seconds=2)
-"""How long a batch's terms are taken for unchanged. What it may cost every claim looks up."""
-MOST_TERMS = 100
 SHUT_SECONDS = 2.0
 """How long other devices of the process get the chunks of one that is drained."""
 
@@ -106,51 +100,12 @@ def _claim(runtime: Runtime, message: RenderChunk) -> tuple[Sequence[Lease], Ter
         leases = claim_chunk(session, message.chunk_id, runtime.worker_id, now, runtime.lease)
         if not leases:
             return [], None
-        terms = _terms(runtime, session, leases[0].job, now)
+        terms = terms_of(runtime, session, leases[0].job, now)
         if not in_hand.load_is_booked:
             worker = session.get_one(Worker, runtime.worker_id)
             charge_model_load(session, worker, leases[0].job.batch_id, runtime.load_ns, now)
     in_hand.load_is_booked = True
     return leases, terms
-
-
-def _terms(runtime: Runtime, session: Session, job: Job, now: datetime) -> Terms:
-    """Return on what terms a job's chunk is drawn, as they were a moment ago."""
-    shape = Shape.of(job.width, job.height, job.steps, job.squeeze, job.guidance_scale)
-    known = runtime.terms.get((job.batch_id, shape))
-    if known is not None and now < known.until:
-        return known
-    record = runtime.drawn_by
-    batch = session.get_one(Batch, job.batch_id)
-    # Other workers of the kind may have learned something.
-    fits = fits_for(session, record.model, record.device_name, now)
-    runtime.fits.clear()
-    runtime.fits.update(fits)
-    terms = Terms(
-        batch.safety_checker,
-        purse_of(session, batch.id, now) is not None,
-        batch.images_per_pass or _images_per_pass(runtime, session, shape, now),
-        until=now + TERMS_HOLD,
-    )
-    if len(runtime.terms) >= MOST_TERMS:
-        runtime.terms.clear()
-    runtime.terms[job.batch_id, shape] = terms
-    return terms
-
-
-def _images_per_pass(runtime: Runtime, session: Session, shape: Shape, now: datetime) -> int:
-    settings, record = runtime.settings, runtime.drawn_by
-    if settings.images_per_pass:
-        return settings.images_per_pass
-    return runtime.passes.best(
-        session,
-        record.model,
-        runtime.device_kind,
-        frozenset({record.device_name}),
-        shape,
-        default=default_pass(runtime.device_kind, settings.chunk_size),
-        now=now,
-    )
 
 
 def _draw_all(

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from uuid import UUID
 
@@ -30,9 +30,11 @@ from worker.devices import Device
 from worker.draining import LET_GO_SECONDS
 from worker.process import WorkerProcess, start_process
 from worker.recycling import Recycling
-from worker.retry import DeviceLostError
 
 log = structlog.get_logger()
+
+MOST_WAKES = 4096
+"""That are taken at once; more have the loop go round once more."""
 
 _process: WorkerProcess | None = None
 _recycled: list[str] = []
@@ -101,19 +103,14 @@ def render(message: dict[str, Any]) -> None:
         # Put back any sooner it would come straight back: the consumer lets go of its queue first.
         time.sleep(LET_GO_SECONDS)
         raise Reject("drained", requeue=True) from None
-    except DeviceLostError as error:
-        log.exception("device_lost")
-        tell_why(error)
-        _process.wait_for_images()
-        # Only the end of the process frees the device; whoever watches over it starts another.
-        os.kill(os.getpid(), signal.SIGKILL)
     finally:
         _wake_loop()
 
 
 def _wake_loop() -> None:
     for end in _wakes:
-        os.eventfd_write(end, 1)
+        with suppress(BlockingIOError):  # full: it is about to wake up
+            os.write(end, b"!")
 
 
 def _set_aside(process: WorkerProcess, message: dict[str, Any], error: ValidationError) -> None:
@@ -135,19 +132,21 @@ class WakeUp(bootsteps.StartStopStep):
 
     def __init__(self, parent: Any, **options: Any) -> None:
         super().__init__(parent, **options)
-        self._end = os.eventfd(0, os.EFD_NONBLOCK)
+        self._read_end, self._write_end = os.pipe()
+        for end in (self._read_end, self._write_end):
+            os.set_blocking(end, False)
 
     def start(self, parent: Any) -> None:
         """Begin when the consumer has subscribed to its queues."""
-        _wakes.add(self._end)
+        _wakes.add(self._write_end)
         if parent.hub is not None:
-            parent.hub.add_reader(self._end, self._read)
+            parent.hub.add_reader(self._read_end, self._read)
 
     def stop(self, parent: Any) -> None:
         """End with the connection; the next one begins again."""
-        _wakes.discard(self._end)
+        _wakes.discard(self._write_end)
         if parent.hub is not None:
-            parent.hub.remove_reader(self._end)
+            parent.hub.remove_reader(self._read_end)
 
     def _read(self) -> None:
-        os.eventfd_read(self._end)
+        os.read(self._read_end, MOST_WAKES)

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from uuid import UUID
 
+import structlog
+
 from shared.db.fleet import note_stopping
 from shared.messaging.contracts import RenderChunk
 from shared.settings import Settings
 from worker.chunk import render_chunk
+from worker.device_faults import tell_why
 from worker.devices import Device
 from worker.heartbeat import start_heartbeat, write_down
+from worker.retry import DeviceLostError
 from worker.runtime import Runtime, Shared, share, start_runtime
 from worker.turns import PLACES, WaitForTurn
+
+log = structlog.get_logger()
 
 
 class WorkerProcess:
@@ -36,7 +44,11 @@ class WorkerProcess:
     def render(self, message: RenderChunk) -> None:
         """Draw a chunk on the device that has least to do; see `render_chunk`."""
         with self._place() as (runtime, wait_for_turn):
-            render_chunk(runtime, message, wait_for_turn)
+            try:
+                render_chunk(runtime, message, wait_for_turn)
+            except DeviceLostError as error:
+                # In its place still: what waits behind it must not go in, and be to blame.
+                self._end_with_device(error)
         self.after_chunk()
 
     @property
@@ -63,6 +75,13 @@ class WorkerProcess:
         self._shared.bookkeeper.close()
         write_down(self._shared, self.runtimes, stops=True)
         self._shared.database.close()
+
+    def _end_with_device(self, error: DeviceLostError) -> None:
+        """End the process, for only that frees a lost device; its supervisor starts another."""
+        log.error("device_lost", exc_info=error)
+        tell_why(error)
+        self.wait_for_images()
+        os.kill(os.getpid(), signal.SIGKILL)
 
     @contextmanager
     def _place(self) -> Iterator[tuple[Runtime, WaitForTurn]]:

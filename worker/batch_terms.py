@@ -1,0 +1,58 @@
+"""Looking up on what terms a chunk is drawn."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy.orm import Session
+
+from shared.db.budgets import purse_of
+from shared.db.fits import fits_for
+from shared.db.tables import Batch, Job
+from shared.domain.pass_rates import default_pass
+from shared.domain.rates import Shape
+from worker.runtime import Runtime
+from worker.terms import Terms
+
+TERMS_HOLD = timedelta(seconds=2)
+"""How long a batch's terms are taken for unchanged. What it may cost every claim looks up."""
+MOST_TERMS = 100
+
+
+def terms_of(runtime: Runtime, session: Session, job: Job, now: datetime) -> Terms:
+    """Return on what terms a job's chunk is drawn, as they were a moment ago."""
+    shape = Shape.of(job.width, job.height, job.steps, job.squeeze, job.guidance_scale)
+    known = runtime.terms.get((job.batch_id, shape))
+    if known is not None and now < known.until:
+        return known
+    record = runtime.drawn_by
+    batch = session.get_one(Batch, job.batch_id)
+    # Other workers of the kind may have learned something.
+    fits = fits_for(session, record.model, record.device_name, now)
+    runtime.fits.clear()
+    runtime.fits.update(fits)
+    terms = Terms(
+        batch.safety_checker,
+        purse_of(session, batch.id, now) is not None,
+        batch.images_per_pass or _images_per_pass(runtime, session, shape, now),
+        until=now + TERMS_HOLD,
+    )
+    if len(runtime.terms) >= MOST_TERMS:
+        runtime.terms.clear()
+    runtime.terms[job.batch_id, shape] = terms
+    return terms
+
+
+def _images_per_pass(runtime: Runtime, session: Session, shape: Shape, now: datetime) -> int:
+    settings, record = runtime.settings, runtime.drawn_by
+    if settings.images_per_pass:
+        return settings.images_per_pass
+    return runtime.passes.best(
+        session,
+        record.model,
+        runtime.device_kind,
+        frozenset({record.device_name}),
+        shape,
+        default=default_pass(runtime.device_kind, settings.chunk_size),
+        now=now,
+    )
