@@ -29,7 +29,8 @@ from producer.settle import Settler
 from producer.submit import submit
 from shared.db.batches import cancel_batch
 from shared.db.fits import known_fit
-from shared.db.fleet import live_workers
+from shared.db.fleet import live_models
+from shared.db.served_models import of_model
 from shared.db.tables import Batch, Worker
 from shared.domain.prompts import MAX_IMAGES_A_PROMPT, PromptRequest
 from shared.domain.rates import Shape
@@ -176,8 +177,9 @@ class Calibrator:
     def _live_workers(self) -> Sequence[Worker]:
         silence = timedelta(seconds=self._services.settings.lease_seconds)
         with self._services.database.read() as session:
-            alive = live_workers(session, self._services.database.now(session), silence)
-            return [w for w in alive if w.model == self._card.name and not w.draining]
+            alive = live_models(session, self._services.database.now(session), silence)
+            workers = (served.worker for served in of_model(alive, self._card.name))
+            return [worker for worker in workers if not worker.draining]
 
     def _unmeasured(self, size: int, live: Collection[Worker]) -> Sequence[DeviceName]:
         """Return the devices that live, hold so many images and have drawn none at once yet."""

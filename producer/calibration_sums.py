@@ -39,8 +39,7 @@ def images_by_worker(session: Session, model: str) -> Mapping[UUID, int]:
     """Return how many images workers have written down that they drew."""
     rows = session.execute(
         select(MeasuredRate.worker_id, func.sum(MeasuredRate.images))
-        .join(Worker, Worker.id == MeasuredRate.worker_id)
-        .where(Worker.model == model)
+        .where(MeasuredRate.model == model)
         .group_by(MeasuredRate.worker_id)
     )
     return {worker_id: int(images) for worker_id, images in rows}
@@ -60,8 +59,7 @@ def passes_by_worker(session: Session, model: str, shape: Shape) -> Mapping[tupl
     """Return how many passes workers have written down, by how many images each had."""
     rows = session.execute(
         select(PassRate.worker_id, PassRate.images, PassRate.passes)
-        .join(Worker, Worker.id == PassRate.worker_id)
-        .where(Worker.model == model)
+        .where(PassRate.model == model)
         .where(*(getattr(PassRate, name) == value for name, value in shape._asdict().items()))
     )
     return {(worker_id, images): passes for worker_id, images, passes in rows}
@@ -145,7 +143,7 @@ def _passes(session: Session, model: str, rate: DeviceRate) -> Mapping[int, Meas
         )
         .join(Worker, Worker.id == PassRate.worker_id)
         .where(
-            Worker.model == model,
+            PassRate.model == model,
             Worker.device_kind == rate.device_kind,
             Worker.device_sku == rate.sku,
             Worker.device_name == rate.device_name,

@@ -10,6 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from shared.db.fleet import count_ready_workers, is_live, live_workers
+from shared.db.served_models import Served, models_of, served_by
 from shared.db.tables import Worker
 from shared.domain.workers import WorkerState
 from shared.models.catalog import served_cards
@@ -41,7 +42,8 @@ def worker_documents(
     alive = {worker.id for worker in live}
     newest = select(Worker).order_by(Worker.id.desc()).limit(limit)
     workers = list(reversed(live))[:limit] if only_live else session.scalars(newest).all()
-    return [_document(worker, is_alive=worker.id in alive) for worker in workers]
+    models = models_of(session, workers)
+    return [_document(one, models[one.id], is_alive=one.id in alive) for one in workers]
 
 
 def worker_document(
@@ -49,16 +51,23 @@ def worker_document(
 ) -> dict[str, Any]:
     """Describe a worker; the arguments are those of `worker_documents`."""
     silence = timedelta(seconds=settings.lease_seconds)
-    return _document(worker, is_alive=is_live(session, now, silence, worker.id))
+    is_alive = is_live(session, now, silence, worker.id)
+    return _document(worker, served_by(session, [worker]), is_alive=is_alive)
 
 
-def _document(worker: Worker, *, is_alive: bool) -> dict[str, Any]:
+def served_document(served: Served) -> dict[str, Any]:
+    """Describe one of a worker's models."""
+    return {"model": served.model, "queue": served.queue, "is_loaded": served.is_loaded}
+
+
+def _document(worker: Worker, models: Sequence[Served], *, is_alive: bool) -> dict[str, Any]:
     times = {name: getattr(worker, name) for name in TIMES}
     return {
         "worker_id": str(worker.id),
         "alive": is_alive,
         "state": _state(worker, is_alive=is_alive).value,
         **{name: getattr(worker, name) for name in FACTS},
+        "models": [served_document(served) for served in models],
         **{name: moment and moment.isoformat() for name, moment in times.items()},
     }
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from producer.amounts import usd
+from producer.fleet_documents import served_document
 from producer.fleet_view import FleetView, Occupation, WatchedWorker
 from shared.db.fault_tables import DeviceFault
 
@@ -39,6 +40,7 @@ def _worker(worker: WatchedWorker) -> dict[str, Any]:
     return {
         "worker_id": worker.id,
         **{name: getattr(worker, name) for name in OF_WORKER},
+        "models": [served_document(served) for served in worker.models],
         "state": worker.state.value,
         "why": worker.why_idle,
         "images_per_second": round(worker.recent.images_per_second, DECIMALS),

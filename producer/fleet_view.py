@@ -19,6 +19,7 @@ from shared.db.device_faults import list_faults
 from shared.db.fault_tables import DeviceFault
 from shared.db.fleet import live_workers
 from shared.db.prices import MissingPriceError, price_in_force
+from shared.db.served_models import Served, models_of
 from shared.db.tables import Batch, Job, Worker
 from shared.domain.jobs import BatchControl
 from shared.settings import Settings
@@ -27,7 +28,7 @@ MOST_SHOWN = 200
 """Workers of one view: it is sent every two seconds."""
 FACTS = (
     *("id", "host", "device", "device_name", "device_kind", "device_sku"),
-    *("backend", "model", "version", "heartbeat_at"),
+    *("backend", "version", "heartbeat_at"),
 )
 """What is said of a worker as it registered."""
 RECENT_MINUTES = 5
@@ -70,7 +71,8 @@ class WatchedWorker:
     device_kind: str
     device_sku: str
     backend: str
-    model: str
+    models: Sequence[Served]
+    """The first is what it loaded at its start."""
     version: str
     state: Occupation
     why_idle: str | None
@@ -80,6 +82,11 @@ class WatchedWorker:
     """Of its device, by the price book; None without a price."""
     series: WorkerSeries
     recent: Pace
+
+    @property
+    def model(self) -> str:
+        """The first of its models."""
+        return self.models[0].model
 
     @property
     def per_image(self) -> int | None:
@@ -148,14 +155,16 @@ def view_fleet(
         for worker in {*live, *shown}
     }
     idle = [worker for worker in shown if states[worker.id] is Occupation.IDLE]
-    reasons = _reasons(session, {(worker.model, worker.queue) for worker in idle})
+    models = models_of(session, shown)
+    reasons = _reasons(session, [models[worker.id] for worker in idle])
     series = worker_series(session, [worker.id for worker in shown], now)
     prices = _prices(session, {*live, *shown}, now)
     workers = [
         WatchedWorker(
             **{name: getattr(worker, name) for name in FACTS},
+            models=models[worker.id],
             state=states[worker.id],
-            why_idle=_why_not(states[worker.id], reasons.get((worker.model, worker.queue), "")),
+            why_idle=_why_not(states[worker.id], reasons.get(_names(models[worker.id]), "")),
             nanodollars_per_hour=prices[_bought(worker)],
             series=series[worker.id],
             recent=_pace(worker, series[worker.id], now),
@@ -211,29 +220,40 @@ def _pace(worker: Worker, series: WorkerSeries, now: datetime) -> Pace:
     return Pace(images / seconds, min(1.0, busy_seconds / seconds))
 
 
-def _reasons(session: Session, idle: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], str]:
-    """Tell why workers of a model and a queue have nothing to do."""
-    return {(model, queue): _why_idle(session, model, queue) for model, queue in sorted(idle)}
+def _names(models: Sequence[Served]) -> tuple[tuple[str, str], ...]:
+    """Return models and queues."""
+    return tuple((served.model, served.queue) for served in models)
 
 
-def _why_idle(session: Session, model: str, queue: str) -> str:
-    sent = select(Job.id).where(Job.queue == queue, IS_SENT).limit(1)
+def _reasons(
+    session: Session, idle: Sequence[Sequence[Served]]
+) -> Mapping[tuple[tuple[str, str], ...], str]:
+    """Tell why workers have nothing to do, by their models and queues."""
+    return {names: _why_idle(session, *zip(*names, strict=True)) for names in map(_names, idle)}
+
+
+def _why_idle(session: Session, models: Collection[str], queues: Collection[str]) -> str:
+    its = "its model" if len(models) == 1 else "its models"
+    sent = select(Job.id).where(Job.queue.in_(queues), IS_SENT).limit(1)
     if session.scalar(sent) is not None:
-        return "Jobs wait in its queue; it takes one next."
-    if _has_batch(session, model, Batch.control == BatchControl.ACTIVE, IS_UNSENT):
-        return "Jobs of its model wait for a dispatcher, or until they are tried again."
-    if _has_batch(session, model, Batch.control == BatchControl.PAUSED, IS_UNSENT):
-        return "Whatever waits for its model is paused."
-    if _has_batch(session, model, Batch.control != BatchControl.CANCELLED, IS_HELD):
-        return "Whatever waits for its model is held."
-    return "Nothing is queued for its model."
+        return f"Jobs wait in its {'queue' if len(queues) == 1 else 'queues'}; it takes one next."
+    if _has_batch(session, models, Batch.control == BatchControl.ACTIVE, IS_UNSENT):
+        return f"Jobs of {its} wait for a dispatcher, or until they are tried again."
+    if _has_batch(session, models, Batch.control == BatchControl.PAUSED, IS_UNSENT):
+        return f"Whatever waits for {its} is paused."
+    if _has_batch(session, models, Batch.control != BatchControl.CANCELLED, IS_HELD):
+        return f"Whatever waits for {its} is held."
+    return f"Nothing is queued for {its}."
 
 
 def _has_batch(
-    session: Session, model: str, control: ColumnElement[bool], jobs: ColumnElement[bool]
+    session: Session,
+    models: Collection[str],
+    control: ColumnElement[bool],
+    jobs: ColumnElement[bool],
 ) -> bool:
     has_some = select(Job.id).where(Job.batch_id == Batch.id, jobs).exists()
-    found = select(Batch.id).where(Batch.model == model, control, has_some).limit(1)
+    found = select(Batch.id).where(Batch.model.in_(models), control, has_some).limit(1)
     return session.scalar(found) is not None
 
 

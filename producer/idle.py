@@ -13,7 +13,8 @@ from producer.dispatch.queues import readers_of
 from shared.db.batches import is_finished
 from shared.db.budgets import purse_of
 from shared.db.conditions import IS_LEASED, IS_OVER_BUDGET, IS_SENT, IS_UNSENT, of_batch
-from shared.db.fleet import Crew, live_workers
+from shared.db.fleet import Crew, live_models
+from shared.db.served_models import of_model
 from shared.db.tables import Batch, Job
 from shared.domain.jobs import BatchControl, JobState
 from shared.domain.money import format_dollars
@@ -88,8 +89,8 @@ def why_size_is_not_drawn(
 
 def _drawn_sizes(session: Session, model: str, now: datetime, silence: timedelta) -> Sizes:
     """Return the sizes of which a dispatcher sends jobs to some queue; None is any."""
-    alive = live_workers(session, now, silence)
-    readers = readers_of([w for w in alive if w.model == model and not w.draining])
+    alive = of_model(live_models(session, now, silence), model)
+    readers = readers_of(served for served in alive if not served.worker.draining)
     sizes = [reading.sizes for reading in readers]
     if not sizes or None in sizes:
         return None

@@ -15,9 +15,10 @@ from producer.local_devices import choose_devices
 from producer.quote import Bought, Devices, Fleet, Origin, Rated
 from shared.db.cost_sums import read_costs
 from shared.db.cost_tables import Price
-from shared.db.fleet import live_workers
+from shared.db.fleet import live_models
 from shared.db.prices import MissingPriceError, device_name
 from shared.db.rates import read_rates
+from shared.db.served_models import Served, of_model
 from shared.db.tables import Batch
 from shared.domain.devices import Device
 from shared.domain.jobs import LedgerKind
@@ -97,19 +98,23 @@ def _rated(session: Session, bought: Bought, rates: Sequence[DeviceRate], now: d
 def live_fleet(session: Session, settings: Settings, model: str, now: datetime) -> Fleet | None:
     """Return the workers that are alive and take jobs of a model, or None.
 
-    One that has claimed before has its model's loading on somebody else's bill.
+    One that has claimed before and has the model in memory has its loading on somebody else's bill.
     """
     silence = timedelta(seconds=settings.lease_seconds)
     counts = Counter(
-        (worker.device_kind, worker.device_sku, worker.last_claim_at is not None)
-        for worker in live_workers(session, now, silence)
-        if worker.model == model and not worker.draining
+        (one.worker.device_kind, one.worker.device_sku, _is_loaded_and_paid(one))
+        for one in of_model(live_models(session, now, silence), model)
+        if not one.worker.draining
     )
     devices = [
         Devices(kind, sku, count, is_loaded=is_loaded)
         for (kind, sku, is_loaded), count in sorted(counts.items())
     ]
     return Fleet(devices, Origin.LIVE) if devices else None
+
+
+def _is_loaded_and_paid(served: Served) -> bool:
+    return served.is_loaded and served.worker.last_claim_at is not None
 
 
 def waste_so_far(session: Session, model: str) -> Fraction:

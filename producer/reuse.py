@@ -12,7 +12,8 @@ from sqlalchemy.orm import Session
 from producer.order import Order
 from shared.db.bulk import NewJob, ReusedJob
 from shared.db.conditions import IS_DONE
-from shared.db.tables import Batch, Job, Worker
+from shared.db.served_models import latest_weights
+from shared.db.tables import Batch, Job
 from shared.domain.fingerprint import image_fingerprint
 
 
@@ -24,12 +25,7 @@ def images_from_before(
     What counts is the same prompt, seed and settings, drawn by the weights that the model's
     last worker had, and looked at by the safety checker if these are to be.
     """
-    weights = session.scalar(
-        select(Worker.weights_sha256)
-        .where(Worker.model == model, Worker.weights_sha256.is_not(None))
-        .order_by(Worker.started_at.desc())
-        .limit(1)
-    )
+    weights = latest_weights(session, model)
     if weights is None:
         return {}
     prints = {job.position: image_fingerprint(job, weights) for job in jobs}

@@ -15,6 +15,7 @@ from producer.webhooks.outbox import count_pending
 from shared.db.cost_tables import CostSum
 from shared.db.engine import Database
 from shared.db.fleet import live_workers
+from shared.db.served_models import served_by
 from shared.db.tables import BatchCount, JobCounts, Tally
 from shared.domain.jobs import JobState
 from shared.settings import Settings
@@ -25,6 +26,7 @@ class WorkerKind(NamedTuple):
 
     device_kind: str
     model: str
+    """The first of those that they serve."""
     draining: bool
 
 
@@ -62,7 +64,7 @@ def read_totals(database: Database, settings: Settings) -> Totals:
             workers=Counter(
                 WorkerKind(one.device_kind, one.model, one.draining) for one in workers
             ),
-            queues=frozenset(one.queue for one in workers),
+            queues=frozenset(served.queue for served in served_by(session, workers)),
             deliveries=count_pending(session),
         )
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from shared.errors import ConfigurationError
 
@@ -45,6 +45,16 @@ def _server_is_http(url: str) -> str:
     return url.rstrip("/")
 
 
+def _listed(names: object) -> object:
+    """Read names from a variable: a JSON list, or names with commas between them."""
+    if not isinstance(names, str):
+        return names
+    if names.lstrip().startswith("["):
+        return json.loads(names)
+    return [name.strip() for name in names.split(",") if name.strip()]
+
+
+ModelName = Annotated[str, Field(min_length=1, max_length=200)]
 TenantWeight = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
 
 
@@ -87,6 +97,18 @@ class Settings(BaseSettings):
     s3_secret_access_key: SecretStr | None = None
 
     model: str = Field(default="emoji-64", max_length=200, description="Model of new batches.")
+    also_models: Annotated[tuple[ModelName, ...], NoDecode, BeforeValidator(_listed)] = Field(
+        default=(),
+        max_length=64,
+        description="Further models that a worker serves, with commas or as a JSON list; each is "
+        "loaded when the first chunk of it comes.",
+    )
+    model_memory_bytes: int = Field(
+        default=0,
+        ge=0,
+        description="Memory of a device that the models in it may take; the one that was not used "
+        "longest makes way. 0: as much as the device has, of RAM 80 %.",
+    )
     models_dir: Path | None = Field(
         default=None, description="Folder of pulled models. Default: models in the data folder."
     )
@@ -250,6 +272,11 @@ class Settings(BaseSettings):
         return self.models_dir or self.data_dir / "models"
 
     @property
+    def served_models(self) -> Sequence[str]:
+        """The models that a worker serves: the first is loaded before it says that it is ready."""
+        return tuple(dict.fromkeys((self.model, *self.also_models)))
+
+    @property
     def resolved_storage_url(self) -> str:
         """Object store URL."""
         return self.storage_url or (self.data_dir / "objects").absolute().as_uri()
@@ -306,7 +333,7 @@ def _as_text(value: object) -> str:
     match value:
         case SecretStr():
             return value.get_secret_value()
-        case dict():
+        case dict() | tuple():
             return json.dumps(value)
         case _:
             return str(value)

@@ -26,7 +26,7 @@ def _end_orphaned() -> None:
 
 
 def main() -> int:
-    """Load the model, then have Celery bring chunks until SIGTERM."""
+    """Load the first model, then have Celery bring chunks until SIGTERM."""
     # Celery's own modules are imported only after the environment is pinned.
     from shared.domain.identifiers import new_id
     from shared.settings import WORKER_ID, assigned_worker_ids, load_settings, starter_pid
@@ -48,11 +48,11 @@ def main() -> int:
     from shared.messaging.broker import broker_url
     from shared.messaging.celery_app import make_celery
     from shared.messaging.contracts import queue_name
-    from shared.models.catalog import load_card
     from shared.process import RECYCLED, watch_parent
     from worker.consumer import PollRecord, keep_message
     from worker.draining import DrainWatch
     from worker.lifecycle import WakeUp, was_recycled, work_on
+    from worker.runtime import served_cards
     from worker.transport import watch
 
     watch_parent(starter_pid(), _end_orphaned)
@@ -62,7 +62,9 @@ def main() -> int:
         app.conf.worker_consumer = "worker.consumer:KeepingConsumer"
         app.steps["consumer"].update((PollRecord, DrainWatch, WakeUp))
         watch(keep_message)
-        card = load_card(settings.model, settings.resolved_models_dir)
+        kind = devices[0].kind
+        queues = [queue_name(kind, card.name) for card in served_cards(settings)]
+        app.conf.broker_transport_options["queue_order_strategy"] = "worker.queue_order:InARow"
         # Its types say that it never returns; it does, and after an orderly end with nothing.
         run_worker: Callable[[list[str]], int | None] = app.worker_main
         status = run_worker(
@@ -71,7 +73,7 @@ def main() -> int:
                 "--pool=threads",
                 f"--concurrency={process.places}",
                 "--queues",
-                queue_name(devices[0].kind, card.name),
+                ",".join(queues),
                 "--loglevel=WARNING",
                 "--without-gossip",
                 "--without-mingle",

@@ -1,4 +1,4 @@
-"""Looking up on what terms a chunk is drawn."""
+"""What a batch and the books say of how its chunks are drawn, as it was a moment ago."""
 
 from __future__ import annotations
 
@@ -19,22 +19,24 @@ TERMS_HOLD = timedelta(seconds=2)
 MOST_TERMS = 100
 
 
-def terms_of(runtime: Runtime, session: Session, job: Job, now: datetime) -> Terms:
-    """Return on what terms a job's chunk is drawn, as they were a moment ago."""
+def terms_of(runtime: Runtime, session: Session, job: Job, now: datetime) -> Terms | None:
+    """Return on what terms a job's chunk is drawn; None if its model is none of the worker's."""
     shape = Shape.of(job.width, job.height, job.steps, job.squeeze, job.guidance_scale)
     known = runtime.terms.get((job.batch_id, shape))
     if known is not None and now < known.until:
         return known
-    record = runtime.drawn_by
     batch = session.get_one(Batch, job.batch_id)
+    if (known_fits := runtime.models.fits.get(batch.model)) is None:
+        return None
     # Other workers of the kind may have learned something.
-    fits = fits_for(session, record.model, record.device_name, now)
-    runtime.fits.clear()
-    runtime.fits.update(fits)
+    fits = fits_for(session, batch.model, runtime.drawn_by.device_name, now)
+    known_fits.clear()
+    known_fits.update(fits)
     terms = Terms(
+        batch.model,
         batch.safety_checker,
         purse_of(session, batch.id, now) is not None,
-        batch.images_per_pass or _images_per_pass(runtime, session, shape, now),
+        batch.images_per_pass or _images_per_pass(runtime, session, batch.model, shape, now),
         until=now + TERMS_HOLD,
     )
     if len(runtime.terms) >= MOST_TERMS:
@@ -43,15 +45,17 @@ def terms_of(runtime: Runtime, session: Session, job: Job, now: datetime) -> Ter
     return terms
 
 
-def _images_per_pass(runtime: Runtime, session: Session, shape: Shape, now: datetime) -> int:
-    settings, record = runtime.settings, runtime.drawn_by
+def _images_per_pass(
+    runtime: Runtime, session: Session, model: str, shape: Shape, now: datetime
+) -> int:
+    settings = runtime.settings
     if settings.images_per_pass:
         return settings.images_per_pass
     return runtime.passes.best(
         session,
-        record.model,
+        model,
         runtime.device_kind,
-        frozenset({record.device_name}),
+        frozenset({runtime.drawn_by.device_name}),
         shape,
         default=default_pass(runtime.device_kind, settings.chunk_size),
         now=now,

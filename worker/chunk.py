@@ -19,10 +19,12 @@ from shared.db.settlement import SETTLED_EVERY, settle_now_and_then, settle_work
 from shared.db.tables import Worker
 from shared.messaging.contracts import RenderChunk
 from worker.batch_terms import terms_of
-from worker.finish import ChunkTimes, finish
+from worker.finish import ChunkTimes, fail_all, finish
+from worker.model_cache import LoadedModel
 from worker.passes import Pass, draw_pass, prepare_pass
 from worker.patience import patiently
 from worker.runtime import Runtime
+from worker.serving import load_model
 from worker.terms import Terms
 from worker.turns import WaitForTurn
 
@@ -49,12 +51,22 @@ class _Next:
     """When that was looked up, of `time.monotonic`."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """What a chunk begins with."""
+
+    runtime: Runtime
+    """With the chunk's model."""
+    first: _Next | None
+
+
 def render_chunk(runtime: Runtime, message: RenderChunk, wait_for_turn: WaitForTurn) -> None:
     """Draw what is still pending of a chunk. A duplicate message finds nothing to do.
 
-    While the device is at the chunk before, this one is claimed and made ready. It returns when
-    the last pass has left the device: images are still on their way to the store then, and their
-    leases are renewed until they are in the books.
+    While the device is at the chunk before, this one is claimed and made ready; if its model is
+    not in memory, that is loaded first, when it is the chunk's turn. It returns when the last pass
+    has left the device: images are still on their way to the store then, and their leases are
+    renewed until they are in the books.
 
     Raises:
         DrainedError: the worker takes nothing until it is resumed; no job was touched.
@@ -64,25 +76,44 @@ def render_chunk(runtime: Runtime, message: RenderChunk, wait_for_turn: WaitForT
     patience = runtime.settings.outage_patience_seconds
     claimed_at = time.perf_counter_ns()
     leases, terms = patiently(partial(_claim, runtime, message), patience)
-    if not leases or terms is None:
+    if not leases:
         log.info("chunk_has_nothing_to_claim", chunk_id=str(message.chunk_id))
+        return
+    if terms is None:
+        log.error("chunk_of_another_model", chunk_id=str(message.chunk_id))
+        patiently(partial(_give_back, runtime, leases), patience)
         return
     runtime.in_hand.take(message.chunk_id)
     try:
-        # What was just claimed is wanted.
-        group = _first_of(runtime, leases, terms)
-        first = _make_ready(runtime, group) if group else None
+        with runtime.models.hold(terms.model) as model:
+            start = None if model is None else _start(runtime, model, leases, terms)
         wait_for_turn()
-        times = ChunkTimes(
-            runtime, message.chunk_id, max(claimed_at, runtime.in_hand.free_since_ns)
-        )
-        _draw_all(runtime, leases, first, terms, times)
-        times.leave_device()
+        failure = load_model(runtime, terms.model, leases[0].job.batch_id)
+        begun_ns = max(claimed_at, runtime.in_hand.free_since_ns)
+        if failure is not None:
+            fail_all(runtime, leases, failure, ChunkTimes(runtime, message.chunk_id, begun_ns))
+            return
+        with runtime.models.hold(terms.model) as model:
+            if model is None:
+                raise RuntimeError(f"the model {terms.model} made way out of turn")
+            if start is None or start.runtime.model is not model:
+                start = _start(runtime, model, leases, terms)
+            times = ChunkTimes(start.runtime, message.chunk_id, begun_ns)
+            _draw_all(start.runtime, leases, start.first, terms, times)
+            times.leave_device()
     finally:
         runtime.in_hand.let_go(message.chunk_id)
 
 
+def _start(runtime: Runtime, model: LoadedModel, leases: Sequence[Lease], terms: Terms) -> _Start:
+    """Make ready the first pass of what was just claimed, all of which is wanted."""
+    runtime = replace(runtime, model=model)
+    group = _first_of(runtime, leases, terms)
+    return _Start(runtime, _make_ready(runtime, group) if group else None)
+
+
 def _claim(runtime: Runtime, message: RenderChunk) -> tuple[Sequence[Lease], Terms | None]:
+    """Claim what is still pending of a chunk; without terms if its model is none of ours."""
     in_hand = runtime.in_hand
     with runtime.database.write() as session:
         now = runtime.database.now(session)

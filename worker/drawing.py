@@ -31,6 +31,14 @@ class Drawing:
     """Most memory of the device that its batch took; 0 where the device does not tell."""
 
 
+@dataclass(slots=True)
+class DeviceUse:
+    """Since when a device is free, for all that is drawn on it, by whichever model."""
+
+    free_since_ns: int = 0
+    """Of `time.perf_counter_ns`."""
+
+
 Prepared = TypeVar("Prepared")
 """What a batch's draughtsman makes of it beforehand."""
 

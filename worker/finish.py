@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
 from random import SystemRandom
@@ -12,7 +12,9 @@ from uuid import UUID
 
 import structlog
 
+from shared.db.leases import Lease
 from shared.db.outcomes import PhaseTimes, record_failure
+from shared.domain.prompts import ImageSettings
 from shared.domain.rates import Shape
 from worker.bookkeeper import Done
 from worker.passes import Drawn
@@ -100,6 +102,18 @@ def finish(runtime: Runtime, drawn: Drawn, times: ChunkTimes, over: Callable[[],
         end(None)
         return
     runtime.bookkeeper.add(Done(job, partial(_is_written, runtime, drawn, job.times, end)))
+
+
+def fail_all(
+    runtime: Runtime, leases: Sequence[Lease], failure: Exception, times: ChunkTimes
+) -> None:
+    """Have the attempts at all jobs of a chunk end by one error, before any was begun."""
+    for held in leases:
+        settings = ImageSettings.model_validate(held.job, from_attributes=True)
+        drawn = Drawn(held, settings, failure, PhaseTimes())
+        times.take(drawn)
+        runtime.outbox.put(partial(finish, runtime, drawn, times))
+    times.leave_device()
 
 
 def _is_written(

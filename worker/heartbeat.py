@@ -51,11 +51,12 @@ def write_down(shared: Shared, runtimes: Sequence[Runtime], *, stops: bool = Fal
         in_hand = {runtime.worker_id: runtime.in_hand.chunk_ids for runtime in runtimes}
         renew_leases(session, in_hand, now, runtimes[0].lease)
         for runtime in runtimes:
-            if not (stops or runtime.in_hand.is_empty or runtime.rates.is_old):
-                continue
-            measured = taken.enter_context(runtime.rates.taken())
-            record_rates(session, runtime.worker_id, measured.images, now)
-            record_passes(session, runtime.worker_id, measured.passes, now)
+            for model, rates in runtime.models.rates.items():
+                if not (stops or runtime.in_hand.is_empty or rates.is_old):
+                    continue
+                measured = taken.enter_context(rates.taken())
+                record_rates(session, runtime.worker_id, model, measured.images, now)
+                record_passes(session, runtime.worker_id, model, measured.passes, now)
             if stops:
                 mark_stopped(session, runtime.worker_id, now)
 

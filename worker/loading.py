@@ -10,6 +10,7 @@ from shared.models.card import ModelCard, read_json
 from shared.settings import load_settings
 from worker.backends.base import Backend
 from worker.devices import Device
+from worker.drawing import DeviceUse
 from worker.models.networks import silence_libraries
 from worker.models.tokenizer import PromptTokenizer
 from worker.pipeline import Pipeline
@@ -30,6 +31,7 @@ def load_pipeline(
     threads: int = 0,
     compiles: bool = False,
     models_dir: Path | None = None,
+    clock: DeviceUse | None = None,
 ) -> Pipeline:
     """Load a model on a device.
 
@@ -42,6 +44,7 @@ def load_pipeline(
         threads: of the processor; 0 takes one a core.
         compiles: whether torch compiles the networks; other backends have no use for it.
         models_dir: where compiled programs are kept; None asks the settings.
+        clock: of the device, where other models draw on it too.
 
     Raises:
         ConfigurationError: a part of the model is missing or broken, or what was asked
@@ -54,6 +57,7 @@ def load_pipeline(
         PromptTokenizer(card),
         read_json(card.folder / "scheduler" / "scheduler_config.json"),
         _safety_checker(card, device),
+        clock,
     )
 
 

@@ -22,6 +22,7 @@ from worker.drawing import Drawing
 from worker.patience import patiently
 from worker.retry import DeviceLostError, is_device_lost, is_out_of_memory
 from worker.runtime import Runtime
+from worker.serving import make_way
 
 log = structlog.get_logger()
 
@@ -89,11 +90,13 @@ def draw_pass(
             raise DeviceLostError(str(error)) from error
         # Else the pass's tensors would stay on the device for as long as its error lives.
         clear_frames(error.__traceback__)
-        if len(group) == 1:
+        # Before fewer images are drawn at once, other models give up their memory.
+        has_room = is_out_of_memory(error) and make_way(runtime)
+        if len(group) == 1 and not has_room:
             # Nobody knows in which phase it was; the device was held all the same.
             yield Drawn(group[0], ready.settings[0], error, PhaseTimes(denoise_ns=wasted_ns))
             return
-        part = _smaller(runtime, group, error)
+        part = len(group) if has_room else _smaller(runtime, group, error)
         del ready
         shares = share_evenly(wasted_ns, len(group))
         for start in range(0, len(group), part):

@@ -18,7 +18,7 @@ from worker.backends.base import Backend, BackendRecord
 from worker.diffusion.noise import initial_noise
 from worker.diffusion.sampler import denoise
 from worker.diffusion.schedule import Scheduler, build_scheduler, with_timesteps
-from worker.drawing import Drawing
+from worker.drawing import DeviceUse, Drawing
 from worker.embeddings import EmbeddingCache
 from worker.models.tokenizer import PromptTokenizer
 
@@ -54,6 +54,7 @@ class Pipeline:
         tokenizer: PromptTokenizer,
         scheduler_config: Mapping[str, Any],
         safety_checker: SafetyChecker | None = None,
+        clock: DeviceUse | None = None,
     ) -> None:
         """Put loaded parts together.
 
@@ -62,6 +63,7 @@ class Pipeline:
             tokenizer: the model's own.
             scheduler_config: the checkpoint's ``scheduler_config.json``.
             safety_checker: the checkpoint's, where it has one.
+            clock: of the device, where other models draw on it too.
 
         Raises:
             ConfigurationError: the scheduler's configuration is wrong.
@@ -72,7 +74,7 @@ class Pipeline:
         self._scheduler_config = scheduler_config
         self._safety_checker = safety_checker
         self._embeddings = EmbeddingCache(backend.encode_text)
-        self._free_since_ns = 0
+        self._clock = clock or DeviceUse()
 
     def draw(self, jobs: Sequence[ImageSettings], *, check_safety: bool = True) -> list[Drawing]:
         """Prepare a batch and draw it."""
@@ -121,12 +123,12 @@ class Pipeline:
             check_safety: whether the safety checker, where there is one, looks at the images.
         """
         begin, encoded = prepared.encoding
-        text_ns = max(0, encoded - max(begin, self._free_since_ns))
+        text_ns = max(0, encoded - max(begin, self._clock.free_since_ns))
         checker = self._safety_checker if check_safety else None
         latents, steps_ns = self._timed(lambda: self._sample(prepared))
         pixels, decode_ns = self._timed(lambda: self.backend.decode(latents))
         flags, check_ns = self._timed(lambda: checker(pixels)) if checker else (None, 0)
-        self._free_since_ns = time.perf_counter_ns()
+        self._clock.free_since_ns = time.perf_counter_ns()
         peak_bytes = _peak_bytes()
         images = len(prepared.jobs)
         times = zip(

@@ -1,11 +1,10 @@
-"""What draws on one device: its model, its database, its store."""
+"""What draws on one device: its models, its database, its store."""
 
 from __future__ import annotations
 
 import os
 import platform
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -14,6 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from shared.db.engine import Database
+from shared.db.model_tables import WorkerModel
 from shared.db.pass_rates import RememberedPasses
 from shared.db.prices import price_in_force
 from shared.db.tables import Worker
@@ -31,8 +31,9 @@ from shared.version import VERSION
 from worker.backends.base import BackendRecord
 from worker.bookkeeper import Bookkeeper
 from worker.devices import Device
-from worker.drawing import Draws
+from worker.drawing import DeviceUse, Draws
 from worker.in_hand import InHand
+from worker.model_cache import Fits, LoadedModel, ModelCache
 from worker.news import News
 from worker.outbox import Outbox
 from worker.quick_imports import import_diffusers_without_compiler
@@ -45,19 +46,19 @@ from worker.turns import Turns
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """A worker: one device and what it takes to draw on it."""
+    """A worker: one device and what it takes to draw on it, by one of its models.
+
+    A chunk is drawn by a copy that has the chunk's model; all else is shared.
+    """
 
     worker_id: UUID
     settings: Settings
     database: Database
     store: ObjectStore
-    pipeline: Draws[Any]
-    drawn_by: BackendRecord
-    load_ns: int
+    models: ModelCache
+    model: LoadedModel
+    """At first that which the worker loaded at its start."""
     device_kind: str
-    fits: dict[tuple[int, int], int]
-    """How many images were found to fit at once, by width and height."""
-    rates: RateLog
     terms: dict[tuple[UUID, Shape], Terms]
     """Of batches, for images of a shape; the same for all devices of the process."""
     news: News
@@ -76,6 +77,31 @@ class Runtime:
     """Makes ready the next pass while one is in the device."""
 
     @property
+    def pipeline(self) -> Draws[Any]:
+        """What draws, while its model is in memory."""
+        return self.model.pipeline
+
+    @property
+    def drawn_by(self) -> BackendRecord:
+        """What the records of its images say."""
+        return self.model.drawn_by
+
+    @property
+    def load_ns(self) -> int:
+        """How long its model took to load and warm up."""
+        return self.model.load_ns
+
+    @property
+    def fits(self) -> Fits:
+        """How many images were found to fit at once, by width and height."""
+        return self.model.fits
+
+    @property
+    def rates(self) -> RateLog:
+        """What its model's images take."""
+        return self.model.rates
+
+    @property
     def lease(self) -> timedelta:
         """How long a claim lasts without a heartbeat."""
         return timedelta(seconds=self.settings.lease_seconds)
@@ -89,7 +115,8 @@ class Shared:
     database: Database
     store: ObjectStore
     terms: dict[tuple[UUID, Shape], Terms]
-    fits: dict[tuple[int, int], int]
+    fits: dict[str, Fits]
+    """By model."""
     news: News
     outbox: Outbox
     bookkeeper: Bookkeeper
@@ -119,38 +146,34 @@ def share(settings: Settings, devices: int) -> Shared:
 
 
 def start_runtime(shared: Shared, device: Device, worker_id: UUID) -> Runtime:
-    """Load and warm up the model, then register the worker: from then on it gets work.
+    """Load and warm up the first model, then register the worker: from then on it gets work.
+
+    The others are loaded when their first chunk comes: nobody pays for what nobody asked for.
 
     Raises:
-        ConfigurationError: the model or the device's price is missing.
+        ConfigurationError: a model or the device's price is missing.
     """
     settings, database = shared.settings, shared.database
-    card = load_card(settings.model, settings.resolved_models_dir)
+    cards = served_cards(settings)
     with database.read() as session:
         online_at = database.now(session)
         price_in_force(session, device.kind, settings.device_sku, online_at)
-    load = _loader(settings, device, database)
-    begin = time.perf_counter_ns()
-    pipeline = load(card, device)
-    if device.kind != SIMULATED:
-        _warm_up(pipeline, card)
+    opens = _opener(settings, device, database)
+    models = ModelCache(cards, device, opens, settings.model_memory_bytes, shared.fits)
     runtime = Runtime(
         worker_id=worker_id,
         settings=settings,
         database=database,
         store=_store(shared, device),
-        pipeline=pipeline,
-        drawn_by=pipeline.describe(),
-        load_ns=time.perf_counter_ns() - begin,
+        models=models,
+        model=models.load(cards[0].name),
         device_kind=device.kind,
-        fits=shared.fits,
-        rates=RateLog(),
         terms=shared.terms,
         news=shared.news,
         outbox=shared.outbox,
         bookkeeper=shared.bookkeeper,
     )
-    _register(runtime, device, card, online_at)
+    _register(runtime, device, online_at)
     return runtime
 
 
@@ -160,6 +183,31 @@ def _store(shared: Shared, device: Device) -> ObjectStore:
     return (
         SlowStore(shared.store, seconds) if seconds and device.kind == SIMULATED else shared.store
     )
+
+
+def served_cards(settings: Settings) -> Sequence[ModelCard]:
+    """Return the cards of the models that a worker serves, each once.
+
+    Raises:
+        ConfigurationError: one is missing.
+    """
+    cards = [load_card(name, settings.resolved_models_dir) for name in settings.served_models]
+    return list({card.name: card for card in cards}.values())
+
+
+def _opener(
+    settings: Settings, device: Device, database: Database
+) -> Callable[[ModelCard], Draws[Any]]:
+    """Return what loads a model on the device and warms it up."""
+    load = _loader(settings, device, database)
+
+    def opens(card: ModelCard) -> Draws[Any]:
+        pipeline = load(card, device)
+        if device.kind != SIMULATED:
+            _warm_up(pipeline, card)
+        return pipeline
+
+    return opens
 
 
 def _loader(
@@ -179,6 +227,7 @@ def _loader(
         precision=settings.precision,
         threads=settings.cpu_threads,
         compiles=settings.torch_compile,
+        clock=DeviceUse(),
     )
 
 
@@ -190,8 +239,14 @@ def _warm_up(pipeline: Draws[Any], card: ModelCard) -> None:
     pipeline.draw_prepared(pipeline.prepare([blank]))
 
 
-def _register(runtime: Runtime, device: Device, card: ModelCard, online_at: datetime) -> None:
-    sizes = runtime.pipeline.compiled_sizes
+def listed_sizes(model: LoadedModel) -> list[list[int]] | None:
+    """Return width and height of the only images that a model draws; None is any."""
+    sizes = model.pipeline.compiled_sizes
+    return None if sizes is None else [list(size) for size in sizes]
+
+
+def _register(runtime: Runtime, device: Device, online_at: datetime) -> None:
+    first, sizes = runtime.model, listed_sizes(runtime.model)
     with runtime.database.write() as session:
         now = runtime.database.now(session)
         session.add(
@@ -204,8 +259,8 @@ def _register(runtime: Runtime, device: Device, card: ModelCard, online_at: date
                 device_sku=runtime.settings.device_sku,
                 device_name=runtime.drawn_by.device_name,
                 backend=runtime.drawn_by.backend,
-                model=card.name,
-                queue=queue_name(device.kind, card.name),
+                model=first.name,
+                queue=queue_name(device.kind, first.name),
                 version=VERSION,
                 weights_sha256=runtime.drawn_by.weights_sha256,
                 online_at=online_at,
@@ -213,6 +268,20 @@ def _register(runtime: Runtime, device: Device, card: ModelCard, online_at: date
                 heartbeat_at=now,
                 polled_at=now,
                 load_ns=runtime.load_ns,
-                sizes=None if sizes is None else [list(size) for size in sizes],
+                sizes=sizes,
             )
         )
+        session.flush()
+        for name in runtime.models.cards:
+            is_first = name == first.name
+            session.add(
+                WorkerModel(
+                    worker_id=runtime.worker_id,
+                    model=name,
+                    queue=queue_name(device.kind, name),
+                    weights_sha256=first.drawn_by.weights_sha256 if is_first else None,
+                    sizes=sizes if is_first else None,
+                    loaded_at=now if is_first else None,
+                    load_ns=first.load_ns if is_first else 0,
+                )
+            )

@@ -10,6 +10,7 @@ from datetime import datetime
 class Terms:
     """As they were when somebody looked."""
 
+    model: str
     check_safety: bool
     is_limited: bool
     """Whether the batch may cost only so much."""

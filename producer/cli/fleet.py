@@ -37,8 +37,13 @@ Devices = Annotated[
         "several times. Default TENSTEP_DEVICE, else cpu.",
     ),
 ]
-Model = Annotated[
-    str | None, typer.Option(help="Model to load: a name or a folder; default TENSTEP_MODEL.")
+Models = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model",
+        help="Model to serve: a name or a folder; may be given several times, and the first is "
+        "loaded at once. Default TENSTEP_MODEL, and TENSTEP_ALSO_MODELS.",
+    ),
 ]
 Workers = Annotated[
     int,
@@ -56,7 +61,7 @@ Host = Annotated[
 
 
 def worker(
-    device: Devices = None, model: Model = None, workers: Workers = 1, *, as_json: Json = False
+    device: Devices = None, model: Models = None, workers: Workers = 1, *, as_json: Json = False
 ) -> None:
     """Run workers on this host until Ctrl-C, a process a device; crashed ones are started again.
 
@@ -77,7 +82,7 @@ def dispatch(*, as_json: Json = False) -> None:
 
 def up(
     device: Devices = None,
-    model: Model = None,
+    model: Models = None,
     workers: Workers = 1,
     host: Host = LOOPBACK,
     port: Annotated[
@@ -140,15 +145,16 @@ def serve(
     )
 
 
-def _settings(devices: Sequence[str] | None, model: str | None) -> Settings:
+def _settings(devices: Sequence[str] | None, models: Sequence[str] | None) -> Settings:
     from shared.models.catalog import load_card
     from shared.settings import load_settings
 
-    chosen = {"device": ",".join(devices) if devices else None, "model": model}
-    settings = load_settings().model_copy(
-        update={name: value for name, value in chosen.items() if value is not None}
-    )
-    load_card(settings.model, settings.resolved_models_dir)
+    chosen: dict[str, object] = {"device": ",".join(devices)} if devices else {}
+    if models:
+        chosen |= {"model": models[0], "also_models": tuple(models[1:])}
+    settings = load_settings().model_copy(update=chosen)
+    for name in settings.served_models:
+        load_card(name, settings.resolved_models_dir)
     return settings
 
 

@@ -12,10 +12,17 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from producer.wire.fleet import FaultyDeviceOut, FleetOut, FleetWorkerOut, KindTotalsOut
+    from producer.wire.fleet import (
+        FaultyDeviceOut,
+        FleetOut,
+        FleetWorkerOut,
+        KindTotalsOut,
+        WorkerOut,
+    )
 
 DECIMALS = 4
 NOTHING = "-"
+NOT_LOADED = "not loaded"
 HEADINGS = ("device", "model", "state", "img/s", "busy", "an hour", "so far")
 NUMBERS = frozenset(HEADINGS[3:])
 DEVICE_WIDTH = 26
@@ -61,13 +68,23 @@ def _worker_cells(worker: FleetWorkerOut) -> Sequence[str]:
     price, cost = worker.usd_per_hour, worker.cost_usd
     return (
         f"{worker.device}\n  {name}",
-        f"{worker.model}\n  {worker.backend}",
+        "\n".join([*shown_models(worker), f"  {worker.backend}"]),
         worker.state,
         f"{worker.images_per_second:.2f}",
         f"{worker.busy_share:.0%}",
         NOTHING if price is None else _dollars(price),
         _dollars(cost),
     )
+
+
+def shown_models(worker: FleetWorkerOut | WorkerOut) -> Sequence[str]:
+    """Name a worker's models, and say which of several are not in its memory."""
+    if len(worker.models) <= 1:
+        return [worker.model]
+    return [
+        served.model if served.is_loaded else f"{served.model} ({NOT_LOADED})"
+        for served in worker.models
+    ]
 
 
 def _fault_cells(fault: FaultyDeviceOut) -> Sequence[str]:

@@ -55,7 +55,11 @@ def introduction(
     """
     settings = services.settings
     count = workers * sum(len(Device.parse_all(name)) for name in devices)
-    does = [f"{count} worker(s) of {settings.model} on {', '.join(devices)}"] if count else []
+    does = (
+        [f"{count} worker(s) of {', '.join(settings.served_models)} on {', '.join(devices)}"]
+        if count
+        else []
+    )
     does += ["a dispatcher"] if dispatches else []
     does += [f"a server at {server.url}"] if server else []
     serves = ""

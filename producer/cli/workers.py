@@ -55,13 +55,14 @@ def list_workers(
         return
     from rich.table import Table
 
+    from producer.cli.fleet_table import shown_models
+
     table = Table(box=None, pad_edge=False)
     for heading in ("worker", "state", "device", "model", "host"):
         table.add_column(heading, no_wrap=heading == "worker", overflow="fold")
     for worker in workers:
-        table.add_row(
-            str(worker.worker_id), worker.state.value, worker.device, worker.model, worker.host
-        )
+        models = "\n".join(shown_models(worker))
+        table.add_row(str(worker.worker_id), worker.state.value, worker.device, models, worker.host)
     print_rich(table)
 
 

@@ -18,7 +18,7 @@ from producer.dispatch.picking import Picker
 from producer.dispatch.queues import Queue, Readers, readers_of
 from producer.dispatch.upkeep import Chores, Upkeep
 from shared.db.engine import Database
-from shared.db.fleet import live_workers
+from shared.db.fleet import live_models
 from shared.db.lost_leases import expire_leases, has_expired_leases
 from shared.domain.identifiers import new_id
 from shared.messaging.broker import Broker
@@ -134,8 +134,8 @@ class Dispatcher:
     def _look(self, session: Session, now: datetime) -> Look:
         queries.keep_to_index_order(session)
         silence = timedelta(seconds=self._settings.lease_seconds)
-        workers = [w for w in live_workers(session, now, silence) if not w.draining]
-        readers = readers_of(workers)
+        models = live_models(session, now, silence)
+        readers = readers_of(one for one in models if not one.worker.draining)
         spending, open_batches = look_at_budgets(
             session, queries.open_batches(session, self._only_batch), self._only_batch, now
         )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
 from shared.db.drawable_sizes import drawn_by_all
-from shared.db.tables import Worker
+from shared.db.served_models import Served
 from shared.domain.sizes import Sizes
 
 
@@ -40,18 +40,18 @@ class Queue:
         return self.readers.queue
 
 
-def readers_of(workers: Sequence[Worker]) -> list[Readers]:
-    """Sort workers by the queue that they read."""
-    by_queue: dict[str, list[Worker]] = {}
-    for worker in workers:
-        by_queue.setdefault(worker.queue, []).append(worker)
+def readers_of(models: Iterable[Served]) -> list[Readers]:
+    """Sort workers by the queues that they read, one for each of their models."""
+    by_queue: dict[str, list[Served]] = {}
+    for served in models:
+        by_queue.setdefault(served.queue, []).append(served)
     return [
         Readers(
             queue,
             reading[0].model,
-            reading[0].device_kind,
+            reading[0].worker.device_kind,
             len(reading),
-            frozenset(worker.device_name for worker in reading),
+            frozenset(served.worker.device_name for served in reading),
             drawn_by_all(reading),
         )
         for queue, reading in by_queue.items()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -20,6 +21,7 @@ from shared.db.conditions import IS_LEASED
 from shared.db.cost_sums import read_costs
 from shared.db.cost_tables import LedgerEntry
 from shared.db.engine import Database
+from shared.db.model_tables import ModelLoad
 from shared.db.settlement import settle_worker
 from shared.db.tables import Attempt, Batch, Job, Worker
 from shared.db.tallies import NOTHING, read_tallies
@@ -145,16 +147,23 @@ def _attempts_and_entries() -> Select[Any]:
 
 
 def _check_loads(session: Session, prices: PriceLookup, served: Iterable[Worker]) -> Finding:
-    finding = Finding("model loads", "a worker that was given jobs has its loading booked once")
+    finding = Finding(
+        "model loads", "a worker that was given jobs has each of its loads booked once"
+    )
     entries = (
         select(LedgerEntry.worker_id, func.sum(AMOUNT))
         .where(_is_about_a_load())
         .group_by(LedgerEntry.worker_id)
     )
     booked = {worker_id: int(amount) for worker_id, amount in session.execute(entries)}
+    later: dict[UUID, list[tuple[int, datetime]]] = {}
+    for load in session.scalars(select(ModelLoad)):
+        later.setdefault(load.worker_id, []).append((load.load_ns, load.loaded_at))
     for worker in served:
-        rate = prices.at(worker.device_kind, worker.device_sku, worker.online_at)
-        due = device_cost(worker.load_ns, rate)
+        due = sum(
+            device_cost(load_ns, prices.at(worker.device_kind, worker.device_sku, at))
+            for load_ns, at in [(worker.load_ns, worker.online_at), *later.get(worker.id, ())]
+        )
         finding.compare(f"the loading of worker {worker.id}", booked.pop(worker.id, 0), due)
     for worker_id, amount in booked.items():
         finding.compare(f"the loading of worker {worker_id}, which drew nothing", amount, 0)

@@ -12,6 +12,14 @@ from producer.wire.document import Document
 from shared.domain.workers import WorkerState
 
 
+class ServedModelOut(Document):
+    """One of the models that a worker serves."""
+
+    model: str
+    queue: str
+    is_loaded: bool = Field(description="Whether it is in the device's memory.")
+
+
 class WorkerOut(Document):
     """One worker process, pinned to one device."""
 
@@ -25,8 +33,11 @@ class WorkerOut(Document):
     device_sku: str
     device_name: str
     backend: str
-    model: str
-    queue: str
+    model: str = Field(description="The first of its models, which it loads at its start.")
+    queue: str = Field(description="The queue of that model.")
+    models: list[ServedModelOut] = Field(
+        default=[], description="All that it serves, the first one first."
+    )
     version: str
     draining: bool = Field(description="It is to take nothing more, for now or for good.")
     online_at: datetime
@@ -53,7 +64,10 @@ class FleetWorkerOut(Document):
     device_sku: str
     device_name: str = Field(description="What it calls itself; an emulator says that it is one.")
     backend: str
-    model: str
+    model: str = Field(description="The first of its models, which it loads at its start.")
+    models: list[ServedModelOut] = Field(
+        default=[], description="All that it serves, the first one first."
+    )
     version: str
     state: str = Field(
         description="drawing, idle, starting, drained, stopping, silent or ended",

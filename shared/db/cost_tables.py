@@ -116,11 +116,12 @@ class TenantBudget(Base):
 
 
 class OfWorkerAndShape:
-    """Columns of what one worker measured of images of one shape, over all that it drew."""
+    """Columns of what one worker measured of images of one model and shape."""
 
     worker_id: Mapped[UUID] = mapped_column(
         ForeignKey("worker.id", ondelete="CASCADE"), primary_key=True
     )
+    model: Mapped[str] = mapped_column(String(256), primary_key=True)
     width: Mapped[int] = mapped_column(primary_key=True)
     height: Mapped[int] = mapped_column(primary_key=True)
     iterations: Mapped[int] = mapped_column(primary_key=True)

@@ -6,19 +6,19 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 from shared.db.engine import Database
-from shared.db.fleet import live_workers
-from shared.db.tables import Worker
+from shared.db.fleet import live_models
+from shared.db.served_models import Served, of_model
 from shared.domain.sizes import Sizes
 
 
-def sizes_of(worker: Worker) -> Sizes:
-    """Return the sizes that a worker can draw."""
-    if worker.sizes is None:
+def sizes_of(served: Served) -> Sizes:
+    """Return the sizes that a worker can draw by a model."""
+    if served.sizes is None:
         return None
-    return frozenset((width, height) for width, height in worker.sizes)
+    return frozenset((width, height) for width, height in served.sizes)
 
 
-def drawn_by_all(workers: Iterable[Worker]) -> Sizes:
+def drawn_by_all(workers: Iterable[Served]) -> Sizes:
     """Return the sizes that each of some workers can draw.
 
     Who takes the next message of a queue is anybody's guess, so it has to be one that all of
@@ -31,7 +31,7 @@ def drawn_by_all(workers: Iterable[Worker]) -> Sizes:
     return common
 
 
-def drawn_by_any(workers: Sequence[Worker]) -> Sizes:
+def drawn_by_any(workers: Sequence[Served]) -> Sizes:
     """Return the sizes that one of some workers can draw; any size if there are no workers."""
     found = [sizes for worker in workers if (sizes := sizes_of(worker)) is not None]
     if not workers or len(found) < len(workers):
@@ -40,7 +40,7 @@ def drawn_by_any(workers: Sequence[Worker]) -> Sizes:
 
 
 def live_sizes(database: Database, model: str, silence: timedelta) -> Sizes:
-    """Return the sizes that live workers with a model can draw; without them nobody can tell."""
+    """Return the sizes that live workers of a model can draw; without them nobody can tell."""
     with database.read() as session:
-        alive = live_workers(session, database.now(session), silence)
-        return drawn_by_any([worker for worker in alive if worker.model == model])
+        alive = live_models(session, database.now(session), silence)
+        return drawn_by_any(of_model(alive, model))

@@ -77,7 +77,11 @@ def remember_fit(
 
 
 def unlearn_fits(
-    session: Session, worker_id: UUID, drawn: Mapping[PassSize, object], now: datetime
+    session: Session,
+    worker_id: UUID,
+    model: str,
+    drawn: Mapping[PassSize, object],
+    now: datetime,
 ) -> None:
     """Let old lessons grow to what a worker has drawn at once since.
 
@@ -89,12 +93,12 @@ def unlearn_fits(
         most[key] = max(images, most.get(key, 0))
     if not most:
         return
-    worker = session.get_one(Worker, worker_id)
+    device_name = session.get_one(Worker, worker_id).device_name
     is_old = or_(Fit.learned_at.is_(None), Fit.learned_at <= now - LESSON_HOLDS)
     for (width, height), images in sorted(most.items()):
         session.execute(
             update(Fit)
-            .where(Fit.model == worker.model, Fit.device_name == worker.device_name)
+            .where(Fit.model == model, Fit.device_name == device_name)
             .where(Fit.width == width, Fit.height == height)
             .where(Fit.images < images, is_old)
             .values(images=images, learned_at=now),

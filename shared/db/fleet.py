@@ -11,12 +11,13 @@ from sqlalchemy import ColumnElement, and_, bindparam, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from shared.db.conditions import IS_LEASED
+from shared.db.served_models import Served, served_by, serves
 from shared.db.settlement import settle_worker
 from shared.db.tables import Job, Worker
 
 
 class Crew(NamedTuple):
-    """How many live workers have a model."""
+    """How many live workers serve a model."""
 
     ready: int
     """Those that take jobs."""
@@ -34,6 +35,11 @@ def live_workers(session: Session, now: datetime, silence: timedelta) -> Sequenc
     return session.scalars(alive).all()
 
 
+def live_models(session: Session, now: datetime, silence: timedelta) -> Sequence[Served]:
+    """Return the models of the `live_workers`."""
+    return served_by(session, live_workers(session, now, silence))
+
+
 def is_live(session: Session, now: datetime, silence: timedelta, worker_id: UUID) -> bool:
     """Tell whether a worker is one of the `live_workers`."""
     alive = select(Worker.id).where(Worker.id == worker_id, _is_alive(now, silence))
@@ -41,17 +47,17 @@ def is_live(session: Session, now: datetime, silence: timedelta, worker_id: UUID
 
 
 def count_workers(session: Session, now: datetime, silence: timedelta, model: str) -> Crew:
-    """Count the live workers with a model; those that are stopping are no longer of use."""
+    """Count the live workers that serve a model; those that are stopping are no longer of use."""
     is_ready = Worker.draining.is_(False)
     is_drained = and_(Worker.draining, Worker.stopping_at.is_(None))
     counts = select(func.count().filter(is_ready), func.count().filter(is_drained))
-    of_model = counts.select_from(Worker).where(Worker.model == model, _is_alive(now, silence))
+    of_model = counts.select_from(Worker).where(serves(model), _is_alive(now, silence))
     ready, drained = session.execute(of_model).one()
     return Crew(ready, drained)
 
 
 def count_ready_workers(session: Session, now: datetime, silence: timedelta, model: str) -> int:
-    """Count the live workers with a model that take jobs."""
+    """Count the live workers that serve a model and take jobs."""
     return count_workers(session, now, silence, model).ready
 
 

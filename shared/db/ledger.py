@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from shared.db.cost_sums import CostKey
 from shared.db.cost_tables import LedgerEntry
+from shared.db.model_tables import ModelLoad
 from shared.db.prices import price_in_force
 from shared.db.tables import Worker
 from shared.db.tallies import note_cost
@@ -132,19 +133,28 @@ def _insert_once(dialect: str, update: Update | None) -> Insert:
 
 
 def charge_model_load(
-    session: Session, worker: Worker, batch_id: UUID, device_ns: int, now: datetime
+    session: Session,
+    worker: Worker,
+    batch_id: UUID,
+    device_ns: int,
+    now: datetime,
+    *,
+    later: ModelLoad | None = None,
 ) -> None:
     """Book a worker's loading of its model, once, to the first batch that it served.
+
+    A later loading is booked to the batch that caused it.
 
     Raises:
         MissingPriceError: its device had no price when it loaded.
     """
-    kind, at = worker.device_kind, worker.online_at
+    kind = worker.device_kind
+    load_id, at = (worker.id, worker.online_at) if later is None else (later.id, later.loaded_at)
     rate = price_in_force(session, kind, worker.device_sku, at)
     append(
         session,
         Entry(
-            event_id=f"model_load:{worker.id}",
+            event_id=f"model_load:{load_id}",
             kind=LedgerKind.MODEL_LOAD,
             batch_id=batch_id,
             worker_id=worker.id,

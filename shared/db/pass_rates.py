@@ -23,12 +23,17 @@ MOST_KNOWN = 1_000
 
 
 def record_passes(
-    session: Session, worker_id: UUID, measured: Mapping[PassSize, MeasuredPasses], now: datetime
+    session: Session,
+    worker_id: UUID,
+    model: str,
+    measured: Mapping[PassSize, MeasuredPasses],
+    now: datetime,
 ) -> None:
-    """Add what a worker has measured since the last time; old lessons of memory may grow by it."""
+    """Add what a worker has measured of a model; old lessons of memory may grow by it."""
     rows = [
         {
             "worker_id": worker_id,
+            "model": model,
             **size.shape._asdict(),
             "images": size.images,
             **sums._asdict(),
@@ -37,7 +42,7 @@ def record_passes(
         for size, sums in measured.items()
     ]
     add_to_rows(session, PassRate, rows, most=("peak_bytes",), latest=("updated_at",))
-    unlearn_fits(session, worker_id, measured, now)
+    unlearn_fits(session, worker_id, model, measured, now)
 
 
 def best_pass(
@@ -125,7 +130,7 @@ def pass_rates(
         select(PassRate.images, PassRate.passes, PassRate.device_ns, rank.label("rank"))
         .join(Worker, Worker.id == PassRate.worker_id)
         .where(
-            Worker.model == model,
+            PassRate.model == model,
             Worker.device_kind == device_kind,
             Worker.device_name == device_name,
             *(getattr(PassRate, name) == value for name, value in shape._asdict().items()),

@@ -13,11 +13,12 @@ from math import isqrt
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, and_, func, select
 from sqlalchemy.orm import Session
 
 from shared.db.adding import add_to_row
 from shared.db.cost_tables import DeclaredRate, MeasuredRate, PassRate
+from shared.db.model_tables import WorkerModel
 from shared.db.tables import Worker
 from shared.domain.pass_rates import choose_pass
 from shared.domain.rates import (
@@ -38,11 +39,15 @@ NO_DEVICE_NAME = ""
 
 
 def record_rates(
-    session: Session, worker_id: UUID, measured: Mapping[Shape, Measured], now: datetime
+    session: Session,
+    worker_id: UUID,
+    model: str,
+    measured: Mapping[Shape, Measured],
+    now: datetime,
 ) -> None:
-    """Add what a worker has measured since the last time."""
+    """Add what a worker has measured since the last time of images of one of its models."""
     for shape, sums in sorted(measured.items()):
-        key = {"worker_id": worker_id, **shape._asdict()}
+        key = {"worker_id": worker_id, "model": model, **shape._asdict()}
         amounts = {**sums._asdict(), "updated_at": now}
         add_to_row(session, MeasuredRate, key, amounts, latest=("updated_at",))
 
@@ -115,11 +120,15 @@ def _latest(
             *device,
             *keys,
             *(getattr(table, name) for name in sums),
-            Worker.load_ns,
+            func.coalesce(WorkerModel.load_ns, Worker.load_ns).label("load_ns"),
             rank.label("rank"),
         )
         .join(Worker, Worker.id == table.worker_id)
-        .where(Worker.model == model)
+        .outerjoin(
+            WorkerModel,
+            and_(WorkerModel.worker_id == table.worker_id, WorkerModel.model == table.model),
+        )
+        .where(table.model == model)
         .subquery()
     )
     columns = [column for column in ranked.c if column.name != "rank"]

@@ -10,6 +10,7 @@ import shared.db.activity_tables
 import shared.db.api_tables
 import shared.db.cost_tables
 import shared.db.fault_tables
+import shared.db.model_tables
 import shared.db.tables  # noqa: F401 - declares them all
 from shared.db.base import Base, UtcDateTime
 

@@ -66,7 +66,7 @@ def measured(database: Database, rates: dict[int, int], *, name: str = "a device
             PassSize(SHAPE, images): MeasuredPasses.of(images, images * ns, 0)
             for images, ns in rates.items()
         }
-        record_passes(session, worker.id, passes, START)
+        record_passes(session, worker.id, worker.model, passes, START)
 
 
 def chunks(database: Database, batch_id: UUID) -> list[list[int]]:

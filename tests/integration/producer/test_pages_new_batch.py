@@ -207,7 +207,9 @@ def test_what_was_measured_is_quoted(api: ApiServer, visit: Visit) -> None:
         worker = add_worker(session, device_kind="cpu", sku="", started_at=now)
         worker.model = "emoji-64"
         measured = Measured(100, 100 * SECOND, 100 * 1_000_000, 200 * SECOND)
-        record_rates(session, worker.id, {Shape(64, 64, 10, is_guided=True): measured}, now)
+        record_rates(
+            session, worker.id, worker.model, {Shape(64, 64, 10, is_guided=True): measured}, now
+        )
 
     page = sent(visit, PREVIEW, prompts="\n".join(f"number {number}" for number in range(500)))
 

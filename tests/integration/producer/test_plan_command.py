@@ -68,6 +68,7 @@ def measure(database: Database, shape: Shape, *, wall_ns: int) -> None:
         session.add(
             MeasuredRate(
                 worker_id=worker.id,
+                model=worker.model,
                 **shape._asdict(),
                 images=100,
                 device_ns=100 * wall_ns,

@@ -53,7 +53,7 @@ def add_rate(books: Database) -> AddRate:
             worker.model = MODEL
             worker.load_ns = 5 * SECOND
             measured = Measured(images, images * SECOND, images * 1_000_000, images * 2 * SECOND)
-            record_rates(session, worker.id, {SHAPE: measured}, now)
+            record_rates(session, worker.id, worker.model, {SHAPE: measured}, now)
             if not is_alive:
                 mark_stopped(session, worker.id, now + timedelta(seconds=1))
             return worker.id

@@ -28,7 +28,7 @@ def measure(session: Session, worker: Worker, shape: Shape = SHAPE, **took: int)
         PassSize(shape, images): MeasuredPasses.of(images, images * ns, 0)
         for images, ns in sizes.items()
     }
-    record_passes(session, worker.id, measured, START)
+    record_passes(session, worker.id, worker.model, measured, START)
 
 
 def best(session: Session, *, days: int = 0, default: int = 8) -> int:
@@ -116,9 +116,9 @@ def test_an_old_lesson_grows_to_what_was_drawn_since_and_a_fresh_one_does_not(
         remember_fit(session, *FIT, images=2, now=START)
         drawn = {PassSize(SHAPE, 4): MeasuredPasses.of(4, 40, 0)}
 
-        record_passes(session, worker.id, drawn, START + DAY / 2)
+        record_passes(session, worker.id, worker.model, drawn, START + DAY / 2)
         assert known_fit(session, *FIT, START + DAY / 2) == 2
-        record_passes(session, worker.id, drawn, START + DAY)
+        record_passes(session, worker.id, worker.model, drawn, START + DAY)
 
         assert known_fit(session, *FIT, START + DAY) == 4
         assert known_fit(session, *FIT, START + 2 * DAY) == 8

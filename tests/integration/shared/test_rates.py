@@ -34,14 +34,20 @@ def record(
     """Let a worker that started so many minutes later draw images of so many milliseconds."""
     worker = add_worker(session, started_at=START + timedelta(minutes=minutes), sku=sku)
     worker.load_ns = load_ms * 10**6
-    record_rates(session, worker.id, {SHAPE: drawn(*milliseconds)}, START)
+    record_rates(session, worker.id, worker.model, {SHAPE: drawn(*milliseconds)}, START)
 
 
 def test_what_a_worker_measures_is_added_up(database: Database) -> None:
     with database.write() as session:
         worker = add_worker(session)
-        record_rates(session, worker.id, {SHAPE: drawn(100, 200, wall=400)}, START)
-        record_rates(session, worker.id, {SHAPE: drawn(300, wall=500), LARGER: drawn(900)}, START)
+        record_rates(session, worker.id, worker.model, {SHAPE: drawn(100, 200, wall=400)}, START)
+        record_rates(
+            session,
+            worker.id,
+            worker.model,
+            {SHAPE: drawn(300, wall=500), LARGER: drawn(900)},
+            START,
+        )
 
         rates = {rate.shape: rate for rate in read_rates(session, MODEL)}
 
@@ -129,13 +135,19 @@ def test_images_take_what_they_take_at_the_number_that_is_best_drawn_at_once(
     with database.write() as session:
         worker = add_worker(session)
         worker.load_ns = 5 * 10**9
-        record_rates(session, worker.id, {SHAPE: drawn(*[100] * 8, *[40] * 8, wall=1_600)}, START)
+        record_rates(
+            session,
+            worker.id,
+            worker.model,
+            {SHAPE: drawn(*[100] * 8, *[40] * 8, wall=1_600)},
+            START,
+        )
         passes = {
             PassSize(SHAPE, 1): MeasuredPasses(8, 800 * 10**6, 80_000, 0),
             PassSize(SHAPE, 4): MeasuredPasses(1, 160 * 10**6, 6_400, 0),
             PassSize(SHAPE, 8): MeasuredPasses(1, 320 * 10**6, 12_800, 0),
         }
-        record_passes(session, worker.id, passes, START)
+        record_passes(session, worker.id, worker.model, passes, START)
 
         [rate] = read_rates(session, MODEL)
 
@@ -152,15 +164,13 @@ def test_to_try_fewer_at_once_makes_no_quote_dearer(database: Database) -> None:
 
     with database.write() as session:
         worker_id = add_worker(session).id
-        record_rates(session, worker_id, {SHAPE: drawn(*[40] * 8)}, START)
-        record_passes(
-            session, worker_id, {PassSize(SHAPE, 8): MeasuredPasses.of(8, 320 * 10**6, 0)}, START
-        )
+        record_rates(session, worker_id, MODEL, {SHAPE: drawn(*[40] * 8)}, START)
+        eight = {PassSize(SHAPE, 8): MeasuredPasses.of(8, 320 * 10**6, 0)}
+        record_passes(session, worker_id, MODEL, eight, START)
     before = device_ns()
     with database.write() as session:
-        record_rates(session, worker_id, {SHAPE: drawn(*[100] * 50)}, START)
-        record_passes(
-            session, worker_id, {PassSize(SHAPE, 1): MeasuredPasses.of(1, 100 * 10**6, 0)}, START
-        )
+        record_rates(session, worker_id, MODEL, {SHAPE: drawn(*[100] * 50)}, START)
+        one = {PassSize(SHAPE, 1): MeasuredPasses.of(1, 100 * 10**6, 0)}
+        record_passes(session, worker_id, MODEL, one, START)
 
     assert device_ns() == before == 40_000_000

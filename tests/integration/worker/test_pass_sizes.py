@@ -78,7 +78,8 @@ def test_as_many_are_drawn_at_once_as_the_books_say_are_best(start: Start) -> No
             PassSize(SHAPE, images): MeasuredPasses.of(images, images * ns, 0)
             for images, ns in {1: 100, 2: 90, 8: 90}.items()
         }
-        record_passes(session, other.worker_id, passes, other.database.now(session))
+        now = other.database.now(session)
+        record_passes(session, other.worker_id, other.model.name, passes, now)
 
     draw(worker)
 

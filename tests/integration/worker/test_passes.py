@@ -6,7 +6,6 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
 
@@ -98,9 +97,9 @@ class FullDevice:
 
 def test_a_pass_that_did_not_fit_leaves_the_device_to_the_smaller_ones(start: Start) -> None:
     runtime = start(images_per_pass=8)
-    full = replace(runtime, pipeline=FullDevice(runtime.pipeline))
+    runtime.model.in_memory = FullDevice(runtime.pipeline)
 
-    assert states(full, draw(full)) == [JobState.DONE] * 8
+    assert states(runtime, draw(runtime)) == [JobState.DONE] * 8
     assert runtime.fits == {(64, 64): 2}
 
 

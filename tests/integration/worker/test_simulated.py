@@ -45,7 +45,7 @@ def record(session: Session, kind: str, device_ns: int, *, sku: str = "", images
     worker = add_worker(session, device_kind=kind, sku=sku)
     worker.model, worker.load_ns = CARD.name, 3 * MILLISECOND
     measured = Measured(images, images * device_ns, 0, images * device_ns)
-    record_rates(session, worker.id, {SHAPE: measured}, START)
+    record_rates(session, worker.id, worker.model, {SHAPE: measured}, START)
 
 
 def settings(tmp_path: Path, **values: float | str) -> Settings:
