@@ -85,10 +85,12 @@ def add_worker(
     return worker
 
 
-def add_batch(session: Session, *, jobs: int = 3, created_at: datetime = START) -> Batch:
+def add_batch(
+    session: Session, *, jobs: int = 3, created_at: datetime = START, model: str = "tiny"
+) -> Batch:
     """Add a batch of pending jobs that no chunk holds yet."""
     batch = Batch(
-        name="a batch", model="tiny", total=jobs, created_at=created_at, submitted_at=created_at
+        name="a batch", model=model, total=jobs, created_at=created_at, submitted_at=created_at
     )
     session.add(batch)
     session.flush()

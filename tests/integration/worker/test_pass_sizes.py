@@ -39,7 +39,7 @@ def start(start: Start) -> Start:
 
 def draw(runtime: Runtime, *, jobs: int = 8, images_per_pass: int | None = None) -> UUID:
     with runtime.database.write() as session:
-        batch = add_batch(session, jobs=jobs)
+        batch = add_batch(session, jobs=jobs, model=runtime.model.name)
         batch.images_per_pass = images_per_pass
         batch_id = batch.id
         chunk_id = dispatch(session, batch_id, now=runtime.database.now(session))

@@ -31,7 +31,7 @@ Start = Callable[..., Runtime]
 
 def draw(runtime: Runtime, *, jobs: int = 8, prompts: dict[int, str] | None = None) -> UUID:
     with runtime.database.write() as session:
-        batch_id = add_batch(session, jobs=jobs).id
+        batch_id = add_batch(session, jobs=jobs, model=runtime.model.name).id
         for position, prompt in (prompts or {}).items():
             this = (Job.batch_id == batch_id) & (Job.position == position)
             session.execute(update(Job).where(this).values(prompt=prompt))
@@ -107,7 +107,7 @@ def test_a_device_that_is_lost_fails_no_job_that_another_could_draw(start: Start
     """What was drawn before is kept; the rest is taken back from the process that ends."""
     runtime = start(images_per_pass=2)
     with runtime.database.write() as session:
-        batch_id = add_batch(session, jobs=6).id
+        batch_id = add_batch(session, jobs=6, model=runtime.model.name).id
         this = (Job.batch_id == batch_id) & (Job.position == 2)
         session.execute(update(Job).where(this).values(prompt=LOSE_DEVICE))
         chunk_id = dispatch(session, batch_id, now=runtime.database.now(session))

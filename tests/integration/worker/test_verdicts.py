@@ -51,7 +51,7 @@ def draw(
     runtime: Runtime, *, prompt: str = "a pear", negative: str = "", checked: bool = True
 ) -> UUID:
     with runtime.database.write() as session:
-        batch_id = add_batch(session, jobs=2).id
+        batch_id = add_batch(session, jobs=2, model=runtime.model.name).id
         session.execute(
             update(Job)
             .where(Job.batch_id == batch_id)
