@@ -43,9 +43,9 @@ DENOISER = {
 }
 
 
-def write_tiny_model(folder: Path) -> Path:
-    """Write a model named ``tiny``, the same every time, in fp16; returns its folder."""
-    torch.manual_seed(0)
+def write_tiny_model(folder: Path, name: str = NAME, seed: int = 0) -> Path:
+    """Write a model, the same every time for a seed, in fp16; returns its folder."""
+    torch.manual_seed(seed)
     write_tokenizer(folder / "tokenizer", MAX_TOKENS)
     _write_text_encoder(folder / "text_encoder")
     AutoencoderKL(
@@ -63,7 +63,7 @@ def write_tiny_model(folder: Path) -> Path:
     write_json(
         folder / "tenstep.json",
         {
-            "name": NAME,
+            "name": name,
             "title": "Random weights",
             "licence": "Apache-2.0",
             "width": 64,

@@ -115,14 +115,16 @@ class Bench:
     def __post_init__(self) -> None:
         [runtime] = self.process.runtimes
         self.device = GatedDevice(runtime.pipeline, self.device_gate)
+        runtime.model.in_memory = self.device
         store = GatedStore(runtime.store, self.store_gate)
-        self.runtime: Runtime = replace(runtime, pipeline=self.device, store=store)
+        self.runtime: Runtime = replace(runtime, store=store)
 
     def submit(self, *, jobs: int, chunks: int) -> tuple[UUID, Sequence[RenderChunk]]:
         """Put a batch in the queue, in chunks of equal size."""
         database = self.runtime.database
         with database.write() as session:
-            batch_id = add_batch(session, jobs=jobs, created_at=database.now(session)).id
+            now, model = database.now(session), self.runtime.model.name
+            batch_id = add_batch(session, jobs=jobs, created_at=now, model=model).id
             size = jobs // chunks
             ids = [
                 dispatch(session, batch_id, jobs=size, now=database.now(session))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -125,7 +124,8 @@ class Compiled:
 def test_jobs_of_a_size_that_was_not_compiled_go_back_to_the_dispatcher(start: Start) -> None:
     """They were sent before the worker came, to others that drew any size."""
     worker = start()
-    batch_id = draw(replace(worker, pipeline=Compiled(worker.pipeline)))
+    worker.model.in_memory = Compiled(worker.pipeline)
+    batch_id = draw(worker)
 
     with worker.database.read() as session:
         jobs = jobs_of(session, batch_id)
