@@ -56,6 +56,8 @@ def test_with_nothing_set_all_of_it_is_local(
         ("TENSTEP_MAX_ATTEMPTS", "1.5"),
         ("TENSTEP_TENANT_WEIGHTS", '{"studio": 3'),
         ("TENSTEP_TENANT_WEIGHTS", "[3]"),
+        ("TENSTEP_ALSO_MODELS", '["small"'),
+        ("TENSTEP_MODEL_MEMORY_BYTES", "-1"),
         ("TENSTEP_TENANT_WEIGHTS: studio", '{"studio": 0}'),
     ],
 )
@@ -67,6 +69,22 @@ def test_a_bad_value_names_its_variable(
     with pytest.raises(ConfigurationError, match=rf"^{name}: ") as caught:
         load_settings()
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("text", ["small, large", '["small", "large"]', "small,base,large"])
+def test_the_further_models_of_a_worker_are_a_list(
+    monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("TENSTEP_MODEL", "base")
+    monkeypatch.setenv("TENSTEP_ALSO_MODELS", text)
+    settings = load_settings()
+
+    assert settings.served_models[0] == "base"
+    assert {*settings.served_models} == {"base", "small", "large"}
+    assert len(settings.served_models) == 3
+    handed_on = worker_environment(settings, [uuid4()])["TENSTEP_ALSO_MODELS"]
+    monkeypatch.setenv("TENSTEP_ALSO_MODELS", handed_on)
+    assert load_settings().also_models == settings.also_models
 
 
 def test_a_url_with_a_bad_scheme_is_told_which_are_good(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,7 +34,8 @@ def test_an_empty_queue_is_passed_over() -> None:
 
 
 def test_kombu_finds_it_by_its_name() -> None:
-    assert cycle_by_name("worker.queue_order:InARow") is InARow
+    found: object = cycle_by_name("worker.queue_order:InARow")
+    assert found is InARow
 
 
 def test_a_queue_that_was_let_go_meanwhile_is_no_matter() -> None:
