@@ -12,12 +12,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from traceback import clear_frames
 from typing import Any
 
 import structlog
 
+from shared.domain.pass_rates import PassSize
 from shared.models.card import ModelCard
 from worker.backends.base import BackendRecord
 from worker.device_memory import free_memory, total_bytes, used_bytes, weights_bytes
@@ -45,6 +46,8 @@ class LoadedModel:
     fits: Fits
     """How many of its images were found to fit at once, by width and height."""
     rates: RateLog
+    sizes_drawn: set[PassSize] = field(default_factory=set)
+    """Shapes, and how many images at once, that it has drawn since it was loaded."""
 
     @property
     def pipeline(self) -> Draws[Any]:

@@ -117,8 +117,8 @@ def _draw(runtime: Runtime, ready: Pass, *, check_safety: bool) -> list[Drawing]
     device_ns = sum(drawing.times.device_ns for drawing in drawings)
     peak_bytes = max(drawing.peak_bytes for drawing in drawings)
     # CUDA's libraries choose their kernels in the first pass of each size: that tells nothing.
-    is_first = (size := PassSize(ready.shape, len(drawings))) not in runtime.sizes_drawn
-    runtime.sizes_drawn.add(size)
+    is_first = (size := PassSize(ready.shape, len(drawings))) not in runtime.model.sizes_drawn
+    runtime.model.sizes_drawn.add(size)
     if not (is_first and runtime.device_kind == DeviceKind.CUDA):
         runtime.rates.add_pass(*size, device_ns, peak_bytes)
     return drawings

@@ -18,7 +18,6 @@ from shared.db.pass_rates import RememberedPasses
 from shared.db.prices import price_in_force
 from shared.db.tables import Worker
 from shared.domain.devices import SIMULATED
-from shared.domain.pass_rates import PassSize
 from shared.domain.prompts import ImageSettings
 from shared.domain.rates import Shape
 from shared.messaging.contracts import queue_name
@@ -64,8 +63,6 @@ class Runtime:
     news: News
     outbox: Outbox
     bookkeeper: Bookkeeper
-    sizes_drawn: set[PassSize] = field(default_factory=set)
-    """Shapes, and how many images at once, that this process has drawn before."""
     passes: RememberedPasses = field(default_factory=RememberedPasses)
     """How many images are best drawn at once."""
     in_hand: InHand = field(default_factory=InHand)
