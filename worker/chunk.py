@@ -88,6 +88,9 @@ def render_chunk(runtime: Runtime, message: RenderChunk, wait_for_turn: WaitForT
         with runtime.models.hold(terms.model) as model:
             start = None if model is None else _start(runtime, model, leases, terms)
         wait_for_turn()
+        if not _is_worth_loading(runtime, leases, terms):
+            patiently(partial(_give_back, runtime, leases), patience)
+            return
         failure = load_model(runtime, terms.model, leases[0].job.batch_id)
         begun_ns = max(claimed_at, runtime.in_hand.free_since_ns)
         if failure is not None:
@@ -110,6 +113,14 @@ def _start(runtime: Runtime, model: LoadedModel, leases: Sequence[Lease], terms:
     runtime = replace(runtime, model=model)
     group = _first_of(runtime, leases, terms)
     return _Start(runtime, _make_ready(runtime, group) if group else None)
+
+
+def _is_worth_loading(runtime: Runtime, leases: Sequence[Lease], terms: Terms) -> bool:
+    """Tell whether a model is in memory, or somebody still wants jobs that need it."""
+    if terms.model in runtime.models.in_memory:
+        return True
+    look = partial(_still_wanted_now, runtime, leases, terms)
+    return bool(patiently(look, runtime.settings.outage_patience_seconds))
 
 
 def _claim(runtime: Runtime, message: RenderChunk) -> tuple[Sequence[Lease], Terms | None]:

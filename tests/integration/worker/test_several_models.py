@@ -14,6 +14,7 @@ from sqlalchemy import select
 from producer.reconcile.proof import complete_the_books, prove
 from shared.db.cost_tables import LedgerEntry
 from shared.db.engine import Database
+from shared.db.fleet import note_stopping
 from shared.db.model_tables import WorkerModel
 from shared.db.rates import read_rates
 from shared.db.tables import Worker
@@ -27,6 +28,7 @@ from support.commands import wait_until
 from support.factories import add_batch, add_price, attempts_of, dispatch, jobs_of
 from support.tiny_model import write_tiny_model
 from support.worker import render, start_worker
+from worker.chunk import render_chunk
 from worker.drawing import Drawing
 from worker.models.weights import hash_weights
 from worker.process import WorkerProcess
@@ -239,6 +241,20 @@ def test_a_model_that_does_not_load_fails_its_own_jobs_alone(
     assert states(runtime, drawn) == [JobState.DONE] * 2
     assert told_in_memory(runtime) == {FIRST}
     assert books_balance(sqlite_database)
+
+
+def test_nothing_is_loaded_for_jobs_that_go_back_anyway(start: Start) -> None:
+    runtime = start()
+    message = send(runtime, SECOND)
+
+    def told_to_stop_meanwhile() -> None:
+        with runtime.database.write() as session:
+            note_stopping(session, runtime.worker_id, runtime.database.now(session))
+
+    render_chunk(runtime, message, told_to_stop_meanwhile)
+
+    assert states(runtime, message.batch_id) == [JobState.PENDING] * 2
+    assert told_in_memory(runtime) == {FIRST}
 
 
 def test_a_chunk_of_a_model_that_it_does_not_serve_goes_back(start: Start) -> None:
