@@ -7,55 +7,22 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from shared.errors import ConfigurationError
-
-Backend = Literal["auto", "torch", "onnxruntime", "qaic"]
-Precision = Literal["auto", "float32", "float16", "bfloat16"]
-
-
-def _driver_is_named(url: SecretStr) -> SecretStr:
-    scheme = url.get_secret_value().split("://")[0]
-    if scheme not in {"sqlite", "postgresql+psycopg"}:
-        raise ValueError("must start with sqlite:/// or postgresql+psycopg://")
-    return url
-
-
-def _broker_is_redis(url: SecretStr) -> SecretStr:
-    scheme = url.get_secret_value().split("://")[0]
-    if scheme not in {"redis", "rediss", "redis+socket"}:
-        raise ValueError("must start with redis://, rediss:// or redis+socket://")
-    return url
-
-
-def _store_is_known(url: str) -> str:
-    if not url.startswith(("s3://", "file:///")):
-        raise ValueError("must start with s3:// or file:///")
-    return url
-
-
-def _server_is_http(url: str) -> str:
-    if not url.startswith(("http://", "https://")):
-        raise ValueError("must start with http:// or https://")
-    return url.rstrip("/")
-
-
-def _listed(names: object) -> object:
-    """Read names from a variable: a JSON list, or names with commas between them."""
-    if not isinstance(names, str):
-        return names
-    if names.lstrip().startswith("["):
-        return json.loads(names)
-    return [name.strip() for name in names.split(",") if name.strip()]
-
-
-ModelName = Annotated[str, Field(min_length=1, max_length=200)]
-TenantWeight = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
+from shared.setting_types import (
+    Backend,
+    DatabaseUrl,
+    ModelNames,
+    Precision,
+    RedisUrl,
+    ServerUrl,
+    StorageUrl,
+    TenantWeight,
+)
 
 
 class Settings(BaseSettings):
@@ -70,14 +37,14 @@ class Settings(BaseSettings):
         default=Path("tenstep-data"),
         description="Folder of the local database, store, embedded Redis and logs.",
     )
-    database_url: Annotated[SecretStr, AfterValidator(_driver_is_named)] | None = Field(
+    database_url: DatabaseUrl | None = Field(
         default=None, description="SQL that holds the truth. Default: SQLite in the data folder."
     )
-    storage_url: Annotated[str, AfterValidator(_store_is_known)] | None = Field(
+    storage_url: StorageUrl | None = Field(
         default=None,
         description="s3://bucket/prefix or file:///folder. Default: the data folder.",
     )
-    redis_url: Annotated[SecretStr, AfterValidator(_broker_is_redis)] | None = Field(
+    redis_url: RedisUrl | None = Field(
         default=None, description="Broker. Default: a Redis that tenstep starts itself."
     )
     redis_port: int = Field(
@@ -97,7 +64,7 @@ class Settings(BaseSettings):
     s3_secret_access_key: SecretStr | None = None
 
     model: str = Field(default="emoji-64", max_length=200, description="Model of new batches.")
-    also_models: Annotated[tuple[ModelName, ...], NoDecode, BeforeValidator(_listed)] = Field(
+    also_models: ModelNames = Field(
         default=(),
         max_length=64,
         description="Further models that a worker serves, with commas or as a JSON list; each is "
@@ -218,13 +185,13 @@ class Settings(BaseSettings):
         "make those that somebody looks at.",
     )
 
-    server: Annotated[str, AfterValidator(_server_is_http)] | None = Field(
+    server: ServerUrl | None = Field(
         default=None,
         description="For the command line: a tenstep server to work with, such as "
         "https://tenstep.example. Default: the database and the store themselves.",
     )
     api_key: SecretStr | None = Field(default=None, description="Key for that server.")
-    public_url: Annotated[str, AfterValidator(_server_is_http)] | None = Field(
+    public_url: ServerUrl | None = Field(
         default=None,
         description="For servers: what clients call them by. Default: as the request has it.",
     )
