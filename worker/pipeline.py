@@ -13,11 +13,11 @@ from torch import Tensor
 from shared.db.outcomes import PhaseTimes
 from shared.domain.money import share_evenly
 from shared.domain.prompts import ImageSettings
-from shared.domain.sampling import Squeeze
 from worker.backends.base import Backend, BackendRecord
 from worker.diffusion.noise import initial_noise
 from worker.diffusion.sampler import denoise
-from worker.diffusion.schedule import Scheduler, build_scheduler, with_timesteps
+from worker.diffusion.schedule import build_scheduler
+from worker.diffusion.solvers import Course, plot_course
 from worker.drawing import DeviceUse, Drawing
 from worker.embeddings import EmbeddingCache
 from worker.models.tokenizer import PromptTokenizer
@@ -33,8 +33,7 @@ class Batch:
     """Images of one size and schedule that the denoiser can begin with at once."""
 
     jobs: Sequence[ImageSettings]
-    scheduler: Scheduler
-    timesteps: list[float]
+    course: Course
     noise: Tensor
     """(B, C, H, W), on the device."""
     embeddings: Tensor
@@ -90,7 +89,7 @@ class Pipeline:
         Raises:
             ValueError: the squeeze does not fit the steps.
         """
-        scheduler = self._scheduler_for(jobs[0])
+        course = self._course_of(jobs[0])
         prompts = self._tokenizer([job.prompt for job in jobs])
         negatives = self._tokenizer([job.negative_prompt for job in jobs])
         shape = self.backend.latent_shape(jobs[0].width, jobs[0].height)
@@ -102,8 +101,7 @@ class Pipeline:
         encoded = time.perf_counter_ns()
         return Batch(
             jobs=jobs,
-            scheduler=scheduler,
-            timesteps=[_plain(timestep) for timestep in scheduler.timesteps],
+            course=course,
             noise=noise,
             embeddings=embeddings,
             prompt_lost=prompts.lost,
@@ -138,7 +136,7 @@ class Pipeline:
         return [
             Drawing(
                 pixels=pixels[index].numpy(),
-                timesteps=prepared.timesteps,
+                timesteps=prepared.course.timesteps,
                 times=PhaseTimes(*shares),
                 prompt_lost=prepared.prompt_lost[index],
                 negative_prompt_lost=prepared.negative_prompt_lost[index],
@@ -162,23 +160,19 @@ class Pipeline:
         """Tell what draws."""
         return self.backend.describe()
 
-    def _scheduler_for(self, job: ImageSettings) -> Scheduler:
-        squeeze = Squeeze.parse(job.squeeze) if job.squeeze else None
-        return with_timesteps(
-            build_scheduler(self._scheduler_config, job.scheduler), job.steps, squeeze
-        )
+    def _course_of(self, job: ImageSettings) -> Course:
+        return plot_course(self._scheduler_config, job.scheduler, job.steps, job.squeeze)
 
     def _sample(self, batch: Batch) -> Tensor:
-        to_device = self.backend.to_device
         negative, context = batch.embeddings.chunk(2)
         return denoise(
             self.backend.denoise,
-            batch.scheduler,
+            batch.course.solver(),
             batch.noise,
             negative,
             context,
-            guidance_scale=to_device(torch.tensor([job.guidance_scale for job in batch.jobs])),
-            guidance_rescale=to_device(torch.tensor([job.guidance_rescale for job in batch.jobs])),
+            guidance_scale=torch.tensor([job.guidance_scale for job in batch.jobs]),
+            guidance_rescale=torch.tensor([job.guidance_rescale for job in batch.jobs]),
         )
 
     def _timed(self, work: Callable[[], T]) -> tuple[T, int]:
@@ -194,9 +188,3 @@ def _peak_bytes() -> int:
     if peak:
         torch.cuda.reset_peak_memory_stats()
     return peak
-
-
-def _plain(timestep: Tensor) -> float:
-    """Return a timestep as a whole number where it is one."""
-    value = float(timestep)
-    return int(value) if value.is_integer() else value

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from worker.diffusion.guidance import guide
-from worker.diffusion.schedule import Scheduler
+from worker.diffusion.solvers import Solver
 
 
 class Denoiser(Protocol):
@@ -21,7 +21,7 @@ class Denoiser(Protocol):
 
 def denoise(
     denoiser: Denoiser,
-    scheduler: Scheduler,
+    scheduler: Solver,
     noise: Tensor,
     negative_context: Tensor,
     context: Tensor,
@@ -38,8 +38,8 @@ def denoise(
             precision; between its calls latents are kept in float32 at least.
         negative_context: text tokens of the negative prompts, (B, T, D).
         context: text tokens of the prompts, (B, T, D).
-        guidance_scale: (B,); 1 everywhere skips the unconditional half.
-        guidance_rescale: (B,), 0 to 1.
+        guidance_scale: (B,), in RAM; 1 everywhere skips the unconditional half.
+        guidance_rescale: (B,), 0 to 1, in RAM; 0 everywhere skips the rescaling.
 
     Returns:
         Latents, (B, C, H, W), before the VAE's scaling is undone.
@@ -47,8 +47,12 @@ def denoise(
     batch = noise.shape[0]
     # Half precision is the network's business: Euler's first latents would not fit into it.
     working = torch.promote_types(noise.dtype, torch.float32)
-    scale = guidance_scale.to(working).view(batch, 1, 1, 1)
-    rescale = guidance_rescale.to(working).view(batch, 1, 1, 1)
+    scale = guidance_scale.to(noise.device, working).view(batch, 1, 1, 1)
+    rescale = (
+        guidance_rescale.to(noise.device, working).view(batch, 1, 1, 1)
+        if guidance_rescale.any()
+        else None
+    )
     guided = bool((guidance_scale != 1).any())
     paired_context = torch.cat([negative_context, context]) if guided else context
     latents = noise.to(working) * scheduler.init_noise_sigma
