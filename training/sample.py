@@ -77,8 +77,7 @@ def draw_latents(
         networks.denoiser,
         with_timesteps(build_scheduler(), config.grid_steps, Squeeze.parse(config.squeeze)),
         torch.stack([initial_noise(seed, shape) for seed in seeds]),
-        empty,
-        context,
+        torch.cat([empty, context]),
         guidance_scale=torch.full((len(prompts),), config.guidance_scale),
         guidance_rescale=torch.full((len(prompts),), config.guidance_rescale),
     )

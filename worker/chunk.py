@@ -12,7 +12,7 @@ import structlog
 from sqlalchemy.orm import Session
 
 from shared.db.budgets import purse_of
-from shared.db.fleet import begin_chunk, is_draining
+from shared.db.fleet import begin_chunk, is_draining, is_stopping
 from shared.db.leases import Lease, claim_chunk, return_jobs, still_held
 from shared.db.ledger import charge_model_load
 from shared.db.settlement import SETTLED_EVERY, settle_now_and_then, settle_worker
@@ -128,18 +128,24 @@ def _claim(runtime: Runtime, message: RenderChunk) -> tuple[Sequence[Lease], Ter
     in_hand = runtime.in_hand
     with runtime.database.write() as session:
         now = runtime.database.now(session)
-        worker = session.get_one(Worker, runtime.worker_id)
-        if worker.draining:
-            if worker.stopping_at is None:
+        if is_draining(session, runtime.worker_id):
+            if not is_stopping(session, runtime.worker_id):
                 runtime.turns.shut(SHUT_SECONDS)
                 raise DrainedError
             return [], None
         if in_hand.is_empty:
             # Whatever is not booked by now is idle time.
-            settle_now_and_then(session, worker.id, now)
+            settle_now_and_then(session, runtime.worker_id, now)
             # What is booked from here on is not in that balance.
             now = runtime.database.now(session)
-        leases = claim_chunk(session, message.chunk_id, runtime.worker_id, now, runtime.lease)
+        leases = claim_chunk(
+            session,
+            message.chunk_id,
+            runtime.worker_id,
+            now,
+            runtime.lease,
+            batch_id=message.batch_id,
+        )
         if not leases:
             return [], None
         terms = terms_of(runtime, session, leases[0].job, now)
@@ -241,6 +247,13 @@ def _still_wanted(
     """
     if is_draining(session, runtime.worker_id):
         return None
+    return _still_held(runtime, session, group, terms)
+
+
+def _still_held(
+    runtime: Runtime, session: Session, group: Sequence[Lease], terms: Terms
+) -> Sequence[Lease] | None:
+    """Do the same for a worker that does not drain."""
     if terms.is_limited and _is_spent(runtime, session, group[0].job.batch_id):
         return None
     held = still_held(session, group)
@@ -270,9 +283,9 @@ def _begin(runtime: Runtime, chunk_id: UUID | None, first: _Next, terms: Terms) 
         now = runtime.database.now(session)
         if is_due:
             settle_worker(session, runtime.worker_id, now, nothing_is_begun=True)
-        wanted = _still_wanted(runtime, session, first.group, terms)
-        if wanted is not None:
-            begin_chunk(session, runtime.worker_id, chunk_id, now)
+        wanted = _still_held(runtime, session, first.group, terms)
+        if wanted is not None and not begin_chunk(session, runtime.worker_id, chunk_id, now):
+            wanted = None
     if is_due:
         in_hand.note_settled()
     return _as_wanted(runtime, first, wanted)

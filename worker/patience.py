@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TypeVar
 
 import structlog
@@ -39,14 +40,19 @@ def patiently(work: Callable[[], T], patience_seconds: float) -> T:
         ServiceUnavailableError: the store was away for longer.
         sqlalchemy.exc.DBAPIError: the database was.
     """
-    retrying = Retrying(
+    return _retrying(patience_seconds)(work)
+
+
+@lru_cache(maxsize=8)
+def _retrying(patience_seconds: float) -> Retrying:
+    """Make it once: that takes longer than to look into the database. Threads may share it."""
+    return Retrying(
         retry=retry_if_exception_type(OUTAGES),
         stop=stop_after_delay(patience_seconds),
         wait=wait_random_exponential(multiplier=FIRST_WAIT_SECONDS, max=LONGEST_WAIT_SECONDS),
         before_sleep=_tell,
         reraise=True,
     )
-    return retrying(work)
 
 
 def _tell(state: RetryCallState) -> None:

@@ -164,13 +164,11 @@ class Pipeline:
         return plot_course(self._scheduler_config, job.scheduler, job.steps, job.squeeze)
 
     def _sample(self, batch: Batch) -> Tensor:
-        negative, context = batch.embeddings.chunk(2)
         return denoise(
             self.backend.denoise,
             batch.course.solver(),
             batch.noise,
-            negative,
-            context,
+            batch.embeddings,
             guidance_scale=torch.tensor([job.guidance_scale for job in batch.jobs]),
             guidance_rescale=torch.tensor([job.guidance_rescale for job in batch.jobs]),
         )

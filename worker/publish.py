@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import structlog
-from PIL import Image
 
 from shared.db.many_outcomes import DoneJob
 from shared.db.outcomes import THUMBNAIL, StoredImage
@@ -15,10 +14,11 @@ from shared.domain.fingerprint import image_fingerprint
 from shared.domain.jobs import CONTENT_FLAGGED
 from shared.errors import PermanentRenderError, ServiceUnavailableError
 from shared.storage.base import image_key, sha256_of, thumbnail_key
-from shared.thumbnail import CONTENT_TYPE, make_thumbnail
+from shared.thumbnail import CONTENT_TYPE
 from shared.version import VERSION
 from worker.drawing import Drawing
 from worker.images.png import encode_png
+from worker.images.thumbnail import encode_thumbnail
 from worker.passes import Drawn
 from worker.patience import patiently
 from worker.runtime import Runtime
@@ -50,7 +50,7 @@ def publish(runtime: Runtime, drawn: Drawn, drawing: Drawing) -> DoneJob:
     patience = runtime.settings.outage_patience_seconds
     begin = time.perf_counter_ns()
     png = encode_png(drawing.pixels, drawn.settings, drawing.timesteps, runtime.drawn_by)
-    small = make_thumbnail(Image.fromarray(drawing.pixels)) if runtime.settings.thumbnails else b""
+    small = encode_thumbnail(drawing.pixels) if runtime.settings.thumbnails else b""
     encoded = time.perf_counter_ns()
     sha256 = sha256_of(png)
     key = image_key(sha256)

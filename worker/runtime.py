@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import platform
 from collections.abc import Callable, Sequence
@@ -126,7 +127,10 @@ def share(settings: Settings, devices: int) -> Shared:
         ServiceUnavailableError: the database does not answer.
     """
     # A process that is frozen within a transaction must not keep its locks for ever.
-    database = Database(settings.resolved_database_url, idle_seconds=settings.lease_seconds)
+    # All that it does there is tried again after an outage.
+    database = Database(
+        settings.resolved_database_url, idle_seconds=settings.lease_seconds, pings=False
+    )
     database.check()
     outbox = Outbox(devices)
     patience = settings.outage_patience_seconds
@@ -156,6 +160,8 @@ def start_runtime(shared: Shared, device: Device, worker_id: UUID) -> Runtime:
         online_at = database.now(session)
         price_in_force(session, device.kind, settings.device_sku, online_at)
     opens = _opener(settings, device, database)
+    # What was imported stays: from now on no search for garbage goes through it.
+    gc.freeze()
     models = ModelCache(cards, device, opens, settings.model_memory_bytes, shared.fits)
     runtime = Runtime(
         worker_id=worker_id,

@@ -288,7 +288,8 @@ def measure(images: int, rounds: int) -> dict[str, list[float]]:
         run_postgres() as postgres,
         patch("worker.publish.encode_png", aside.timed("PNG", _publishing("encode_png"))),
         patch(
-            "worker.publish.make_thumbnail", aside.timed("thumbnail", _publishing("make_thumbnail"))
+            "worker.publish.encode_thumbnail",
+            aside.timed("thumbnail", _publishing("encode_thumbnail")),
         ),
     ):
         configure_logs(nowhere)

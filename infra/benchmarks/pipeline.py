@@ -16,11 +16,11 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from shared.domain.sampling import Squeeze
+from shared.domain.sampling import SchedulerName
 from shared.models.catalog import load_card
 from worker.diffusion.noise import initial_noise
 from worker.diffusion.sampler import denoise
-from worker.diffusion.schedule import build_scheduler, with_timesteps
+from worker.diffusion.solvers import plot_course
 from worker.models.networks import load_networks
 
 MODEL = "sd-1.5"
@@ -32,7 +32,7 @@ STEPS = 10
 def loop_seconds(text_width: int) -> list[float]:
     """Return seconds a step of the whole loop, noise included, around a free denoiser."""
     prediction = torch.randn(2, *LATENTS)
-    context = torch.zeros(1, 77, text_width)
+    context = torch.zeros(2, 77, text_width)
 
     def free(_sample: Tensor, _timestep: Tensor, _context: Tensor) -> Tensor:
         return prediction
@@ -40,12 +40,11 @@ def loop_seconds(text_width: int) -> list[float]:
     taken = []
     for seed in range(LOOPS):
         begin = time.perf_counter()
-        scheduler = with_timesteps(build_scheduler(), 16, Squeeze(STEPS, 6))
+        solver = plot_course({}, SchedulerName.DPM_SOLVER, 16, f"{STEPS},6").solver()
         denoise(
             free,
-            scheduler,
+            solver,
             initial_noise(seed, LATENTS)[None],
-            context,
             context,
             guidance_scale=torch.tensor([7.5]),
             guidance_rescale=torch.tensor([0.8]),

@@ -30,15 +30,17 @@ CLOCK = select(func.clock_timestamp(type_=DateTime(timezone=True)))
 class Database:
     """One engine and its two kinds of transaction."""
 
-    def __init__(self, url: str, *, idle_seconds: float = 0) -> None:
+    def __init__(self, url: str, *, idle_seconds: float = 0, pings: bool = True) -> None:
         """Make an engine; nothing is connected yet.
 
         Args:
             url: SQLAlchemy's.
             idle_seconds: how long Postgres lets a transaction of this process do nothing
                 before it ends it; 0 is for ever. SQLite has no such thing.
+            pings: whether a connection is tried before each transaction. Without, the first
+                after an outage fails: for those who try again in any case.
         """
-        self.engine = _create_engine(url, idle_seconds)
+        self.engine = _create_engine(url, idle_seconds, pings=pings)
         self.display_url = self.engine.url.render_as_string(hide_password=True)
 
     @contextmanager
@@ -95,13 +97,13 @@ class Database:
         self.engine.dispose()
 
 
-def _create_engine(url: str, idle_seconds: float) -> Engine:
+def _create_engine(url: str, idle_seconds: float, *, pings: bool) -> Engine:
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
         return _create_sqlite_engine(url, parsed.database)
     return create_engine(
         url,
-        pool_pre_ping=True,
+        pool_pre_ping=pings,
         connect_args={
             "connect_timeout": CONNECT_TIMEOUT_SECONDS,
             "options": f"-c idle_in_transaction_session_timeout={round(idle_seconds * 1000)}",

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import NamedTuple, cast
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, bindparam, func, or_, select, update
+from sqlalchemy import ColumnElement, Table, and_, bindparam, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from shared.db.conditions import IS_LEASED
 from shared.db.served_models import Served, served_by, serves
 from shared.db.settlement import settle_worker
 from shared.db.tables import Job, Worker
+
+WORKERS = cast("Table", Worker.__table__)
 
 
 class Crew(NamedTuple):
@@ -76,14 +78,14 @@ def record_poll(session: Session, worker_ids: Sequence[UUID], now: datetime) -> 
     session.execute(update(Worker).where(Worker.id.in_(worker_ids)).values(polled_at=now))
 
 
-def begin_chunk(session: Session, worker_id: UUID, chunk_id: UUID | None, now: datetime) -> None:
-    """Record which chunk is in a worker's device from now on."""
-    session.execute(
-        update(Worker)
-        .where(Worker.id == worker_id)
-        .values(drawing_chunk_id=chunk_id, drawing_since=now),
-        execution_options={"synchronize_session": False},
-    )
+def begin_chunk(session: Session, worker_id: UUID, chunk_id: UUID | None, now: datetime) -> bool:
+    """Record which chunk is in a worker's device from now on.
+
+    Returns:
+        False, and nothing is recorded, if the worker is to begin nothing more.
+    """
+    begun = {"of_worker": worker_id, "of_chunk": chunk_id, "at": now}
+    return session.connection().execute(BEGIN_CHUNK, begun).rowcount == 1
 
 
 def note_stopping(session: Session, worker_id: UUID, now: datetime) -> None:
@@ -93,13 +95,24 @@ def note_stopping(session: Session, worker_id: UUID, now: datetime) -> None:
     )
 
 
+BEGIN_CHUNK = (
+    update(WORKERS)
+    .where(WORKERS.c.id == bindparam("of_worker"), WORKERS.c.draining.is_(False))
+    .values(drawing_chunk_id=bindparam("of_chunk"), drawing_since=bindparam("at"))
+)
 DRAINING = select(Worker.draining).where(Worker.id == bindparam("of_worker"))
-"""Made once: that takes longer than to run it."""
+"""Made once, as is the other: that takes longer than to run it."""
 
 
 def is_draining(session: Session, worker_id: UUID) -> bool:
     """Tell whether a worker is to begin nothing more, for now or for good."""
     return bool(session.connection().scalar(DRAINING, {"of_worker": worker_id}))
+
+
+def is_stopping(session: Session, worker_id: UUID) -> bool:
+    """Tell whether a worker's process was told to stop."""
+    stopping = select(Worker.stopping_at).where(Worker.id == worker_id)
+    return session.scalar(stopping) is not None
 
 
 def are_draining(session: Session, worker_ids: Sequence[UUID]) -> bool:

@@ -13,17 +13,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
-from typing import cast
+from typing import Any, cast
 from uuid import UUID
 
 from sqlalchemy import (
     ColumnElement,
     Integer,
+    Row,
     Select,
     Table,
     Update,
     and_,
     bindparam,
+    case,
     insert,
     select,
     update,
@@ -42,6 +44,7 @@ from shared.domain.jobs import AttemptOutcome, BatchControl, JobState, origins
 from shared.domain.money import nanoseconds
 
 JOBS = cast("Table", Job.__table__)
+WORKERS = cast("Table", Worker.__table__)
 UNDISPATCHED: dict[str, None] = {"chunk_id": None, "queue": None, "dispatched_at": None}
 """Values that put a job back in the dispatcher's sight."""
 
@@ -72,7 +75,13 @@ def locked(*conditions: ColumnElement[bool], skip: bool = False) -> Select[UUID]
 
 
 def claim_chunk(
-    session: Session, chunk_id: UUID, worker_id: UUID, now: datetime, lease: timedelta
+    session: Session,
+    chunk_id: UUID,
+    worker_id: UUID,
+    now: datetime,
+    lease: timedelta,
+    *,
+    batch_id: UUID | None = None,
 ) -> list[Lease]:
     """Lease what is still pending of a chunk, in order; counts the attempts.
 
@@ -80,14 +89,21 @@ def claim_chunk(
     batch that may cost only so much it leases no more than that pays for; the rest of the
     chunk goes back to the dispatcher.
 
+    Args:
+        session: writes.
+        chunk_id: the chunk.
+        worker_id: who claims it.
+        now: when this is.
+        lease: how long the claim lasts without a heartbeat.
+        batch_id: the chunk's batch, where that is known; else it is looked up.
+
     Raises:
         MissingPriceError: the worker's device has no price.
     """
-    worker = session.get_one(Worker, worker_id)
-    worker.last_claim_at = now
-    worker.heartbeat_at = max(worker.heartbeat_at, now)
+    connection = session.connection()
+    worker = connection.execute(NOTE_CLAIM, {"of_worker": worker_id, "at": now}).one()
     of_chunk = {"of_chunk": chunk_id}
-    batch_id = session.connection().scalar(BATCH_OF_CHUNK, of_chunk)
+    batch_id = batch_id or connection.scalar(BATCH_OF_CHUNK, of_chunk)
     purse = batch_id and purse_of(session, batch_id, now, lock=True)
     most = {"most": purse.images} if purse else {}
     jobs = session.scalars(
@@ -122,11 +138,25 @@ def claim_chunk(
         for job in sorted(jobs, key=lambda job: job.position)
     ]
     note_move(session, leases[0].job.batch_id, JobState.PENDING, JobState.LEASED, len(leases))
-    session.execute(insert(Attempt), [_first_record(held, worker, now) for held in leases])
+    connection.execute(INSERT_ATTEMPT, [_first_record(held, worker, now) for held in leases])
     session.expunge_all()
     return leases
 
 
+NOTE_CLAIM = (
+    update(WORKERS)
+    .where(WORKERS.c.id == bindparam("of_worker"))
+    .values(
+        last_claim_at=bindparam("at"),
+        heartbeat_at=case(
+            (WORKERS.c.heartbeat_at > bindparam("at"), WORKERS.c.heartbeat_at),
+            else_=bindparam("at"),
+        ),
+    )
+    .returning(WORKERS.c.id, WORKERS.c.device_kind, WORKERS.c.device_sku, WORKERS.c.device_name)
+)
+"""Made once, as are the others: that takes longer than to run it."""
+INSERT_ATTEMPT = insert(cast("Table", Attempt.__table__))
 IN_THE_CHUNK = and_(Job.chunk_id == bindparam("of_chunk"), Job.state.in_(origins(JobState.LEASED)))
 """Jobs of a chunk that can be leased, whatever became of their batch."""
 BATCH_OF_CHUNK = select(Job.batch_id).where(IN_THE_CHUNK).limit(1)
@@ -154,7 +184,7 @@ def _leasing(*, is_limited: bool) -> ReturningUpdate[Job]:
     )
 
 
-def _first_record(held: Lease, worker: Worker, now: datetime) -> dict[str, object]:
+def _first_record(held: Lease, worker: Row[Any], now: datetime) -> dict[str, object]:
     waited = now - (held.job.dispatched_at or now)
     return {
         "id": held.attempt.id,

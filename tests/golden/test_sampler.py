@@ -67,8 +67,7 @@ def draw(
         GaussianDenoiser(scheduler, deviation),
         scheduler,
         noise,
-        context(*[0.0] * batch),
-        text,
+        torch.cat([context(*[0.0] * batch), text]),
         guidance_scale=torch.full((batch,), scale),
         guidance_rescale=torch.full((batch,), rescale),
     )
@@ -200,8 +199,7 @@ def test_guidance_runs_on_the_pair_negative_prompts_first() -> None:
         denoiser,
         scheduler,
         noise,
-        context(0.1, 0.2),
-        context(0.3, 0.4),
+        context(0.1, 0.2, 0.3, 0.4),
         guidance_scale=scale,
         guidance_rescale=rescale,
     )
@@ -224,8 +222,7 @@ def test_guidance_runs_on_the_pair_negative_prompts_first() -> None:
         guided,
         with_timesteps(build_scheduler(), 4),
         noise,
-        context(0, 0),
-        context(0, 0),
+        context(0, 0, 0, 0),
         guidance_scale=torch.ones(2),
         guidance_rescale=torch.zeros(2),
     )
@@ -244,8 +241,7 @@ def test_without_guidance_the_denoiser_runs_once_a_step_on_the_prompts_alone() -
         denoiser,
         scheduler,
         noise_of(1, 2),
-        context(0, 0),
-        context(1, 1),
+        context(0, 0, 1, 1),
         guidance_scale=torch.ones(2),
         guidance_rescale=torch.zeros(2),
     )
@@ -266,8 +262,7 @@ def test_the_first_latents_are_the_noise_at_the_schedulers_own_scale() -> None:
         denoiser,
         scheduler,
         noise_of(1),
-        context(0),
-        context(0),
+        context(0, 0),
         guidance_scale=torch.ones(1),
         guidance_rescale=torch.zeros(1),
     )
@@ -299,8 +294,7 @@ def tensors_alive(name: SchedulerName, steps: int) -> list[int]:
         denoiser,
         scheduler,
         noise_of(1, 2),
-        context(0, 0),
-        context(1, 1),
+        context(0, 0, 1, 1),
         guidance_scale=torch.full((2,), 7.5),
         guidance_rescale=torch.zeros(2),
     )

@@ -249,9 +249,7 @@ def draw(scheduler: Scheduler, dtype: torch.dtype = torch.float32) -> Tensor:
         assert sample.dtype == dtype
         return sample * -0.5
 
-    context = torch.zeros(1, 3, 5, dtype=dtype)
+    context = torch.zeros(2, 3, 5, dtype=dtype)
     noise = torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(0)).to(dtype)
     one = torch.ones(1)
-    return denoise(
-        network, scheduler, noise, context, context, guidance_scale=one * 2, guidance_rescale=one
-    )
+    return denoise(network, scheduler, noise, context, guidance_scale=one * 2, guidance_rescale=one)

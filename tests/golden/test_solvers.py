@@ -49,12 +49,11 @@ def drawn(scheduler: Scheduler, data: Gaussian = DATA) -> Array:
         }
         return torch.from_numpy(outputs[prediction])
 
-    context = torch.zeros(2, 3, 5)
+    context = torch.zeros(4, 3, 5)
     latents = denoise(
         network,
         scheduler,
         NOISE,
-        context,
         context,
         guidance_scale=torch.ones(2),
         guidance_rescale=torch.zeros(2),

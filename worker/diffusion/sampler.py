@@ -23,8 +23,7 @@ def denoise(
     denoiser: Denoiser,
     scheduler: Solver,
     noise: Tensor,
-    negative_context: Tensor,
-    context: Tensor,
+    contexts: Tensor,
     *,
     guidance_scale: Tensor,
     guidance_rescale: Tensor,
@@ -36,8 +35,7 @@ def denoise(
         scheduler: fresh, with its timesteps set; used up by the call.
         noise: standard normal latents, (B, C, H, W), on the denoiser's device and in its
             precision; between its calls latents are kept in float32 at least.
-        negative_context: text tokens of the negative prompts, (B, T, D).
-        context: text tokens of the prompts, (B, T, D).
+        contexts: text tokens of the negative prompts, then of the prompts, (2 B, T, D).
         guidance_scale: (B,), in RAM; 1 everywhere skips the unconditional half.
         guidance_rescale: (B,), 0 to 1, in RAM; 0 everywhere skips the rescaling.
 
@@ -54,7 +52,7 @@ def denoise(
         else None
     )
     guided = bool((guidance_scale != 1).any())
-    paired_context = torch.cat([negative_context, context]) if guided else context
+    context = contexts if guided else contexts[batch:]
     latents = noise.to(working) * scheduler.init_noise_sigma
     on_device = scheduler.timesteps.to(noise.device)
     for index in range(len(on_device)):  # to walk over a tensor makes all its parts at once
@@ -62,7 +60,7 @@ def denoise(
         sample = scheduler.scale_model_input(latents, timestep).to(noise.dtype)
         sample = torch.cat([sample, sample]) if guided else sample
         timesteps = on_device[index].expand(sample.shape[0])
-        prediction = denoiser(sample, timesteps, paired_context).to(working)
+        prediction = denoiser(sample, timesteps, context).to(working)
         if guided:
             unconditional, conditional = prediction.chunk(2)
             prediction = guide(unconditional, conditional, scale, rescale)
