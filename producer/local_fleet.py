@@ -9,6 +9,7 @@ from uuid import UUID
 
 from producer.local_devices import MANY_WORKERS, choose_devices
 from producer.local_worker import LocalWorker
+from producer.worker_process import WorkerProcess
 from shared.db.engine import Database
 from shared.domain.devices import Device
 from shared.errors import ConfigurationError, TenstepError
@@ -24,6 +25,7 @@ class LocalFleet:
         database: Database,
         count: int,
         devices: Sequence[str] | None = None,
+        ahead: WorkerProcess | None = None,
     ) -> None:
         """Make them; none is started yet.
 
@@ -33,6 +35,7 @@ class LocalFleet:
             count: how many processes each device gets.
             devices: names, each of which is for processes of their own; default those that the
                 settings have.
+            ahead: the first process, where that was started already.
 
         Raises:
             ConfigurationError: this host lacks a device, or it can have one process alone.
@@ -48,7 +51,10 @@ class LocalFleet:
             cores = os.cpu_count() or 1
             settings = settings.model_copy(update={"cpu_threads": max(1, cores // len(places))})
         self._workers = [
-            LocalWorker(settings.model_copy(update={"device": name}), database) for name in places
+            LocalWorker(
+                settings.model_copy(update={"device": name}), database, None if number else ahead
+            )
+            for number, name in enumerate(places)
         ]
 
     @property

@@ -7,7 +7,6 @@ import os
 import platform
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from datetime import timedelta
@@ -18,6 +17,7 @@ import structlog
 from sqlalchemy import select
 
 from producer.worker_ends import read_end
+from producer.worker_process import WorkerProcess, start_worker_process
 from shared.db.conditions import IS_LEASED
 from shared.db.device_faults import clear_fault, note_fault
 from shared.db.engine import Database
@@ -27,7 +27,7 @@ from shared.db.tables import Job, Worker
 from shared.domain.devices import Device
 from shared.domain.identifiers import new_id
 from shared.process import RECYCLED
-from shared.settings import Settings, worker_environment
+from shared.settings import Settings
 
 log = structlog.get_logger()
 
@@ -44,7 +44,17 @@ SOUND = timedelta(minutes=10)
 class LocalWorker:
     """``python -m worker`` in a session of its own, on a device, or on several simulated ones."""
 
-    def __init__(self, settings: Settings, database: Database) -> None:
+    def __init__(
+        self, settings: Settings, database: Database, ahead: WorkerProcess | None = None
+    ) -> None:
+        """Start nothing yet.
+
+        Args:
+            settings: the worker's.
+            database: where it registers.
+            ahead: its first process, where that was started already.
+        """
+        self._ahead = ahead
         self._settings = settings
         self._database = database
         self._devices = Device.parse_all(settings.device)
@@ -81,21 +91,11 @@ class LocalWorker:
 
     def start(self) -> None:
         """Start the process; it registers itself when its model is loaded."""
-        self._worker_ids = self._new_ids()
-        folder = self._settings.data_dir / "logs"
-        folder.mkdir(parents=True, exist_ok=True)
-        self._log_path = folder / f"worker-{self._worker_ids[0]}.log"
-        with self._log_path.open("ab") as output:
-            self._process = subprocess.Popen(
-                # -P: a folder named worker in the current directory must not win.
-                [sys.executable, "-P", "-m", "worker"],
-                env=worker_environment(self._settings, self._worker_ids),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                # Ctrl-C is for tenstep, which then asks the worker to drain.
-                start_new_session=True,
-            )
+        started = self._ahead or start_worker_process(self._settings, self._new_ids())
+        self._ahead = None
+        started.let_go()
+        self._process = started.process
+        self._worker_ids, self._log_path = started.worker_ids, started.log_path
         self._is_stopping = False
         self._is_ready = False
 

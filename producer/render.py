@@ -44,11 +44,27 @@ class Render:
     what somebody has just called off, and a later ``--resume`` finishes it.
     """
 
-    def __init__(self, services: Services, batch_id: UUID, out_dir: Path, workers: int) -> None:
+    def __init__(
+        self,
+        services: Services,
+        batch_id: UUID,
+        out_dir: Path,
+        workers: int,
+        fleet: LocalFleet | None = None,
+    ) -> None:
+        """Start nothing yet.
+
+        Args:
+            services: what it works with.
+            batch_id: the batch.
+            out_dir: where its images go.
+            workers: how many to start, if none is alive.
+            fleet: those, where they were started already.
+        """
         self._services = services
         self._batch_id = batch_id
         self._workers = workers
-        self._fleet: LocalFleet | None = None
+        self._fleet = fleet
         self._puller = Puller(services.database, services.store, batch_id, out_dir)
         dispatcher = Dispatcher(
             services.database, services.broker, services.settings, only_batch=batch_id
@@ -60,7 +76,7 @@ class Render:
     def __enter__(self) -> Self:
         """Start the dispatcher, and a local fleet unless a worker is alive."""
         self._dispatcher.start()
-        if not self._status().workers_alive:
+        if self._fleet is None and not self._status().workers_alive:
             self._start_fleet()
         return self
 

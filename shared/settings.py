@@ -231,7 +231,12 @@ class Settings(BaseSettings):
         """SQLAlchemy URL, in clear."""
         if self.database_url is not None:
             return self.database_url.get_secret_value()
-        return f"sqlite:///{(self.data_dir / 'tenstep.sqlite3').absolute()}"
+        return f"sqlite:///{self.local_database.absolute()}"
+
+    @property
+    def local_database(self) -> Path:
+        """The file of a database that nobody named."""
+        return self.data_dir / "tenstep.sqlite3"
 
     @property
     def resolved_models_dir(self) -> Path:
@@ -274,6 +279,7 @@ def shown_devices() -> Mapping[str, str]:
 
 WORKER_ID = "TENSTEP_WORKER_ID"
 STARTER_PID = "TENSTEP_STARTER_PID"
+WORKER_WAITS = "TENSTEP_WORKER_WAITS"
 
 
 def child_environment(settings: Settings) -> dict[str, str]:
@@ -291,9 +297,18 @@ def child_environment(settings: Settings) -> dict[str, str]:
     return environment
 
 
-def worker_environment(settings: Settings, worker_ids: Sequence[UUID]) -> dict[str, str]:
-    """Return such an environment for a worker's process, with an id for each of its devices."""
-    return {**child_environment(settings), WORKER_ID: ",".join(map(str, worker_ids))}
+def worker_environment(
+    settings: Settings, worker_ids: Sequence[UUID], *, waits: bool = False
+) -> dict[str, str]:
+    """Return such an environment for a worker's process, with an id for each of its devices.
+
+    Args:
+        settings: the worker's.
+        worker_ids: one a device.
+        waits: whether it waits for a byte on its standard input before it begins.
+    """
+    environment = {**child_environment(settings), WORKER_ID: ",".join(map(str, worker_ids))}
+    return {**environment, WORKER_WAITS: "1"} if waits else environment
 
 
 def _as_text(value: object) -> str:
@@ -309,6 +324,11 @@ def _as_text(value: object) -> str:
 def assigned_worker_ids() -> Sequence[UUID]:
     """Return the ids that the process which started this one gave it, one a device."""
     return [UUID(text) for text in os.environ[WORKER_ID].split(",")]
+
+
+def waits_to_begin() -> bool:
+    """Tell whether this worker is to wait for a byte on its standard input."""
+    return WORKER_WAITS in os.environ
 
 
 def starter_pid() -> int:

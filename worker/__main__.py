@@ -29,7 +29,13 @@ def main() -> int:
     """Load the first model, then have Celery bring chunks until SIGTERM."""
     # Celery's own modules are imported only after the environment is pinned.
     from shared.domain.identifiers import new_id
-    from shared.settings import WORKER_ID, assigned_worker_ids, load_settings, starter_pid
+    from shared.settings import (
+        WORKER_ID,
+        assigned_worker_ids,
+        load_settings,
+        starter_pid,
+        waits_to_begin,
+    )
 
     try:
         settings = load_settings()
@@ -52,10 +58,14 @@ def main() -> int:
     from worker.consumer import PollRecord, keep_message
     from worker.draining import DrainWatch
     from worker.lifecycle import WakeUp, was_recycled, work_on
-    from worker.runtime import served_cards
+    from worker.runtime import import_engine, served_cards
     from worker.transport import watch
 
     watch_parent(starter_pid(), _end_orphaned)
+    if waits_to_begin():
+        import_engine(settings, devices[0])
+        if not sys.stdin.buffer.read(1):
+            return 0
     with work_on(settings, devices, worker_ids) as process:
         app = make_celery(settings, broker_url(settings))
         app.conf.include = ["worker.lifecycle"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import os
 import platform
 from collections.abc import Callable, Sequence
@@ -217,11 +218,9 @@ def _loader(
     settings: Settings, device: Device, database: Database
 ) -> Callable[[ModelCard, Device], Draws[Any]]:
     """Import what the device takes; that is no model's loading yet, and costs no batch."""
+    import_engine(settings, device)
     if device.kind == SIMULATED:
         return partial(simulated_pipeline, settings=settings, database=database)
-    if not settings.torch_compile:
-        import_diffusers_without_compiler()
-    # It imports torch, which a simulated device does without.
     from worker.loading import load_pipeline
 
     return partial(
@@ -232,6 +231,15 @@ def _loader(
         compiles=settings.torch_compile,
         clock=DeviceUse(),
     )
+
+
+def import_engine(settings: Settings, device: Device) -> None:
+    """Import what draws on a device: torch and diffusers, which a simulated one does without."""
+    if device.kind == SIMULATED:
+        return
+    if not settings.torch_compile:
+        import_diffusers_without_compiler()
+    importlib.import_module("worker.loading")
 
 
 def _warm_up(pipeline: Draws[Any], card: ModelCard) -> None:

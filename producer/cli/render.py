@@ -27,6 +27,7 @@ from shared.errors import InputError
 if TYPE_CHECKING:
     from producer.cli.console import Update
     from producer.costs import Bill
+    from producer.local_fleet import LocalFleet
     from producer.order import Order, Submission
     from producer.prompt_files import PromptSource
     from producer.prompt_format import PromptFormat
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from producer.render import Render, Rendered
     from producer.services import Services
     from producer.status import BatchStatus
+    from producer.worker_process import WorkerProcess
     from shared.settings import Settings
 
 EPILOG = (
@@ -97,7 +99,7 @@ def render(
     batch; --resume finishes it.
     """
     from producer.logs import log_to_file
-    from producer.services import open_services
+    from producer.worker_process import head_start
     from shared.models.catalog import load_card
     from shared.settings import load_settings
 
@@ -106,6 +108,8 @@ def render(
         update={option: value for option, value in chosen.items() if value is not None}
     )
     if resume:
+        from producer.services import open_services
+
         log_to_file(settings)
         with open_services(settings) as services:
             _resume(services, what, out, workers, as_json=as_json)
@@ -136,17 +140,39 @@ def render(
     log_to_file(settings)
     with _opened(what, prompt_format) as source:
         folder = _prepared(out, name or source.name)
-        with open_services(settings) as services:
-            submission = _submit(services, card, source, order, folder)
-            print_rejects(submission.rejects)
-            _draw(
-                services,
-                submission.batch_id,
-                folder,
-                workers,
-                rejects=submission.rejects,
-                as_json=as_json,
-            )
+        with head_start(settings, workers) as ahead:
+            # Imported while the worker imports what it needs.
+            from producer.services import open_services
+
+            with open_services(settings) as services, _begun(services, ahead) as fleet:
+                submission = _submit(services, card, source, order, folder)
+                print_rejects(submission.rejects)
+                _draw(
+                    services,
+                    submission.batch_id,
+                    folder,
+                    workers,
+                    fleet=fleet,
+                    rejects=submission.rejects,
+                    as_json=as_json,
+                )
+
+
+@contextmanager
+def _begun(services: Services, ahead: WorkerProcess | None) -> Iterator[LocalFleet | None]:
+    """Have a worker that was started ahead load its model, now that its database is there."""
+    from producer.local_fleet import LocalFleet
+
+    if ahead is None:
+        yield None
+        return
+    fleet = LocalFleet(services.settings, services.database, 1, ahead=ahead)
+    fleet.start()
+    try:
+        yield fleet
+    finally:
+        # Where nothing was submitted, nobody else has ended it.
+        fleet.end_idle()
 
 
 @contextmanager
@@ -220,6 +246,7 @@ def _draw(
     folder: Path,
     workers: int,
     *,
+    fleet: LocalFleet | None = None,
     rejects: Rejects | None,
     as_json: bool,
 ) -> None:
@@ -229,7 +256,7 @@ def _draw(
 
     try:
         with (
-            Render(services, batch_id, folder, workers) as work,
+            Render(services, batch_id, folder, workers, fleet) as work,
             progress_view(quiet=as_json) as show,
         ):
             status = follow(work, show)
