@@ -49,7 +49,6 @@ def write_down(shared: Shared, runtimes: Sequence[Runtime], *, stops: bool = Fal
     with ExitStack() as taken, shared.database.write() as session:
         now = shared.database.now(session)
         in_hand = {runtime.worker_id: runtime.in_hand.chunk_ids for runtime in runtimes}
-        renew_leases(session, in_hand, now, runtimes[0].lease)
         for runtime in runtimes:
             for model, rates in runtime.models.rates.items():
                 if not (stops or runtime.in_hand.is_empty or rates.is_old):
@@ -57,7 +56,9 @@ def write_down(shared: Shared, runtimes: Sequence[Runtime], *, stops: bool = Fal
                 measured = taken.enter_context(rates.taken())
                 record_rates(session, runtime.worker_id, model, measured.images, now)
                 record_passes(session, runtime.worker_id, model, measured.passes, now)
-            if stops:
+        renew_leases(session, in_hand, now, runtimes[0].lease)
+        if stops:
+            for runtime in runtimes:
                 mark_stopped(session, runtime.worker_id, now)
 
 

@@ -259,8 +259,7 @@ class Dispatcher:
                 batches.remove(batch)
                 continue
             message = RenderChunk(chunk_id=new_id(), batch_id=batch.id)
-            for job in jobs:
-                job.chunk_id, job.queue, job.dispatched_at = message.chunk_id, queue.name, now
+            queries.put_in_chunk(session, jobs, message.chunk_id, queue.name, now)
             shares.charge(batch, len(jobs))
             messages.append(message)
         return messages

@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, and_, func, or_, select, text, true, update
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.orm import InstrumentedAttribute, Session, load_only
 
 from producer.dispatch.fairness import OpenBatch
 from shared.db.conditions import IS_LEASED, IS_OVER_BUDGET, IS_SENT, IS_UNSENT
@@ -82,6 +82,14 @@ def _batches_with(
     return select(steps.c.batch_id).where(steps.c.batch_id.is_not(None))
 
 
+AS_SENT = load_only(
+    *(Job.position, Job.width, Job.height, Job.scheduler, Job.steps, Job.squeeze),
+    *(Job.guidance_scale, Job.fencing_token, Job.state, Job.chunk_id),
+    raiseload=True,
+)
+"""All that a chunk is made by: prompts are long, and there are many."""
+
+
 def jobs_to_send(
     session: Session, batch_id: UUID, limit: int, sizes: Sizes, now: datetime
 ) -> Sequence[Job]:
@@ -102,7 +110,7 @@ def jobs_to_send(
     for is_next in (Job.not_before <= now, Job.not_before.is_(None)):
         unsent = and_(Job.batch_id == batch_id, IS_UNSENT, is_next)
         if sizes is None:
-            found = select(Job).where(unsent).order_by(*UNSENT_ORDER).limit(limit)
+            found = select(Job).options(AS_SENT).where(unsent).order_by(*UNSENT_ORDER).limit(limit)
             jobs = session.scalars(found.with_for_update(skip_locked=True)).all()
         else:
             jobs = _of_sizes(session, unsent, sizes, limit)
@@ -119,11 +127,23 @@ def _of_sizes(
     ids = [job_id for job_id, width, height in window if (width, height) in sizes][:limit]
     if not ids:
         return []
-    found = select(Job).where(Job.id.in_(ids)).with_for_update(skip_locked=True)
+    found = select(Job).options(AS_SENT).where(Job.id.in_(ids)).with_for_update(skip_locked=True)
     by_id = {job.id: job for job in session.scalars(found)}
     in_order = [by_id[job_id] for job_id in ids if job_id in by_id]
     # Between the two looks somebody may have cancelled or held some.
     return [job for job in in_order if job.state == JobState.PENDING and job.chunk_id is None]
+
+
+def put_in_chunk(
+    session: Session, jobs: Sequence[Job], chunk_id: UUID, queue: str, now: datetime
+) -> None:
+    """Record that locked jobs are sent as one chunk."""
+    session.execute(
+        update(Job)
+        .where(Job.id.in_([job.id for job in jobs]))
+        .values(chunk_id=chunk_id, queue=queue, dispatched_at=now),
+        execution_options={"synchronize_session": False},
+    )
 
 
 def unsent_sizes(session: Session, batch_id: UUID) -> frozenset[Size]:

@@ -100,8 +100,22 @@ def claim_chunk(
     Raises:
         MissingPriceError: the worker's device has no price.
     """
+    leases = _lease_chunk(session, chunk_id, worker_id, now, lease, batch_id)
+    # Last, for while it is not committed the worker's next chunk cannot begin: it is noted there.
+    session.connection().execute(NOTE_CLAIM, {"of_worker": worker_id, "at": now})
+    return leases
+
+
+def _lease_chunk(
+    session: Session,
+    chunk_id: UUID,
+    worker_id: UUID,
+    now: datetime,
+    lease: timedelta,
+    batch_id: UUID | None,
+) -> list[Lease]:
     connection = session.connection()
-    worker = connection.execute(NOTE_CLAIM, {"of_worker": worker_id, "at": now}).one()
+    worker = connection.execute(CLAIMANT, {"of_worker": worker_id}).one()
     of_chunk = {"of_chunk": chunk_id}
     batch_id = batch_id or connection.scalar(BATCH_OF_CHUNK, of_chunk)
     purse = batch_id and purse_of(session, batch_id, now, lock=True)
@@ -153,8 +167,10 @@ NOTE_CLAIM = (
             else_=bindparam("at"),
         ),
     )
-    .returning(WORKERS.c.id, WORKERS.c.device_kind, WORKERS.c.device_sku, WORKERS.c.device_name)
 )
+CLAIMANT = select(
+    WORKERS.c.id, WORKERS.c.device_kind, WORKERS.c.device_sku, WORKERS.c.device_name
+).where(WORKERS.c.id == bindparam("of_worker"))
 """Made once, as are the others: that takes longer than to run it."""
 INSERT_ATTEMPT = insert(cast("Table", Attempt.__table__))
 IN_THE_CHUNK = and_(Job.chunk_id == bindparam("of_chunk"), Job.state.in_(origins(JobState.LEASED)))
@@ -184,7 +200,7 @@ def _leasing(*, is_limited: bool) -> ReturningUpdate[Job]:
     )
 
 
-def _first_record(held: Lease, worker: Row[Any], now: datetime) -> dict[str, object]:
+def _first_record(held: Lease, worker: Row[Any, Any, Any, Any], now: datetime) -> dict[str, object]:
     waited = now - (held.job.dispatched_at or now)
     return {
         "id": held.attempt.id,
@@ -219,10 +235,6 @@ def renew_leases(
         now: when this is.
         lease: how long they hold from now on.
     """
-    session.execute(
-        update(Worker).where(Worker.id.in_(in_hand)).values(heartbeat_at=now),
-        execution_options={"synchronize_session": False},
-    )
     chunk_ids = [chunk_id for chunks in in_hand.values() for chunk_id in chunks]
     if chunk_ids:
         # Jobs of a chunk that went to somebody else meanwhile have another worker.
@@ -236,6 +248,11 @@ def renew_leases(
             update(Job).where(Job.id.in_(ours)).values(lease_expires_at=now + lease),
             execution_options={"synchronize_session": False},
         )
+    # As late as can be: what is locked here, no chunk can begin on.
+    session.execute(
+        update(Worker).where(Worker.id.in_(in_hand)).values(heartbeat_at=now),
+        execution_options={"synchronize_session": False},
+    )
     for worker_id, chunks in in_hand.items():
         if not chunks:
             settle_now_and_then(session, worker_id, now)
