@@ -46,7 +46,8 @@ def write_down(shared: Shared, runtimes: Sequence[Runtime], *, stops: bool = Fal
         runtimes: its workers.
         stops: whether this is their orderly end.
     """
-    with ExitStack() as taken, shared.database.write() as session:
+    # What a heartbeat has taken is in the books before the last one asks for the rest.
+    with shared.writes_down, ExitStack() as taken, shared.database.write() as session:
         now = shared.database.now(session)
         in_hand = {runtime.worker_id: runtime.in_hand.chunk_ids for runtime in runtimes}
         for runtime in runtimes:

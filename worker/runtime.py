@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
+from threading import Lock
 from typing import Any
 from uuid import UUID
 
@@ -119,6 +120,8 @@ class Shared:
     news: News
     outbox: Outbox
     bookkeeper: Bookkeeper
+    writes_down: Lock = field(default_factory=Lock)
+    """Held by whoever writes down what the devices have measured."""
 
 
 def share(settings: Settings, devices: int) -> Shared:
