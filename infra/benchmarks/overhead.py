@@ -57,6 +57,8 @@ from worker.slow_store import SlowStore
 MODEL = "decidiffusion-2.0"
 SIDE = 512
 CHUNK = 8
+"""Jobs a chunk by default, and so a pass on a GPU; calibration may find that more are better."""
+PASSES = (1, CHUNK, 2 * CHUNK)
 TOKENS, WIDTH = 77, 768
 
 
@@ -191,7 +193,9 @@ def tenstep_round(process: WorkerProcess, chunks: Sequence[RenderChunk]) -> None
     process.wait_for_images()
 
 
-def dispatched(database: Database, card: ModelCard, images: int) -> Sequence[RenderChunk]:
+def dispatched(
+    database: Database, card: ModelCard, images: int, chunk: int
+) -> Sequence[RenderChunk]:
     """Write a batch, and chunks of it as a dispatcher does."""
     sampler = card.sampler
     with database.write() as session:
@@ -202,8 +206,8 @@ def dispatched(database: Database, card: ModelCard, images: int) -> Sequence[Ren
             job.width = job.height = SIDE
             job.steps, job.squeeze = sampler.steps, sampler.squeeze
         batch_id = batch.id
-        chunks = [dispatch(session, batch_id, jobs=CHUNK) for _ in range(0, images, CHUNK)]
-    return [RenderChunk(batch_id=batch_id, chunk_id=chunk) for chunk in chunks]
+        chunks = [dispatch(session, batch_id, jobs=chunk) for _ in range(0, images, chunk)]
+    return [RenderChunk(batch_id=batch_id, chunk_id=chunk_id) for chunk_id in chunks]
 
 
 class Diffusers:
@@ -296,13 +300,14 @@ def measure(images: int, rounds: int) -> dict[str, list[float]]:
         url = postgres.url(postgres.create_database())
         database = Database(url)
         migrate(database)
-        for images_per_pass in (1, CHUNK):
+        for images_per_pass in PASSES:
+            chunk = max(CHUNK, images_per_pass)
             with started_worker(Path(folder), url, card, images_per_pass, aside) as process:
-                tenstep_round(process, dispatched(database, card, CHUNK))  # warm
+                tenstep_round(process, dispatched(database, card, chunk, chunk))  # warm
                 for _ in range(rounds):
                     aside.seconds.clear()
                     # What producers do is not a worker's.
-                    chunks = dispatched(database, card, images)
+                    chunks = dispatched(database, card, images, chunk)
                     begin = time.process_time()
                     tenstep_round(process, chunks)
                     whole = time.process_time() - begin

@@ -77,6 +77,8 @@ def _about(bill: Bill) -> Iterator[str]:
     if bill.max_nanodollars is not None:
         spent = _per_cent_of(bill.total_nanodollars, bill.max_nanodollars)
         yield f"budget: {exactly(bill.max_nanodollars)}, {spent} of it spent"
+    if bill.devices:
+        yield f"drawn on: {', '.join(bill.devices)}"
     for price in bill.prices:
         yield f"priced at {_priced(price)}"
     yield from _unsettled(bill.settled)

@@ -82,6 +82,8 @@ class Bill:
     max_nanodollars: int | None
     """Its budget, if it has one."""
     settled: Settled
+    devices: Sequence[str]
+    """What those that worked for it call themselves; what is no real device says so."""
 
     @property
     def total_nanodollars(self) -> int:
@@ -115,6 +117,7 @@ class Bill:
             ),
             "per_image": self.images.to_json() if self.images else None,
             "prices": [price.to_json() for price in self.prices],
+            "devices": list(self.devices),
             "quote": self.quote.to_json() if self.quote else None,
             **self.settled.to_json(),
         }
@@ -140,6 +143,7 @@ def make_bill(session: Session, batch: Batch) -> Bill:
         quote=compare(batch.quote, amounts.images, amounts.busy) if batch.quote else None,
         max_nanodollars=batch.max_nanodollars,
         settled=costs.settled,
+        devices=sorted({worker.device_name for worker in costs.workers.values()}),
     )
 
 

@@ -30,6 +30,7 @@ class BillOut(Document):
     fully_loaded_usd: str
     per_image: dict[str, Any] | None
     prices: list[dict[str, Any]]
+    devices: list[str] = Field(examples=[["NVIDIA L4"]])
     quote: dict[str, Any] | None
 
 

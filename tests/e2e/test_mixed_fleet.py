@@ -214,4 +214,7 @@ def assert_every_kind_has_its_costs(fleet: Fleet, batch: str) -> None:
     for group in groups:
         assert group["images"] > 0
         assert group["render_nanodollars"] > 0
+    devices = fleet.json("cost", batch)["devices"]
+    assert any("emulator" in name for name in devices), devices
+    assert any("simulated" in name for name in devices), devices
     assert fleet.json("cost", "reconcile")["holds"]

@@ -84,6 +84,7 @@ def bill_of(told: Mapping[str, Any]) -> Bill:
             images["min_nanodollars"],
             images["max_nanodollars"],
         ),
+        devices=told["devices"],
         prices=[
             AppliedPrice(
                 price["device_kind"],
