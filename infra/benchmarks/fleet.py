@@ -305,7 +305,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--devices", type=int, default=200)
-    parser.add_argument("--processes", type=int, default=2, help="that share the devices")
+    parser.add_argument("--processes", type=int, default=4, help="that share the devices")
     parser.add_argument("--image-seconds", type=float, default=0.94)
     parser.add_argument("--warm-up", type=float, default=20, help="seconds before the window")
     parser.add_argument("--window", type=float, default=60, help="seconds that count")
