@@ -36,7 +36,9 @@ class WorkerProcess:
                 self.process.stdin.close()
 
     def kill(self) -> None:
-        """End it, and what it has started, at once."""
+        """End it, and what it has started, at once, unless it has ended."""
+        if self.process.poll() is not None:
+            return  # its number may be somebody else's by now
         if self.process.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
                 self.process.stdin.close()

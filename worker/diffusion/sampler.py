@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from worker.diffusion.guidance import guide
-from worker.diffusion.solvers import Solver
+from worker.diffusion.schedule import Solver
 
 
 class Denoiser(Protocol):

@@ -54,22 +54,15 @@ OTHER_GRIDS = (
 """Settings under which a grid is one of sigmas, which cannot be cut by timesteps."""
 
 
-class Scheduler(Protocol):
-    """What is used of diffusers' schedulers."""
+class Solver(Protocol):
+    """Goes from noise to clean latents, once."""
 
-    config: Any
     timesteps: Tensor
     """(N,), falling; whole numbers, but for Euler."""
-    alphas_cumprod: Tensor
-    """ᾱ at every timestep of training, (T,), float32."""
 
     @property
     def init_noise_sigma(self) -> float | Tensor:
         """What standard normal noise is multiplied with to start from."""
-        ...
-
-    def set_timesteps(self, num_inference_steps: int | None = None, **settings: Any) -> None:
-        """Choose the grid."""
         ...
 
     def scale_model_input(self, sample: Tensor, timestep: Tensor) -> Tensor:
@@ -80,6 +73,18 @@ class Scheduler(Protocol):
         self, model_output: Tensor, timestep: Tensor, sample: Tensor, *, return_dict: bool
     ) -> Any:
         """Go from one timestep to the next; the first of what it returns is the latents."""
+        ...
+
+
+class Scheduler(Solver, Protocol):
+    """What is used of diffusers' schedulers."""
+
+    config: Any
+    alphas_cumprod: Tensor
+    """ᾱ at every timestep of training, (T,), float32."""
+
+    def set_timesteps(self, num_inference_steps: int | None = None, **settings: Any) -> None:
+        """Choose the grid."""
         ...
 
     def save_pretrained(self, save_directory: Any) -> None:

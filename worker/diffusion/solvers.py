@@ -2,7 +2,7 @@
 
 A multistep DPM-Solver's step is a sum of tensors whose factors depend on the grid alone. They are
 read off diffusers' own solver by giving it unit vectors; a batch then takes its steps by five
-operations instead of some fifty, most of them on single numbers.
+operations instead of dozens, most of which are on single numbers.
 """
 
 from __future__ import annotations
@@ -12,36 +12,14 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 from torch import Tensor
 
 from shared.domain.sampling import SchedulerName, Squeeze
-from worker.diffusion.schedule import Scheduler, build_scheduler, with_timesteps
-
-
-class Solver(Protocol):
-    """Goes from noise to clean latents, once."""
-
-    timesteps: Tensor
-    """(N,), falling."""
-
-    @property
-    def init_noise_sigma(self) -> float | Tensor:
-        """What standard normal noise is multiplied with to start from."""
-        ...
-
-    def scale_model_input(self, sample: Tensor, timestep: Tensor) -> Tensor:
-        """Bring latents to the scale that the denoiser was trained at."""
-        ...
-
-    def step(
-        self, model_output: Tensor, timestep: Tensor, sample: Tensor, *, return_dict: bool
-    ) -> Any:
-        """Go from one timestep to the next; the first of what it returns is the latents."""
-        ...
+from worker.diffusion.schedule import Scheduler, Solver, build_scheduler, with_timesteps
 
 
 @dataclass(frozen=True, slots=True)
