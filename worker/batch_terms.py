@@ -8,7 +8,8 @@ from sqlalchemy.orm import Session
 
 from shared.db.budgets import purse_of
 from shared.db.fits import fits_for
-from shared.db.tables import Batch, Job
+from shared.db.leases import ClaimedJob
+from shared.db.tables import Batch
 from shared.domain.pass_rates import default_pass
 from shared.domain.rates import Shape
 from worker.runtime import Runtime
@@ -19,7 +20,7 @@ TERMS_HOLD = timedelta(seconds=2)
 MOST_TERMS = 100
 
 
-def terms_of(runtime: Runtime, session: Session, job: Job, now: datetime) -> Terms | None:
+def terms_of(runtime: Runtime, session: Session, job: ClaimedJob, now: datetime) -> Terms | None:
     """Return on what terms a job's chunk is drawn; None if its model is none of the worker's."""
     shape = Shape.of(job.width, job.height, job.steps, job.squeeze, job.guidance_scale)
     known = runtime.terms.get((job.batch_id, shape))

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from uuid import UUID
 
 import structlog
 
@@ -21,7 +20,8 @@ MOST_AT_ONCE = 64
 """Images a transaction: its locks are held for some tens of milliseconds at most."""
 LINGER_SECONDS = 0.25
 """How long an image waits for others that are on their way, for them to share a transaction."""
-POLL_SECONDS = 0.01
+POLL_SECONDS = 0.05
+"""How often it is looked whether those still come: some end without an image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,8 @@ class Bookkeeper:
         """Have an image written down soon."""
         with self._changed:
             self._waiting.append(done)
-            self._changed.notify()
+            if len(self._waiting) == 1 or not self._is_worth_waiting():
+                self._changed.notify()
 
     def close(self) -> None:
         """Write down what is there, and end."""
@@ -73,10 +74,7 @@ class Bookkeeper:
             self._write(together)
 
     def _next(self) -> Sequence[Done]:
-        """Wait for images; nothing when it is closed and empty.
-
-        In the order in which jobs are locked by everybody who locks several: by their positions.
-        """
+        """Wait for images; nothing when it is closed and empty."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._is_closing)
             deadline = time.monotonic() + LINGER_SECONDS
@@ -84,7 +82,7 @@ class Bookkeeper:
                 self._changed.wait(POLL_SECONDS)
             together = self._waiting[:MOST_AT_ONCE]
             self._waiting = self._waiting[MOST_AT_ONCE:]
-        return sorted(together, key=_order_of_locks)
+        return together
 
     def _is_worth_waiting(self) -> bool:
         there = len(self._waiting)
@@ -125,8 +123,3 @@ class Bookkeeper:
             return patiently(write, self._patience_seconds)
         except Exception as error:  # noqa: BLE001 - whatever it is, it ends this attempt alone
             return error
-
-
-def _order_of_locks(one: Done) -> tuple[UUID, int]:
-    job = one.job.held.job
-    return job.batch_id, job.position

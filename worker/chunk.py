@@ -12,8 +12,9 @@ import structlog
 from sqlalchemy.orm import Session
 
 from shared.db.budgets import purse_of
+from shared.db.claims import claim_chunk
 from shared.db.fleet import begin_chunk, is_draining, is_stopping
-from shared.db.leases import Lease, claim_chunk, return_jobs, still_held
+from shared.db.leases import Lease, return_jobs, still_held
 from shared.db.ledger import charge_model_load
 from shared.db.settlement import SETTLED_EVERY, settle_now_and_then, settle_worker
 from shared.db.tables import Worker
@@ -128,11 +129,6 @@ def _claim(runtime: Runtime, message: RenderChunk) -> tuple[Sequence[Lease], Ter
     in_hand = runtime.in_hand
     with runtime.database.write() as session:
         now = runtime.database.now(session)
-        if is_draining(session, runtime.worker_id):
-            if not is_stopping(session, runtime.worker_id):
-                runtime.turns.shut(SHUT_SECONDS)
-                raise DrainedError
-            return [], None
         if in_hand.is_empty:
             # Whatever is not booked by now is idle time.
             settle_now_and_then(session, runtime.worker_id, now)
@@ -147,6 +143,11 @@ def _claim(runtime: Runtime, message: RenderChunk) -> tuple[Sequence[Lease], Ter
             batch_id=message.batch_id,
         )
         if not leases:
+            if is_draining(session, runtime.worker_id) and not is_stopping(
+                session, runtime.worker_id
+            ):
+                runtime.turns.shut(SHUT_SECONDS)
+                raise DrainedError
             return [], None
         terms = terms_of(runtime, session, leases[0].job, now)
         if not in_hand.load_is_booked:

@@ -7,6 +7,7 @@ import os
 
 from shared.models.card import ModelCard, weight_files
 from worker.devices import Device
+from worker.host_memory import return_freed_memory
 from worker.qaic.cards import find_cards
 
 PERCENT_OF_RAM = 80
@@ -47,6 +48,7 @@ def weights_bytes(card: ModelCard) -> int:
 def free_memory(device: Device) -> None:
     """Give back what nothing refers to any more."""
     gc.collect()
+    return_freed_memory()
     if device.kind == "cuda":
         import torch
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from typing import TypeVar
 
@@ -30,7 +31,9 @@ LONGEST_WAIT_SECONDS = 2.0
 def patiently(work: Callable[[], T], patience_seconds: float) -> T:
     """Do something, again and again while a service is away.
 
-    The waits are jittered, so that a fleet that lost it together does not come back together.
+    The second time is at once, for a connection may have been lost long before. The waits from
+    then on are jittered, so that a fleet that lost it together does not come
+    back together.
 
     Args:
         work: may be done twice without harm.
@@ -40,6 +43,9 @@ def patiently(work: Callable[[], T], patience_seconds: float) -> T:
         ServiceUnavailableError: the store was away for longer.
         sqlalchemy.exc.DBAPIError: the database was.
     """
+    # To begin with a count of tries takes longer than most of what is done here.
+    with suppress(*OUTAGES):
+        return work()
     return _retrying(patience_seconds)(work)
 
 

@@ -34,6 +34,7 @@ from worker.backends.base import BackendRecord
 from worker.bookkeeper import Bookkeeper
 from worker.devices import Device
 from worker.drawing import DeviceUse, Draws
+from worker.host_memory import keep_freed_memory
 from worker.in_hand import InHand
 from worker.model_cache import Fits, LoadedModel, ModelCache
 from worker.news import News
@@ -130,6 +131,7 @@ def share(settings: Settings, devices: int) -> Shared:
     Raises:
         ServiceUnavailableError: the database does not answer.
     """
+    keep_freed_memory()
     # A process that is frozen within a transaction must not keep its locks for ever.
     # All that it does there is tried again after an outage.
     database = Database(

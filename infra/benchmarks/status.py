@@ -35,8 +35,8 @@ from producer.jobs import JobFilter, JobPage, list_jobs
 from producer.status import read_status
 from shared.clock import utc_now
 from shared.db.bulk import NewJob, insert_jobs
+from shared.db.claims import claim_chunk
 from shared.db.engine import Database
-from shared.db.leases import claim_chunk
 from shared.db.migrate import migrate
 from shared.db.outcomes import PhaseTimes, StoredImage, record_done
 from shared.db.tables import Batch, Job

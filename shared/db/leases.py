@@ -13,47 +13,61 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
-from typing import Any, cast
+from typing import NamedTuple, cast
 from uuid import UUID
 
 from sqlalchemy import (
     ColumnElement,
-    Integer,
-    Row,
+    Connection,
     Select,
     Table,
     Update,
-    and_,
     bindparam,
-    case,
-    insert,
     select,
     update,
 )
 from sqlalchemy.orm import Session
-from sqlalchemy.sql.dml import ReturningUpdate
 
 from shared.db.attempt_costs import AttemptToCharge
-from shared.db.budgets import purse_of
-from shared.db.prices import price_in_force
 from shared.db.settlement import settle_now_and_then
-from shared.db.tables import Attempt, Batch, Job, Worker
+from shared.db.tables import Attempt, Job, Worker
 from shared.db.tallies import note_move
-from shared.domain.identifiers import new_id
-from shared.domain.jobs import AttemptOutcome, BatchControl, JobState, origins
-from shared.domain.money import nanoseconds
+from shared.domain.jobs import AttemptOutcome, JobState
 
 JOBS = cast("Table", Job.__table__)
 WORKERS = cast("Table", Worker.__table__)
+ATTEMPTS = cast("Table", Attempt.__table__)
 UNDISPATCHED: dict[str, None] = {"chunk_id": None, "queue": None, "dispatched_at": None}
 """Values that put a job back in the dispatcher's sight."""
+
+
+class ClaimedJob(NamedTuple):
+    """What a worker knows of a job, by the columns' names: what to draw, and for which claim."""
+
+    id: UUID
+    batch_id: UUID
+    chunk_id: UUID
+    position: int
+    attempts: int
+    fencing_token: int
+    dispatched_at: datetime | None
+    prompt: str
+    negative_prompt: str
+    seed: int
+    width: int
+    height: int
+    steps: int
+    scheduler: str
+    squeeze: str | None
+    guidance_scale: float
+    guidance_rescale: float
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
     """One job in a worker's hands."""
 
-    job: Job
+    job: ClaimedJob
     fencing_token: int
     attempt: AttemptToCharge
 
@@ -72,151 +86,6 @@ def locked(*conditions: ColumnElement[bool], skip: bool = False) -> Select[UUID]
         .with_for_update(skip_locked=skip)
         .correlate(None)
     )
-
-
-def claim_chunk(
-    session: Session,
-    chunk_id: UUID,
-    worker_id: UUID,
-    now: datetime,
-    lease: timedelta,
-    *,
-    batch_id: UUID | None = None,
-) -> list[Lease]:
-    """Lease what is still pending of a chunk, in order; counts the attempts.
-
-    Returns nothing when the message is a duplicate, or its batch is paused or called off. Of a
-    batch that may cost only so much it leases no more than that pays for; the rest of the
-    chunk goes back to the dispatcher.
-
-    Args:
-        session: writes.
-        chunk_id: the chunk.
-        worker_id: who claims it.
-        now: when this is.
-        lease: how long the claim lasts without a heartbeat.
-        batch_id: the chunk's batch, where that is known; else it is looked up.
-
-    Raises:
-        MissingPriceError: the worker's device has no price.
-    """
-    leases = _lease_chunk(session, chunk_id, worker_id, now, lease, batch_id)
-    # Last, for while it is not committed the worker's next chunk cannot begin: it is noted there.
-    session.connection().execute(NOTE_CLAIM, {"of_worker": worker_id, "at": now})
-    return leases
-
-
-def _lease_chunk(
-    session: Session,
-    chunk_id: UUID,
-    worker_id: UUID,
-    now: datetime,
-    lease: timedelta,
-    batch_id: UUID | None,
-) -> list[Lease]:
-    connection = session.connection()
-    worker = connection.execute(CLAIMANT, {"of_worker": worker_id}).one()
-    of_chunk = {"of_chunk": chunk_id}
-    batch_id = batch_id or connection.scalar(BATCH_OF_CHUNK, of_chunk)
-    purse = batch_id and purse_of(session, batch_id, now, lock=True)
-    most = {"most": purse.images} if purse else {}
-    jobs = session.scalars(
-        _leasing(is_limited=bool(purse)),
-        {"by_worker": worker_id, "until": now + lease, **of_chunk, **most},
-        execution_options={"synchronize_session": False, "populate_existing": True},
-    ).all()
-    if purse:
-        unpaid = locked(IN_THE_CHUNK, skip=True)
-        session.execute(
-            update(Job).where(Job.id.in_(unpaid), IN_THE_CHUNK).values(**UNDISPATCHED),
-            of_chunk,
-            execution_options={"synchronize_session": False},
-        )
-    if not jobs:
-        return []
-    rate = price_in_force(session, worker.device_kind, worker.device_sku, now)
-    leases = [
-        Lease(
-            job=job,
-            fencing_token=job.fencing_token,
-            attempt=AttemptToCharge(
-                id=new_id(),
-                batch_id=job.batch_id,
-                job_id=job.id,
-                worker_id=worker_id,
-                device_kind=worker.device_kind,
-                claimed_at=now,
-                nanodollars_per_hour=rate,
-            ),
-        )
-        for job in sorted(jobs, key=lambda job: job.position)
-    ]
-    note_move(session, leases[0].job.batch_id, JobState.PENDING, JobState.LEASED, len(leases))
-    connection.execute(INSERT_ATTEMPT, [_first_record(held, worker, now) for held in leases])
-    session.expunge_all()
-    return leases
-
-
-NOTE_CLAIM = (
-    update(WORKERS)
-    .where(WORKERS.c.id == bindparam("of_worker"))
-    .values(
-        last_claim_at=bindparam("at"),
-        heartbeat_at=case(
-            (WORKERS.c.heartbeat_at > bindparam("at"), WORKERS.c.heartbeat_at),
-            else_=bindparam("at"),
-        ),
-    )
-)
-CLAIMANT = select(
-    WORKERS.c.id, WORKERS.c.device_kind, WORKERS.c.device_sku, WORKERS.c.device_name
-).where(WORKERS.c.id == bindparam("of_worker"))
-"""Made once, as are the others: that takes longer than to run it."""
-INSERT_ATTEMPT = insert(cast("Table", Attempt.__table__))
-IN_THE_CHUNK = and_(Job.chunk_id == bindparam("of_chunk"), Job.state.in_(origins(JobState.LEASED)))
-"""Jobs of a chunk that can be leased, whatever became of their batch."""
-BATCH_OF_CHUNK = select(Job.batch_id).where(IN_THE_CHUNK).limit(1)
-
-
-@cache
-def _leasing(*, is_limited: bool) -> ReturningUpdate[Job]:
-    """Make the statement once: that takes longer than to run it, and it runs for every chunk."""
-    # One value a job: as a join, Postgres might go from all active batches to their jobs.
-    control = select(Batch.control).where(Batch.id == Job.batch_id).scalar_subquery()
-    free = locked(IN_THE_CHUNK, control == BatchControl.ACTIVE, skip=True)
-    if is_limited:
-        free = free.limit(bindparam("most", type_=Integer))
-    return (
-        update(Job)
-        .where(Job.id.in_(free), IN_THE_CHUNK)
-        .values(
-            state=JobState.LEASED,
-            attempts=Job.attempts + 1,
-            fencing_token=Job.fencing_token + 1,
-            worker_id=bindparam("by_worker"),
-            lease_expires_at=bindparam("until"),
-        )
-        .returning(Job)
-    )
-
-
-def _first_record(held: Lease, worker: Row[Any, Any, Any, Any], now: datetime) -> dict[str, object]:
-    waited = now - (held.job.dispatched_at or now)
-    return {
-        "id": held.attempt.id,
-        "job_id": held.job.id,
-        "batch_id": held.job.batch_id,
-        "number": held.fencing_token,
-        "fencing_token": held.fencing_token,
-        "chunk_id": held.job.chunk_id,
-        "worker_id": worker.id,
-        "device_kind": worker.device_kind,
-        "device_name": worker.device_name,
-        "outcome": AttemptOutcome.RUNNING,
-        "claimed_at": now,
-        "nanodollars_per_hour": held.attempt.nanodollars_per_hour,
-        "queue_wait_ns": max(0, nanoseconds(waited)),
-    }
 
 
 def renew_leases(
@@ -283,6 +152,21 @@ def move_leased_job(session: Session, held: Lease, target: JobState, **values: o
     if is_ours:
         note_move(session, held.job.batch_id, JobState.LEASED, target)
     return is_ours
+
+
+LEASE_KEYS = {"of_job": "id", "with_token": "fencing_token"}
+"""The columns that the parameters of `move_out_of_lease` are compared with."""
+IN_ORDER = (
+    select(JOBS.c.id)
+    .where(JOBS.c.id.in_(bindparam("of_jobs", expanding=True)))
+    .order_by(JOBS.c.batch_id, JOBS.c.position)
+    .with_for_update()
+)
+
+
+def lock_in_order(connection: Connection, held: Sequence[Lease]) -> None:
+    """Lock jobs, whatever has become of them, before all of them are changed at once."""
+    connection.execute(IN_ORDER, {"of_jobs": [lease.job.id for lease in held]})
 
 
 def lease_left(held: Lease, target: JobState, values: Mapping[str, object]) -> dict[str, object]:

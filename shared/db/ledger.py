@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from shared.db.cost_sums import CostKey
 from shared.db.cost_tables import LedgerEntry
+from shared.db.many_rows import insert_each
 from shared.db.model_tables import ModelLoad
 from shared.db.prices import price_in_force
 from shared.db.tables import Worker
@@ -71,8 +72,8 @@ def append(session: Session, entry: Entry, along: Alongside | None = None) -> bo
     if along is not None and not is_postgres:
         connection.execute(along.update, dict(along.values))
     update = along.update if along is not None and is_postgres else None
-    insert = _insert_and_tell(connection.dialect.name, update)
-    parameters = _parameters(entry)
+    insert = _insert_once(connection.dialect.name, update)
+    parameters = {f"{PREFIX}{name}": value for name, value in _row(entry).items()}
     if along is not None and is_postgres:
         parameters |= along.values
     is_new = connection.execute(insert, parameters).first() is not None
@@ -83,20 +84,16 @@ def append(session: Session, entry: Entry, along: Alongside | None = None) -> bo
 
 def append_all(session: Session, entries: Sequence[Entry]) -> bool:
     """Append entries; False, with some of them appended, if one's event is booked already."""
-    connection = session.connection()
-    insert = _insert_once(connection.dialect.name, None)
-    parameters = [_parameters(entry) for entry in entries]
-    # SQLAlchemy keeps the number of rows that an INSERT makes for nobody who does not ask.
-    appended = connection.execute(insert, parameters, execution_options={"preserve_rowcount": True})
-    if appended.rowcount != len(entries):
+    rows = [_row(entry) for entry in entries]
+    if insert_each(session.connection(), LEDGER, rows, once_by="event_id") != len(entries):
         return False
     for entry in entries:
         note_cost(session, entry.sum_of, entry.device_ns, entry.amount_nanodollars)
     return True
 
 
-def _parameters(entry: Entry) -> dict[str, object]:
-    row = {
+def _row(entry: Entry) -> dict[str, object]:
+    return {
         "id": new_id(),
         "event_id": entry.event_id,
         "kind": entry.kind.value,
@@ -112,12 +109,6 @@ def _parameters(entry: Entry) -> dict[str, object]:
         "priced_at": entry.priced_at,
         "created_at": entry.booked_at,
     }
-    return {f"{PREFIX}{name}": value for name, value in row.items()}
-
-
-@cache
-def _insert_and_tell(dialect: str, update: Update | None) -> Insert:
-    return cast("Insert", _insert_once(dialect, update).returning(LEDGER.c.id))
 
 
 @cache
@@ -129,7 +120,7 @@ def _insert_once(dialect: str, update: Update | None) -> Insert:
     once = insert.on_conflict_do_nothing(index_elements=["event_id"])
     if update is not None:
         once = once.add_cte(update.cte("along"))
-    return cast("Insert", once)
+    return cast("Insert", once.returning(LEDGER.c.id))
 
 
 def charge_model_load(

@@ -68,6 +68,8 @@ END_IN_AN_IMAGE = (
     )
 )
 """Made once, for it runs for every image."""
+ATTEMPT_KEYS = {"of_attempt": "id"}
+"""The columns that its parameters are compared with."""
 
 
 def record_done(

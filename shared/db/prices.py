@@ -5,24 +5,34 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import bindparam, select, text
+from sqlalchemy import ColumnElement, ScalarSelect, bindparam, select, text
 from sqlalchemy.orm import Session
 
 from shared.db.cost_tables import Price
 from shared.domain.money import PriceStep
 from shared.errors import ConfigurationError
 
-# Made once, for every chunk needs it: making one takes longer than to run it.
-PRICE = (
-    select(Price.nanodollars_per_hour)
-    .where(
-        Price.device_kind == bindparam("kind"),
-        Price.sku == bindparam("of_sku"),
-        Price.effective_from <= bindparam("at"),
+
+def price_of(device_kind: ColumnElement[str], sku: ColumnElement[str]) -> ScalarSelect[int]:
+    """Select nano-dollars an hour of a device at the time that is the parameter ``at``.
+
+    None where nobody has set a price: see `price_in_force`.
+    """
+    return (
+        select(Price.nanodollars_per_hour)
+        .where(
+            Price.device_kind == device_kind,
+            Price.sku == sku,
+            Price.effective_from <= bindparam("at"),
+        )
+        .order_by(Price.effective_from.desc())
+        .limit(1)
+        .scalar_subquery()
     )
-    .order_by(Price.effective_from.desc())
-    .limit(1)
-)
+
+
+PRICE = select(price_of(bindparam("kind"), bindparam("of_sku")))
+"""Made once: that takes longer than to run it."""
 
 
 class MissingPriceError(ConfigurationError):

@@ -9,8 +9,9 @@ from uuid import UUID
 
 from PIL import Image
 
+from shared.db.claims import claim_chunk
 from shared.db.engine import Database
-from shared.db.leases import Lease, claim_chunk
+from shared.db.leases import Lease
 from shared.db.ledger import charge_model_load
 from shared.db.outcomes import PhaseTimes, StoredImage, record_done, record_failure
 from shared.db.tables import Worker

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from shared.db.leases import claim_chunk
+from shared.db.claims import claim_chunk
 from shared.db.outcomes import record_failure
 from shared.domain.jobs import JobState
 from support.api import ApiServer

@@ -22,8 +22,8 @@ from producer.prompt_openai import ENDPOINT
 from producer.services import Services
 from producer.uploads import add_file, new_file
 from shared.db.api_tables import BatchRequest, StoredFile
+from shared.db.claims import claim_chunk
 from shared.db.engine import Database
-from shared.db.leases import claim_chunk
 from shared.db.outcomes import record_done, record_failure
 from shared.db.tables import Job
 from shared.domain.identifiers import new_id

@@ -9,8 +9,9 @@ from typing import Self
 from uuid import UUID
 
 from shared.db.batches import cancel_batch, set_control
+from shared.db.claims import claim_chunk
 from shared.db.engine import Database
-from shared.db.leases import Lease, claim_chunk
+from shared.db.leases import Lease
 from shared.db.lost_leases import expire_leases
 from shared.db.outcomes import PhaseTimes, record_done, record_failure
 from shared.db.tables import Batch

@@ -14,7 +14,7 @@ from producer.batch_options import BatchOptions
 from producer.control import approve, cancel
 from producer.inline_batches import submit_inline
 from shared.db.batches import count_jobs, set_control
-from shared.db.leases import claim_chunk
+from shared.db.claims import claim_chunk
 from shared.db.outcomes import PhaseTimes, record_failure
 from shared.db.tables import Batch
 from shared.domain.access import Scope

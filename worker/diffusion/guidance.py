@@ -23,19 +23,22 @@ def guide(
     Returns:
         The guided prediction, (B, C, H, W).
     """
-    guided = torch.addcmul(unconditional, scale, conditional - unconditional)
+    guided = torch.lerp(unconditional, conditional, scale)
     if rescale is None:
         return guided
-    contrast = (_contrast(conditional) / _contrast(guided)).view(-1, 1, 1, 1)
+    contrast = (_flatness(guided) / _flatness(conditional)).view(-1, 1, 1, 1)
     # One factor an image: the mix of a prediction and its multiple is a multiple of it.
     return guided.mul_(torch.lerp(torch.ones_like(contrast), contrast, rescale))
 
 
-def _contrast(prediction: Tensor) -> Tensor:
-    """Return what standard deviations are proportional to, (B,).
+def _flatness(prediction: Tensor) -> Tensor:
+    """Return the inverse of each image's standard deviation, (B, 1).
 
-    Of several images at once torch's own takes seven times as long on a processor.
+    A normalization has it at hand; torch's own deviation of several images at once takes
+    fifteen times as long on a processor.
     """
-    flat = prediction.flatten(1)
-    norms: Tensor = torch.linalg.vector_norm(flat - flat.mean(dim=1, keepdim=True), dim=1)
-    return norms
+    images, channels, height, width = prediction.shape
+    _, _, inverse = torch.native_group_norm(
+        prediction.contiguous(), None, None, images, channels, height * width, 1, 0.0
+    )
+    return inverse

@@ -16,8 +16,9 @@ from producer.budgets import set_batch_budget, set_tenant_budget, tenant_budget
 from producer.dispatch import Dispatcher
 from producer.status import read_status
 from shared.db.batches import cancel_batch, release_held, retry_failed
+from shared.db.claims import claim_chunk
 from shared.db.engine import Database
-from shared.db.leases import Lease, claim_chunk, return_jobs
+from shared.db.leases import Lease, return_jobs
 from shared.db.outcomes import record_done, record_failure
 from shared.db.tables import Batch, Job
 from shared.db.tallies import note_move, read_tally

@@ -11,8 +11,8 @@ from sqlalchemy import update
 
 from producer.dispatch import Dispatcher
 from shared.db.batches import set_control
+from shared.db.claims import claim_chunk
 from shared.db.engine import Database
-from shared.db.leases import claim_chunk
 from shared.db.tables import Batch, Job, Worker
 from shared.domain.jobs import BatchControl, JobState
 from shared.messaging.broker import Broker

@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import Connection, insert, select, text
 
 from producer.dispatch import Dispatcher
+from shared.db.claims import claim_chunk
 from shared.db.engine import Database
-from shared.db.leases import claim_chunk
 from shared.db.tables import Job
 from shared.domain.identifiers import new_id
 from shared.domain.jobs import JobState

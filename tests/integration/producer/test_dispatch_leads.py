@@ -14,8 +14,8 @@ import pytest
 from redis import Redis
 
 from producer.dispatch import Dispatcher, DispatcherThread
+from shared.db.claims import claim_chunk
 from shared.db.engine import Database
-from shared.db.leases import claim_chunk
 from shared.db.tables import Batch, Leadership
 from shared.domain.jobs import JobState
 from shared.messaging.broker import Broker

@@ -13,9 +13,9 @@ import pytest
 from sqlalchemy.orm import Session
 
 from shared.clock import utc_now
+from shared.db.claims import claim_chunk
 from shared.db.device_faults import clear_fault, note_fault
 from shared.db.fault_tables import DeviceFault
-from shared.db.leases import claim_chunk
 from shared.db.tables import Worker
 from shared.domain.access import Scope
 from support.api import ApiServer

@@ -11,8 +11,9 @@ from sqlalchemy import update
 
 from producer.job_history import JobHistory, read_job
 from shared.db.batches import cancel_batch, cancel_job, set_control
+from shared.db.claims import claim_chunk
 from shared.db.engine import Database
-from shared.db.leases import claim_chunk, renew_leases, return_jobs
+from shared.db.leases import renew_leases, return_jobs
 from shared.db.lost_leases import expire_leases
 from shared.db.tables import Attempt, Batch, Job, Worker
 from shared.domain.jobs import AttemptOutcome, BatchControl, JobState

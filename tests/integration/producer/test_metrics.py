@@ -16,8 +16,8 @@ from producer.api.metrics import Installation
 from producer.services import open_services
 from producer.totals import WorkerKind, read_totals
 from shared.db.batches import cancel_batch
+from shared.db.claims import claim_chunk
 from shared.db.engine import Database
-from shared.db.leases import claim_chunk
 from shared.db.outcomes import record_done
 from shared.db.tallies import fold_tallies
 from shared.domain.access import Scope

@@ -14,9 +14,10 @@ from sqlalchemy.orm import Session
 
 from producer.reconcile.proof import prove
 from shared.db.batches import cancel_batch, cancel_job, retry_failed, set_control
+from shared.db.claims import claim_chunk
 from shared.db.engine import Database
 from shared.db.fleet import mark_stopped
-from shared.db.leases import Lease, claim_chunk, renew_leases, return_jobs
+from shared.db.leases import Lease, renew_leases, return_jobs
 from shared.db.ledger import charge_model_load
 from shared.db.lost_leases import expire_leases, release_worker
 from shared.db.outcomes import PhaseTimes, record_done, record_failure

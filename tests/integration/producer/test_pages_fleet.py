@@ -8,9 +8,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from shared.db.claims import claim_chunk
 from shared.db.device_faults import clear_fault, note_fault
 from shared.db.fault_tables import DeviceFault
-from shared.db.leases import claim_chunk
 from shared.db.tables import Batch, Worker
 from shared.domain.access import Scope
 from shared.domain.jobs import BatchControl

@@ -14,7 +14,7 @@ import pytest
 from httpx_sse import EventSource
 
 from producer.dashboard.assets import asset
-from shared.db.leases import claim_chunk
+from shared.db.claims import claim_chunk
 from shared.db.outcomes import record_done, record_failure
 from support.api import ApiServer
 from support.factories import (

@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import select
 
-from shared.db.leases import claim_chunk
+from shared.db.claims import claim_chunk
 from shared.db.outcomes import record_failure
 from shared.db.tables import Batch
 from shared.domain.access import OF_A_TENANT, Scope

@@ -14,9 +14,9 @@ from producer.price_book import Standing, read_book
 from producer.price_changes import Update, update_book
 from producer.price_file import PriceFile, PriceTable, parse_price_file
 from shared.clock import utc_now
+from shared.db.claims import claim_chunk
 from shared.db.cost_tables import DeclaredRate, StoreRate
 from shared.db.engine import Database
-from shared.db.leases import claim_chunk
 from shared.db.prices import price_in_force
 from shared.db.storage_costs import book_storage
 from shared.db.tables import Attempt

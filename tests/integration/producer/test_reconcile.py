@@ -14,12 +14,13 @@ from sqlalchemy.orm import Session
 from producer.costs import job_costs, make_bill
 from producer.reconcile.bill import BillKey, compare_bill, read_bill
 from producer.reconcile.proof import prove
+from shared.db.claims import claim_chunk
 from shared.db.corrections import correct
 from shared.db.cost_sums import read_costs
 from shared.db.cost_tables import CostSum, LedgerEntry, Price, StoreRate
 from shared.db.engine import Database
 from shared.db.fleet import mark_stopped
-from shared.db.leases import claim_chunk, renew_leases
+from shared.db.leases import renew_leases
 from shared.db.ledger import charge_model_load
 from shared.db.lost_leases import release_worker
 from shared.db.outcomes import record_done, record_failure

@@ -11,8 +11,8 @@ from uuid_utils import uuid7
 
 from producer.status import batch_status
 from shared.db.bulk import NewJob, insert_jobs
+from shared.db.claims import claim_chunk
 from shared.db.engine import Database
-from shared.db.leases import claim_chunk
 from shared.db.tables import Batch, Job
 from shared.db.tallies import note_move, note_new
 from shared.domain.jobs import JobState

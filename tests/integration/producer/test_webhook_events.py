@@ -21,8 +21,8 @@ from producer.webhooks.announce import Announcer
 from producer.webhooks.registry import register
 from shared.db.api_tables import BatchRequest, WebhookDelivery
 from shared.db.batches import cancel_batch, hold_for_budget
+from shared.db.claims import claim_chunk
 from shared.db.engine import Database
-from shared.db.leases import claim_chunk
 from shared.db.outcomes import record_done, record_failure
 from shared.db.tables import Batch
 from shared.domain.budgets import BudgetPeriod

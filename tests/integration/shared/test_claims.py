@@ -6,10 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 from uuid import UUID
 
+from shared.db.claims import claim_chunk
 from shared.db.engine import Database
-from shared.db.leases import (
-    claim_chunk,
-)
 from shared.db.tables import Worker
 from shared.domain.jobs import AttemptOutcome
 from support.factories import (

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from shared.clock import utc_now
+from shared.db.claims import claim_chunk
 from shared.db.engine import Database
 from shared.db.fleet import live_workers
-from shared.db.leases import claim_chunk, renew_leases
+from shared.db.leases import renew_leases
 from shared.db.lost_leases import expire_leases, has_expired_leases
 from support.factories import LEASE, add_batch, add_price, add_worker, dispatch
 

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import timedelta
 from threading import Event
 from uuid import UUID
@@ -25,9 +26,11 @@ from shared.db.batches import (
     retry_job,
     set_control,
 )
+from shared.db.claims import claim_chunk
 from shared.db.engine import Database
-from shared.db.leases import Lease, claim_chunk, renew_leases, return_jobs
+from shared.db.leases import Lease, renew_leases, return_jobs
 from shared.db.lost_leases import expire_leases, release_worker
+from shared.db.many_outcomes import DoneJob, NotAllHeldError, record_all_done
 from shared.db.outcomes import record_done, record_failure
 from shared.db.tables import Batch, Job
 from shared.domain.identifiers import new_id
@@ -84,6 +87,9 @@ class Crowd:
                 self.end(leases, dice)
 
     def end(self, leases: list[Lease], dice: random.Random) -> None:
+        if leases and dice.random() < 0.2:
+            self.finish(leases)
+            return
         while leases and dice.random() < 0.8:
             lease, ending = leases.pop(), dice.random()
             with self.database.write() as session:
@@ -101,6 +107,11 @@ class Crowd:
                     )
         with self.database.write() as session:
             return_jobs(session, leases, START)
+
+    def finish(self, leases: list[Lease]) -> None:
+        with suppress(NotAllHeldError), self.database.write() as session:
+            done = [DoneJob(lease, IMAGE, TIMES, {}) for lease in leases]
+            record_all_done(session, done, START)
 
     def dispatch(self, _: int) -> None:
         while not self.is_over.is_set():

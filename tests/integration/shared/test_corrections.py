@@ -12,12 +12,13 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from shared.db import corrections
+from shared.db.claims import claim_chunk
 from shared.db.corrections import Corrected
 from shared.db.cost_sums import read_costs
 from shared.db.cost_tables import LedgerEntry, Price
 from shared.db.engine import Database
 from shared.db.fleet import mark_stopped
-from shared.db.leases import claim_chunk, renew_leases, return_jobs
+from shared.db.leases import renew_leases, return_jobs
 from shared.db.ledger import charge_model_load
 from shared.db.outcomes import record_done
 from shared.db.price_spans import Affected, find_affected

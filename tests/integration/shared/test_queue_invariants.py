@@ -29,9 +29,10 @@ from shared.db.batches import (
     retry_job,
     set_control,
 )
+from shared.db.claims import claim_chunk
 from shared.db.cost_tables import LedgerEntry
 from shared.db.engine import Database
-from shared.db.leases import Lease, claim_chunk, renew_leases, return_jobs
+from shared.db.leases import Lease, renew_leases, return_jobs
 from shared.db.lost_leases import expire_leases, release_worker
 from shared.db.outcomes import record_done, record_failure
 from shared.db.tables import Batch
