@@ -35,8 +35,6 @@ from shared.db.tallies import note_move
 from shared.domain.jobs import AttemptOutcome, JobState
 
 JOBS = cast("Table", Job.__table__)
-WORKERS = cast("Table", Worker.__table__)
-ATTEMPTS = cast("Table", Attempt.__table__)
 UNDISPATCHED: dict[str, None] = {"chunk_id": None, "queue": None, "dispatched_at": None}
 """Values that put a job back in the dispatcher's sight."""
 
