@@ -32,8 +32,7 @@ def patiently(work: Callable[[], T], patience_seconds: float) -> T:
     """Do something, again and again while a service is away.
 
     The second time is at once, for a connection may have been lost long before. The waits from
-    then on are jittered, so that a fleet that lost it together does not come
-    back together.
+    then on are jittered, so that a fleet that lost it together does not come back together.
 
     Args:
         work: may be done twice without harm.
