@@ -9,7 +9,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +18,10 @@ from shared.errors import ConfigurationError
 
 MANY_WORKERS = frozenset({"cpu", SIMULATED})
 """Kinds of which a device can have several processes."""
-INVENTORY_SECONDS = 120
+INVENTORY_SECONDS = 120.0
 """Drivers of many cards may take long to answer."""
+
+Ask = Callable[[], Sequence[Mapping[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,24 +34,28 @@ class ChosenDevices:
     """Why others are not among them; a sentence each."""
 
 
-def choose_devices(text: str) -> ChosenDevices:
+def choose_devices(text: str, ask: Ask | None = None) -> ChosenDevices:
     """Choose what a name says, or a list of names; "auto" is every good accelerator, else the cpu.
 
     Nothing that is simulated or emulated is ever chosen by itself.
+
+    Args:
+        text: the names.
+        ask: tells what this host has, if that matters; default `list_devices`.
 
     Raises:
         ConfigurationError: it is no list of names, or this host lacks one; says what it has.
     """
     names = split_names(text)
     if names == [AUTO]:
-        return whatever_is_good(_inventory())
+        return whatever_is_good((ask or list_devices)())
     twice = [name for name, count in Counter(names).items() if count > 1]
     if AUTO in names or twice:
         what = "auto stands alone" if AUTO in names else f"{twice[0]} is named twice"
         raise ConfigurationError(f"--device {text}: {what}")
     devices = [Device.parse_all(name)[0] for name in names]
     if any(device.kind not in MANY_WORKERS for device in devices):
-        _check_there(devices, _inventory())
+        _check_there(devices, (ask or list_devices)())
     return ChosenDevices(names)
 
 
@@ -86,8 +92,11 @@ def _check_there(devices: Sequence[Device], found: Sequence[Mapping[str, Any]]) 
         )
 
 
-def _inventory() -> Sequence[Mapping[str, Any]]:
+def list_devices(seconds: float = INVENTORY_SECONDS) -> Sequence[Mapping[str, Any]]:
     """Ask what this host has; see ``worker.inventory``.
+
+    Args:
+        seconds: how long its drivers may take to answer.
 
     Raises:
         ConfigurationError: a driver does not answer, or with nonsense.
@@ -99,12 +108,12 @@ def _inventory() -> Sequence[Mapping[str, Any]]:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=INVENTORY_SECONDS,
+            timeout=seconds,
             check=False,
         )
     except subprocess.TimeoutExpired:
         raise ConfigurationError(
-            f"the drivers did not tell within {INVENTORY_SECONDS} seconds which devices there are"
+            f"the drivers did not tell within {seconds:g} seconds which devices there are"
         ) from None
     if done.returncode:
         said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]

@@ -24,6 +24,8 @@ from shared.setting_types import (
     TenantWeight,
 )
 
+PREFIX = "TENSTEP_"
+
 
 class Settings(BaseSettings):
     """Where things are and how they behave. With nothing set, all of it is local.
@@ -31,7 +33,7 @@ class Settings(BaseSettings):
     URLs may hold passwords, so they are secrets: masked in every repr and log.
     """
 
-    model_config = SettingsConfigDict(env_prefix="TENSTEP_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
 
     data_dir: Path = Field(
         default=Path("tenstep-data"),
@@ -280,6 +282,12 @@ def shown_devices() -> Mapping[str, str]:
 WORKER_ID = "TENSTEP_WORKER_ID"
 STARTER_PID = "TENSTEP_STARTER_PID"
 WORKER_WAITS = "TENSTEP_WORKER_WAITS"
+
+
+def set_variables() -> Sequence[str]:
+    """Return the names of the variables that somebody set as settings, known or not."""
+    named = {name for name in os.environ if name.upper().startswith(PREFIX)}
+    return sorted(named - {WORKER_ID, STARTER_PID, WORKER_WAITS})
 
 
 def child_environment(settings: Settings) -> dict[str, str]:

@@ -18,6 +18,7 @@ from producer.cli import (
     calibrate,
     control,
     cost,
+    doctor,
     fleet,
     fleet_now,
     gallery,
@@ -66,7 +67,7 @@ Server = Annotated[
         metavar="URL",
         help="Work through a tenstep server, such as https://tenstep.example; default "
         "TENSTEP_SERVER. Its key is in TENSTEP_API_KEY. Commands that need the database itself "
-        "refuse it; worker, dispatch, up and serve, which make up a server, ignore "
+        "refuse it; worker, dispatch, up and serve, which make up a server, and doctor ignore "
         "TENSTEP_SERVER.",
     ),
 ]
@@ -110,13 +111,14 @@ EPILOGS: dict[Callable[..., None], str] = {
     fleet_now.fleet: fleet_now.EPILOG,
     gc.gc: "Example: tenstep gc --older-than 2h --dry-run",
     migrate.migrate: "Example: tenstep migrate --json",
+    doctor.doctor: doctor.EPILOG,
 }
 """The commands in the order of ``--help``, with examples."""
 NEED_THE_DATABASE = (
     *(render.render, calibrate.calibrate, plan.plan, gallery.gallery),
     *(gc.gc, migrate.migrate, reconcile.reconcile),
 )
-PARTS_OF_A_SERVER = (fleet.worker, fleet.dispatch, fleet.up, fleet.serve)
+ON_A_SERVER = (fleet.worker, fleet.dispatch, fleet.up, fleet.serve, doctor.doctor)
 
 
 def _register(command: Callable[..., None], epilog: str | None, group: typer.Typer = app) -> None:
@@ -125,7 +127,7 @@ def _register(command: Callable[..., None], epilog: str | None, group: typer.Typ
     text = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
     if command in NEED_THE_DATABASE:
         command = without_server(command)
-    elif command in PARTS_OF_A_SERVER:
+    elif command in ON_A_SERVER:
         command = without_named_server(command)
     group.command(epilog=epilog, help=text)(command)
 

@@ -70,7 +70,7 @@ def without_server(command: Callable[P, None], name: str | None = None) -> Calla
 
 
 def without_named_server(command: Callable[P, None]) -> Callable[P, None]:
-    """Make a command refuse ``--server`` and not look at TENSTEP_SERVER: it is part of one."""
+    """Make a command refuse ``--server`` and not look at TENSTEP_SERVER: it is for its host."""
 
     @functools.wraps(command)
     def refusing(*args: P.args, **kwargs: P.kwargs) -> None:

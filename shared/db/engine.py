@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, DateTime, Engine, create_engine, event, func, select
+from sqlalchemy import URL, Connection, DateTime, Engine, create_engine, event, func, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError
 from sqlalchemy.orm import Session
@@ -41,7 +41,7 @@ class Database:
                 after an outage fails: for those who try again in any case.
         """
         self.engine = _create_engine(url, idle_seconds, pings=pings)
-        self.display_url = self.engine.url.render_as_string(hide_password=True)
+        self.display_url = shown_url(self.engine.url)
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -95,6 +95,12 @@ class Database:
     def close(self) -> None:
         """Give the connections back."""
         self.engine.dispose()
+
+
+def shown_url(url: URL) -> str:
+    """Write a URL without its passwords, wherever they stand in it."""
+    hidden = {name: "***" for name in url.query if "password" in name}
+    return url.update_query_dict(hidden).render_as_string(hide_password=True)
 
 
 def _create_engine(url: str, idle_seconds: float, *, pings: bool) -> Engine:

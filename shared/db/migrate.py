@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ def migrate(database: Database, *, revision: str = "head") -> None:
         ServiceUnavailableError: it does not answer.
     """
     database.check()
-    if revision == "head" and _current_revision(database) == _newest_revision():
+    if revision == "head" and current_revision(database) == known_revisions()[-1]:
         # As good as always: no lock is taken for it, and Alembic is not even imported.
         return
     from alembic import command
@@ -52,7 +53,8 @@ def downgrade(database: Database, revision: str) -> None:
         command.downgrade(config, revision)
 
 
-def _current_revision(database: Database) -> str | None:
+def current_revision(database: Database) -> str | None:
+    """Return which revision's tables a database has; None if none."""
     try:
         with database.read() as session:
             found: str | None = session.scalar(text("SELECT version_num FROM alembic_version"))
@@ -61,9 +63,9 @@ def _current_revision(database: Database) -> str | None:
         return None
 
 
-def _newest_revision() -> str:
-    """Return the revision that the last migration's file is named after."""
-    return max(path.name.split("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
+def known_revisions() -> Sequence[str]:
+    """Return the revisions that the migrations' files are named after, the newest last."""
+    return sorted(path.name.split("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
 
 
 def _config() -> Config:

@@ -43,7 +43,7 @@ class Broker:
         self.celery: Celery = make_celery(settings, self.url)
         # kombu would try for seconds; whoever calls decides whether to ask again.
         self.celery.conf.broker_transport_options |= {"max_retries": 0}
-        self._client = _client(self.url)
+        self._client = redis_client(self.url)
 
     @property
     def display_url(self) -> str:
@@ -135,7 +135,8 @@ def _chunk_of(message: bytes | str) -> UUID | None:
         return None
 
 
-def _client(url: str) -> Redis:
+def redis_client(url: str) -> Redis:
+    """Make a client that gives up in bounded time and tries nothing twice."""
     return Redis.from_url(
         url.replace("redis+socket://", "unix://"),
         socket_timeout=CONNECT_TIMEOUT_SECONDS,
