@@ -60,8 +60,9 @@ def _parsed(url: str) -> URL:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
         raise ConfigurationError("TENSTEP_DATABASE_URL is no URL", hint=remedy) from None
-    if parsed.get_backend_name() != "sqlite" and "@" in (parsed.database or ""):
-        raise ConfigurationError("TENSTEP_DATABASE_URL has an @ behind its host", hint=remedy)
+    behind_the_password = f"{parsed.host}{parsed.database}"
+    if parsed.get_backend_name() != "sqlite" and "@" in behind_the_password:
+        raise ConfigurationError("TENSTEP_DATABASE_URL has more than one @", hint=remedy)
     return parsed
 
 
