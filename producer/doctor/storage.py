@@ -18,17 +18,21 @@ from shared.storage.open import open_store
 
 STORAGE_CHECKS = tuple(f"storage {right}" for right in ("put", "get", "url", "list", "delete"))
 PUT, GET, URL, LIST, DELETE = STORAGE_CHECKS
-S3_RIGHTS = {
-    PUT: "s3:PutObject",
-    GET: "s3:GetObject",
-    URL: "s3:GetObject",
-    LIST: "s3:ListBucket",
-    DELETE: "s3:DeleteObject",
+RIGHTS = {
+    PUT: ("write to", "s3:PutObject"),
+    GET: ("read from", "s3:GetObject"),
+    LIST: ("list", "s3:ListBucket"),
+    DELETE: ("delete from", "s3:DeleteObject"),
 }
+"""What one may do, and how S3 calls it."""
 DENIED = "AccessDenied"
 """How S3 says that a right is lacking."""
 CONTENT = b"tenstep doctor"
 CONTENT_TYPE = "text/plain"
+URL_REMEDY = (
+    "Check TENSTEP_S3_ENDPOINT_URL and TENSTEP_S3_REGION; a clock that is minutes wrong makes "
+    "signatures void, too."
+)
 URL_LIFETIME = timedelta(minutes=5)
 FETCH_SECONDS = 5.0
 
@@ -39,7 +43,12 @@ def examine_storage(settings: Settings) -> Iterator[Finding]:
     Raises:
         ConfigurationError: the storage URL names no bucket.
     """
-    store = open_store(settings)
+    try:
+        store = open_store(settings)
+    except ValueError:  # the AWS SDK's
+        remedy = "It begins with http:// or https://, such as https://s3.example:9000"
+        yield fault(PUT, "TENSTEP_S3_ENDPOINT_URL is no URL", remedy)
+        return
     if isinstance(store, FolderStore) and not store.folder.is_dir():
         yield _check_folder_to_be(store)
         return
@@ -69,15 +78,16 @@ class _Rights:
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
-        self.key = f"doctor-{uuid4()}"
+        self._where = store.display_url
+        self._key = f"doctor-{uuid4()}"
 
     def put(self) -> Finding:
         """Write it."""
         return self._try(PUT, self._put)
 
     def _put(self) -> Finding:
-        self._store.put(self.key, CONTENT, CONTENT_TYPE)
-        return fine(PUT, f"may write to {self._store.display_url}")
+        self._store.put(self._key, CONTENT, CONTENT_TYPE)
+        return fine(PUT, f"may write to {self._where}")
 
     def get(self) -> Finding:
         """Read it; where it could not be written, one that is not there is answer enough."""
@@ -85,7 +95,7 @@ class _Rights:
 
     def _get(self) -> Finding:
         try:
-            read = self._store.get(self.key)
+            read = self._store.get(self._key)
         except ObjectNotFoundError:
             return fine(GET, "may read; there is nothing of its own to read")
         if read == CONTENT:
@@ -94,7 +104,7 @@ class _Rights:
 
     def url(self, *, is_there: bool) -> Finding:
         """Sign a URL and fetch it, as those do who get results by URL."""
-        url = self._store.url(self.key, URL_LIFETIME, CONTENT_TYPE)
+        url = self._store.url(self._key, URL_LIFETIME, CONTENT_TYPE)
         if url is None:
             return skipped(URL, "a folder has none: servers send its images themselves")
         if not is_there:
@@ -102,17 +112,18 @@ class _Rights:
         try:
             answer = httpx.get(url, timeout=FETCH_SECONDS)
         except httpx.HTTPError as error:  # whose words may hold the URL, which opens the object
-            return self._broken(URL, f"a signed URL cannot be fetched: {type(error).__name__}")
+            found = f"a signed URL cannot be fetched: {type(error).__name__}"
+            return fault(URL, found, URL_REMEDY)
         if answer.status_code == httpx.codes.OK and answer.content == CONTENT:
             return fine(URL, "a signed URL gives the object")
-        return self._broken(URL, f"a signed URL gives HTTP {answer.status_code}")
+        return fault(URL, f"a signed URL gives HTTP {answer.status_code}", URL_REMEDY)
 
     def list(self) -> Finding:
         """Ask for its key."""
         return self._try(LIST, self._list)
 
     def _list(self) -> Finding:
-        for _ in self._store.list(self.key):
+        for _ in self._store.list(self._key):
             pass
         return fine(LIST, "may list")
 
@@ -121,19 +132,21 @@ class _Rights:
         return self._try(DELETE, self._delete)
 
     def _delete(self) -> Finding:
-        self._store.delete(self.key)
+        self._store.delete(self._key)
         return fine(DELETE, "may delete")
 
     def _try(self, check: str, attempt: Callable[[], Finding]) -> Finding:
         try:
             return attempt()
         except ServiceUnavailableError as error:
+            if error.message.endswith(DENIED):
+                what, _ = RIGHTS[check]
+                return self._broken(check, f"may not {what} {self._where}: {DENIED}")
             return self._broken(check, error.message, error.hint)
 
     def _broken(self, check: str, found: str, hint: str | None = None) -> Finding:
-        where = self._store.display_url
         if isinstance(self._store, FolderStore):
-            return fault(check, found, f"Let this user read and write {where}.")
-        is_answered = hint is None or found.endswith(DENIED)
-        advice = [f"Allow {S3_RIGHTS[check]} on {where}."] if is_answered else []
-        return fault(check, found, " ".join([*advice, *([hint] if hint else [])]))
+            return fault(check, found, f"Let this user read and write {self._where}.")
+        _, right = RIGHTS[check]
+        remedy = f"Allow {right} on {self._where}, or use the credentials of somebody who may."
+        return fault(check, found, hint or remedy)

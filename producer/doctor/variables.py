@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -10,7 +11,8 @@ from producer.doctor.finding import Finding, fault, fine, warning
 from shared.settings import PREFIX, Settings, set_variables
 
 VARIABLES = "variables"
-README = "README.md lists the variables."
+SERVICE_LINK = re.compile(r"_SERVICE_(HOST|PORT)|_PORT$|_PORT_\d+_")
+"""How Kubernetes names what it tells pods of each Service."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +30,18 @@ def check_variables(check: str) -> Finding:
     unknown = [name for name in names if _bare(name) not in known]
     if not unknown:
         return fine(check, f"{len(names) or 'none'} set that begin with {PREFIX}")
-    close = {name: get_close_matches(_bare(name), known, n=1) for name in unknown}
-    remedies = [
-        f"{name}: did you mean {PREFIX}{likely[0]}?" if likely else f"Unset {name}. {README}"
-        for name, likely in close.items()
-    ]
+    remedies = dict.fromkeys(_remedy(name, known) for name in unknown)
     return warning(check, f"nothing reads {', '.join(unknown)}", " ".join(remedies))
+
+
+def _remedy(name: str, known: Sequence[str]) -> str:
+    if SERVICE_LINK.search(name):
+        return (
+            "Kubernetes sets variables for a Service whose name begins with tenstep, and may hide "
+            "settings behind them: enableServiceLinks: false in the pod turns that off."
+        )
+    likely = get_close_matches(_bare(name), known, n=1)
+    return f"{name}: did you mean {PREFIX}{likely[0]}?" if likely else f"Unset {name}."
 
 
 def _bare(name: str) -> str:

@@ -235,6 +235,15 @@ def test_keys_that_are_wrong_are_one_fault(s3: S3Bucket) -> None:
     assert "swordfish" not in str(found)
 
 
+def test_an_endpoint_that_is_no_url_is_told_of() -> None:
+    settings = Settings(storage_url="s3://bucket", s3_endpoint_url="minio:9000")
+
+    found = examined(STORAGE_CHECKS, examine_storage(settings))
+
+    assert "TENSTEP_S3_ENDPOINT_URL is no URL" in found["storage put"].found
+    assert "http://" in remedy(found["storage put"])
+
+
 def test_a_folder_that_cannot_be_written_to_is_told_of(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     settings = Settings(storage_url=(tmp_path / "file" / "objects").as_uri())
@@ -291,6 +300,16 @@ def test_variables_that_nothing_reads_are_told_of(monkeypatch: pytest.MonkeyPatc
     assert "did you mean TENSTEP_DATABASE_URL?" in remedy(found)
     assert "Unset TENSTEP_QQQQ" in remedy(found)
     assert "secret" not in str(found)
+
+
+def test_variables_that_kubernetes_sets_are_told_of_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SERVICE_HOST", "SERVICE_PORT_HTTP", "PORT", "PORT_80_TCP_ADDR"):
+        monkeypatch.setenv(f"TENSTEP_API_{name}", "10.0.0.1")
+
+    said = remedy(check_variables("variables"))
+
+    assert said.count("enableServiceLinks: false") == 1
+    assert "did you mean" not in said
 
 
 # Models, devices, versions
