@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import ceil
 from uuid import UUID
 
 import structlog
@@ -14,13 +15,12 @@ from producer.dispatch import queries
 from producer.dispatch.budgets import look_at_budgets
 from producer.dispatch.fairness import OpenBatch, Shares
 from producer.dispatch.lead import Lead
-from producer.dispatch.picking import Picker
+from producer.dispatch.picking import Picker, Picks
 from producer.dispatch.queues import Queue, Readers, readers_of
 from producer.dispatch.upkeep import Chores, Upkeep
 from shared.db.engine import Database
 from shared.db.fleet import live_models
 from shared.db.lost_leases import expire_leases, has_expired_leases
-from shared.domain.identifiers import new_id
 from shared.messaging.broker import Broker
 from shared.messaging.contracts import RenderChunk
 from shared.settings import Settings
@@ -216,13 +216,14 @@ class Dispatcher:
     def _top_up(self, queue: Queue, batches: list[OpenBatch], now: datetime) -> int:
         shares = self._shares_of(queue.name, batches)
         sent = 0
-        while batches:
+        while batches and sent < queue.room:
+            room = min(queue.room - sent, CHUNKS_A_TRANSACTION)
             with self._database.write() as session:
-                messages = self._assign(session, queue, batches, shares, now)
+                messages = self._assign(session, queue, batches, shares, room, now)
             for message in messages:
                 self._broker.send_chunk(queue.name, message)
             sent += len(messages)
-            if len(messages) < CHUNKS_A_TRANSACTION:
+            if len(messages) < room:
                 break
         return sent
 
@@ -244,22 +245,23 @@ class Dispatcher:
         queue: Queue,
         batches: list[OpenBatch],
         shares: Shares,
+        room: int,
         now: datetime,
     ) -> list[RenderChunk]:
-        """Put jobs in chunks as far as there is room; takes out batches that have none left."""
+        """Put jobs in as many chunks as there is room for; takes out batches that have none."""
         if not self._lead.hold(session):
             return []
         queries.keep_to_index_order(session)
-        room = min(self._room(session, queue.readers), CHUNKS_A_TRANSACTION)
+        picks = Picks(session, self._picker, queue.readers, now)
         messages: list[RenderChunk] = []
         while batches and len(messages) < room:
             batch = shares.choose(batches)
-            jobs = self._picker.pick(session, queue.readers, batch, now)
-            if not jobs:
+            picked = picks.pick(batch, ceil((room - len(messages)) / len(batches)))
+            if picked is None:
                 batches.remove(batch)
                 continue
-            message = RenderChunk(chunk_id=new_id(), batch_id=batch.id)
-            queries.put_in_chunk(session, jobs, message.chunk_id, queue.name, now)
-            shares.charge(batch, len(jobs))
-            messages.append(message)
+            chunk_id, jobs = picked
+            shares.charge(batch, jobs)
+            messages.append(RenderChunk(chunk_id=chunk_id, batch_id=batch.id))
+        picks.write()
         return messages

@@ -14,6 +14,7 @@ from producer.dispatch.fairness import OpenBatch
 from producer.dispatch.queues import Readers
 from shared.db.pass_rates import RememberedPasses
 from shared.db.tables import Job
+from shared.domain.identifiers import new_id
 from shared.domain.pass_rates import chunk_for, default_pass
 from shared.domain.rates import Shape
 
@@ -22,7 +23,7 @@ MOST_KNOWN = 1_000
 
 
 class Picker:
-    """Picks jobs, and remembers how many made the last chunk of a batch."""
+    """Knows how many jobs make a chunk, and remembers how many made the last one of a batch."""
 
     def __init__(self, chunk_size: int) -> None:
         """Know nothing yet.
@@ -34,23 +35,21 @@ class Picker:
         self._passes = RememberedPasses()
         self._last: dict[tuple[str, UUID], int] = {}
 
-    def pick(
-        self, session: Session, readers: Readers, batch: OpenBatch, now: datetime
-    ) -> Sequence[Job]:
-        """Lock the jobs of a batch's next chunk; none where it has none for these workers."""
-        asked = (readers.queue, batch.id)
-        expected = self._last.get(asked, self._chunk_size)
-        if not (jobs := _read(session, readers, batch, expected, now)):
-            return ()
-        size = batch.images_per_pass or self._size(session, readers, _shape(jobs[0]), now)
+    def expected(self, readers: Readers, batch: OpenBatch) -> int:
+        """Guess how many jobs make the next chunk, before they are seen."""
+        return self._last.get((readers.queue, batch.id), self._chunk_size)
+
+    def size(
+        self, session: Session, readers: Readers, batch: OpenBatch, first: Job, now: datetime
+    ) -> int:
+        """Return how many jobs like this one make a chunk."""
+        size = batch.images_per_pass or self._best(session, readers, _shape(first), now)
         if len(self._last) >= MOST_KNOWN:
             self._last.clear()
-        self._last[asked] = size
-        if len(jobs) == expected < size:
-            jobs = _read(session, readers, batch, size, now)
-        return jobs[:size]
+        self._last[readers.queue, batch.id] = size
+        return size
 
-    def _size(self, session: Session, readers: Readers, shape: Shape, now: datetime) -> int:
+    def _best(self, session: Session, readers: Readers, shape: Shape, now: datetime) -> int:
         best = self._passes.best(
             session,
             readers.model,
@@ -63,11 +62,70 @@ class Picker:
         return chunk_for(best, self._chunk_size)
 
 
-def _read(
-    session: Session, readers: Readers, batch: OpenBatch, most: int, now: datetime
-) -> Sequence[Job]:
-    paid = images_to_send(session, batch, now, most)
-    return _alike(queries.jobs_to_send(session, batch.id, paid, readers.sizes, now)) if paid else ()
+class Picks:
+    """The chunks of one transaction: jobs are read for several at once, and written together."""
+
+    def __init__(self, session: Session, picker: Picker, readers: Readers, now: datetime) -> None:
+        """Begin.
+
+        Args:
+            session: its transaction locks what is read.
+            picker: the dispatcher's.
+            readers: who draws the jobs.
+            now: when they are sent.
+        """
+        self._session = session
+        self._picker = picker
+        self._readers = readers
+        self._now = now
+        self._read: dict[UUID, list[Job]] = {}
+        """Of each batch what is locked and in no chunk yet."""
+        self._picked: dict[UUID, Sequence[Job]] = {}
+        """By chunk, what is not written down yet."""
+
+    def pick(self, batch: OpenBatch, chunks: int) -> tuple[UUID, int] | None:
+        """Make the next chunk of a batch; None where it has no jobs for these workers.
+
+        Args:
+            batch: the batch.
+            chunks: for how many of its chunks there is room.
+
+        Returns:
+            The chunk's id, and how many jobs it has.
+        """
+        jobs, is_all = self._read.get(batch.id), False
+        if not jobs:
+            expected = self._picker.expected(self._readers, batch) * chunks
+            jobs, is_all = self._look(batch, expected)
+        if not jobs:
+            return None
+        size = self._picker.size(self._session, self._readers, batch, jobs[0], self._now)
+        chunk = _alike(jobs)[:size]
+        if len(chunk) < size and not is_all and jobs[0].fencing_token == 0:
+            jobs, _ = self._look(batch, size * chunks)
+            chunk = _alike(jobs)[:size]
+        picked = {job.id for job in chunk}
+        self._read[batch.id] = [job for job in jobs if job.id not in picked]
+        chunk_id = new_id()
+        self._picked[chunk_id] = chunk
+        return chunk_id, len(chunk)
+
+    def write(self) -> None:
+        """Write down which jobs are sent in which chunk."""
+        if self._picked:
+            queries.put_in_chunks(self._session, self._picked, self._readers.queue, self._now)
+        self._picked = {}
+
+    def _look(self, batch: OpenBatch, most: int) -> tuple[list[Job], bool]:
+        """Lock a batch's next jobs; tells whether that is all that there are."""
+        # Else what was picked would be found once more.
+        self.write()
+        paid = images_to_send(self._session, batch, self._now, most)
+        if not paid:
+            return [], True
+        sizes = self._readers.sizes
+        jobs = queries.jobs_to_send(self._session, batch.id, paid, sizes, self._now)
+        return list(jobs), len(jobs) < most
 
 
 def _alike(jobs: Sequence[Job]) -> Sequence[Job]:

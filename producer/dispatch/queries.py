@@ -5,18 +5,19 @@ Each goes through an index that holds only jobs of one kind: unsent, sent, lease
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select, text, true, update
+from sqlalchemy import ColumnElement, Select, and_, bindparam, func, or_, select, text, true, update
 from sqlalchemy.orm import InstrumentedAttribute, Session, load_only
 
 from producer.dispatch.fairness import OpenBatch
 from shared.db.conditions import IS_LEASED, IS_OVER_BUDGET, IS_SENT, IS_UNSENT
 from shared.db.cost_tables import TenantBudget
-from shared.db.leases import UNDISPATCHED, locked
+from shared.db.leases import JOBS, UNDISPATCHED, locked
+from shared.db.many_rows import update_each
 from shared.db.tables import Batch, Job
 from shared.domain.jobs import BatchControl, JobState
 from shared.domain.sizes import Size, Sizes
@@ -134,16 +135,31 @@ def _of_sizes(
     return [job for job in in_order if job.state == JobState.PENDING and job.chunk_id is None]
 
 
-def put_in_chunk(
-    session: Session, jobs: Sequence[Job], chunk_id: UUID, queue: str, now: datetime
+def put_in_chunks(
+    session: Session, chunks: Mapping[UUID, Sequence[Job]], queue: str, now: datetime
 ) -> None:
-    """Record that locked jobs are sent as one chunk."""
-    session.execute(
-        update(Job)
-        .where(Job.id.in_([job.id for job in jobs]))
-        .values(chunk_id=chunk_id, queue=queue, dispatched_at=now),
-        execution_options={"synchronize_session": False},
-    )
+    """Record that locked jobs are sent in chunks.
+
+    Args:
+        session: writes.
+        chunks: jobs by chunk, at least one.
+        queue: where they are sent.
+        now: when.
+    """
+    rows = [
+        {"of_job": job.id, "chunk_id": chunk_id, "queue": queue, "dispatched_at": now}
+        for chunk_id, jobs in chunks.items()
+        for job in jobs
+    ]
+    update_each(session.connection(), PUT_IN_CHUNK, rows, {"of_job": "id"})
+
+
+PUT_IN_CHUNK = (
+    update(JOBS)
+    .where(JOBS.c.id == bindparam("of_job"))
+    .values({name: bindparam(name) for name in ("chunk_id", "queue", "dispatched_at")})
+)
+"""Made once, for it is remembered what it makes for many rows."""
 
 
 def unsent_sizes(session: Session, batch_id: UUID) -> frozenset[Size]:
