@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import islice
 from uuid import UUID
 
 from sqlalchemy.orm import Session
@@ -100,10 +101,10 @@ class Picks:
         if not jobs:
             return None
         size = self._picker.size(self._session, self._readers, batch, jobs[0], self._now)
-        chunk = _alike(jobs)[:size]
+        chunk = _alike(jobs, size)
         if len(chunk) < size and not is_all and jobs[0].fencing_token == 0:
             jobs, _ = self._look(batch, size * chunks)
-            chunk = _alike(jobs)[:size]
+            chunk = _alike(jobs, size)
         picked = {job.id for job in chunk}
         self._read[batch.id] = [job for job in jobs if job.id not in picked]
         chunk_id = new_id()
@@ -128,8 +129,8 @@ class Picks:
         return list(jobs), len(jobs) < most
 
 
-def _alike(jobs: Sequence[Job]) -> Sequence[Job]:
-    """Keep the jobs that can share the first one's chunk.
+def _alike(jobs: Sequence[Job], most: int) -> Sequence[Job]:
+    """Find the first jobs that can share the first one's chunk, no more than ``most``.
 
     They share its size, scheduler and steps. A job that was in a worker's hands before goes alone,
     so that if it is what kills its worker, it takes no neighbour with it. The count of attempts
@@ -137,7 +138,9 @@ def _alike(jobs: Sequence[Job]) -> Sequence[Job]:
     """
     if not jobs or jobs[0].fencing_token > 0:
         return jobs[:1]
-    return [job for job in jobs if job.fencing_token == 0 and _kind(job) == _kind(jobs[0])]
+    kind = _kind(jobs[0])
+    alike = (job for job in jobs if job.fencing_token == 0 and _kind(job) == kind)
+    return list(islice(alike, most))
 
 
 def _kind(job: Job) -> tuple[int, int, str, int, str | None]:
