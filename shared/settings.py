@@ -1,4 +1,4 @@
-"""The one place that reads the environment: ``TENSTEP_*``."""
+"""The one place that reads the environment, ``TENSTEP_*``, and files of secrets of these names."""
 
 from __future__ import annotations
 
@@ -197,6 +197,11 @@ class Settings(BaseSettings):
         default=None,
         description="For servers: what clients call them by. Default: as the request has it.",
     )
+    redirect_images: bool = Field(
+        default=True,
+        description="Servers send clients to object storage for images; without, they pass images "
+        "on, from a store that clients do not reach.",
+    )
     url_hours: float = Field(
         default=168, gt=0, le=8760, description="How long the URLs of images in results are good."
     )
@@ -256,14 +261,28 @@ class Settings(BaseSettings):
         return self.storage_url or (self.data_dir / "objects").absolute().as_uri()
 
 
+SECRETS_DIR = "TENSTEP_SECRETS_DIR"
+"""Names the folder of secrets. It is no setting of its own: it is needed to read them."""
+USUAL_SECRETS_DIR = Path("/run/secrets")
+"""Where container engines put them; it need not be there."""
+
+
 def load_settings() -> Settings:
-    """Read the environment.
+    """Read the environment, and for what it lacks the folder of secrets.
+
+    A file of that folder is named as the variable is, ``tenstep_database_url`` or in capitals,
+    and holds its value.
 
     Raises:
-        ConfigurationError: a variable has a bad value; names it, never shows secrets.
+        ConfigurationError: a variable or a file has a bad value; names it, never shows secrets.
     """
     try:
-        return Settings()
+        return Settings(_secrets_dir=_secrets_dir())
+    except OSError as error:
+        raise ConfigurationError(
+            f"{error.filename}: {error.strerror}",
+            hint="The user of this process must be able to read the files of secrets.",
+        ) from None
     except SettingsError as error:
         name = re.findall(r'"(\w+)"', str(error))[0]
         raise ConfigurationError(f"TENSTEP_{name.upper()}: is not JSON") from None
@@ -272,6 +291,16 @@ def load_settings() -> Settings:
         variable, *inside = map(str, first["loc"])
         where = ": ".join([f"TENSTEP_{variable.upper()}", *inside])
         raise ConfigurationError(f"{where}: {first['msg'].removeprefix('Value error, ')}") from None
+
+
+def _secrets_dir() -> Path | None:
+    named = os.environ.get(SECRETS_DIR)
+    folder = Path(named) if named else USUAL_SECRETS_DIR
+    if folder.is_dir():
+        return folder
+    if named:
+        raise ConfigurationError(f"{SECRETS_DIR}: {folder} is no folder")
+    return None
 
 
 def shown_devices() -> Mapping[str, str]:

@@ -73,9 +73,10 @@ def _image(context: Context, job: Job, if_none_match: str | None) -> Response:
     headers = {"ETag": f'"{job.image_sha256}"', "Cache-Control": "private, max-age=86400"}
     if if_none_match is not None and headers["ETag"] in if_none_match:
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
-    elsewhere = context.store.url(job.image_key, REDIRECT_LIFETIME, PNG)
-    if elsewhere is not None:
-        return RedirectResponse(elsewhere, headers={"Cache-Control": "no-store"})
+    if context.settings.redirect_images:
+        elsewhere = context.store.url(job.image_key, REDIRECT_LIFETIME, PNG)
+        if elsewhere is not None:
+            return RedirectResponse(elsewhere, headers={"Cache-Control": "no-store"})
     blocks = context.store.blocks(job.image_key)
     if job.image_bytes is not None:
         headers["Content-Length"] = str(job.image_bytes)

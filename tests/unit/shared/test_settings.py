@@ -142,3 +142,41 @@ def test_a_worker_process_is_given_the_same_settings(monkeypatch: pytest.MonkeyP
     given = load_settings()
     assert given.model_copy(update={"data_dir": settings.data_dir}) == settings
     assert given.data_dir == settings.data_dir.absolute()
+
+
+def test_what_the_environment_lacks_is_read_from_files_of_secrets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in SECRETS.items():
+        (tmp_path / name.lower()).write_text(f"{value}\n")
+    (tmp_path / "postgres_password").write_text("somebody else's")
+    monkeypatch.setenv("TENSTEP_SECRETS_DIR", str(tmp_path))
+    monkeypatch.setenv("TENSTEP_REDIS_URL", "redis://nearer.example:6379/0")
+    settings = load_settings()
+
+    assert settings.resolved_database_url == SECRETS["TENSTEP_DATABASE_URL"]
+    assert settings.s3_secret_access_key is not None
+    assert settings.s3_secret_access_key.get_secret_value() == SECRET
+    assert settings.redis_url is not None
+    assert settings.redis_url.get_secret_value() == "redis://nearer.example:6379/0"
+    assert SECRET not in repr(settings)
+
+
+def test_a_bad_value_in_a_file_names_its_variable_and_does_not_show_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tenstep_database_url").write_text(f"wrong://me:{SECRET}@host")
+    monkeypatch.setenv("TENSTEP_SECRETS_DIR", str(tmp_path))
+
+    with pytest.raises(ConfigurationError, match=r"^TENSTEP_DATABASE_URL: ") as caught:
+        load_settings()
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_folder_of_secrets_that_is_named_must_be_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TENSTEP_SECRETS_DIR", str(tmp_path / "none"))
+
+    with pytest.raises(ConfigurationError, match=r"^TENSTEP_SECRETS_DIR: .*none is no folder"):
+        load_settings()
