@@ -296,11 +296,10 @@ def load_settings() -> Settings:
 def _secrets_dir() -> Path | None:
     named = os.environ.get(SECRETS_DIR)
     folder = Path(named) if named else USUAL_SECRETS_DIR
-    if folder.is_dir():
-        return folder
-    if named:
+    if named and not folder.is_dir():
         raise ConfigurationError(f"{SECRETS_DIR}: {folder} is no folder")
-    return None
+    # The usual one may be there for others than this user.
+    return folder if named or os.access(folder, os.R_OK | os.X_OK) else None
 
 
 def shown_devices() -> Mapping[str, str]:
