@@ -315,7 +315,7 @@ WORKER_WAITS = "TENSTEP_WORKER_WAITS"
 def set_variables() -> Sequence[str]:
     """Return the names of the variables that somebody set as settings, known or not."""
     named = {name for name in os.environ if name.upper().startswith(PREFIX)}
-    return sorted(named - {WORKER_ID, STARTER_PID, WORKER_WAITS})
+    return sorted(named - {WORKER_ID, STARTER_PID, WORKER_WAITS, SECRETS_DIR})
 
 
 def child_environment(settings: Settings) -> dict[str, str]:
