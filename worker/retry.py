@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
+from shared.domain.jobs import STORE_UNAVAILABLE
 from shared.errors import (
     DeviceFaultError,
     PermanentRenderError,
@@ -59,7 +60,7 @@ def classify(error: Exception) -> tuple[str, bool]:
         case TransientRenderError() | RenderError():
             return error.code, False
         case ServiceUnavailableError():
-            return "store_unavailable", False
+            return STORE_UNAVAILABLE, False
         case _ if is_out_of_memory(error):
             return "out_of_memory", False
         case ValueError():

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from shared.clock import utc_now
+from shared.db.setbacks import add_setbacks
 from shared.db.tallies import append_tallies
 from shared.errors import ServiceUnavailableError
 
@@ -63,6 +64,7 @@ class Database:
         with Session(self.engine) as session, session.begin():
             yield session
             append_tallies(session)
+            add_setbacks(session)
 
     def now(self, session: Session) -> datetime:
         """Return the time by the one clock that leases and heartbeats are measured by.

@@ -11,10 +11,11 @@ from sqlalchemy.orm import Session
 
 from shared.db.attempt_costs import charge_loaded
 from shared.db.conditions import IS_LEASED
+from shared.db.setbacks import note_setback
 from shared.db.settlement import settle_worker
 from shared.db.tables import Attempt, Job, Worker
 from shared.db.tallies import note_move
-from shared.domain.jobs import AttemptOutcome, JobState, LedgerKind
+from shared.domain.jobs import WORKER_LOST, AttemptOutcome, JobState, LedgerKind
 from shared.domain.money import nanoseconds
 
 LOSSES_AN_ATTEMPT = 3
@@ -73,7 +74,7 @@ def _lose(session: Session, jobs: Sequence[Job], now: datetime, max_attempts: in
         is_to_blame = job.chunk_id == in_device and job.chunk_id not in blamed
         attempt.outcome = AttemptOutcome.LOST
         attempt.finished_at = now
-        attempt.error_code = "worker_lost"
+        attempt.error_code = WORKER_LOST
         attempt.error_message = "its worker stopped renewing the lease"
         device_ns = 0
         if is_to_blame:
@@ -83,6 +84,8 @@ def _lose(session: Session, jobs: Sequence[Job], now: datetime, max_attempts: in
         counts = is_to_blame or _is_lost_too_often(session, job, max_attempts)
         _retry_or_fail(job, attempt, now, max_attempts, counts=counts)
         note_move(session, job.batch_id, JobState.LEASED, JobState(job.state))
+        is_retried = job.state == JobState.PENDING
+        note_setback(session, worker.id, WORKER_LOST, is_retried=is_retried)
 
 
 def _is_lost_too_often(session: Session, job: Job, max_attempts: int) -> bool:

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from shared.db.attempt_costs import charge, charge_loaded
 from shared.db.leases import UNDISPATCHED, Lease, move_leased_job
 from shared.db.ledger import Alongside
+from shared.db.setbacks import note_setback
 from shared.db.tables import Attempt
 from shared.db.tallies import note_image
 from shared.domain.jobs import AttemptOutcome, JobState, LedgerKind
@@ -131,6 +132,7 @@ def record_failure(
         attempt.outcome = AttemptOutcome.FAILED
         attempt.error_code = code
         attempt.error_message = message
+        note_setback(session, attempt.worker_id, code, is_retried=retry_at is not None)
     charge_loaded(session, attempt, LedgerKind.FAILED_ATTEMPT, times.device_ns, now)
     return is_ours
 

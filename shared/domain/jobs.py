@@ -64,6 +64,10 @@ DEFAULT_TENANT = "default"
 
 CONTENT_FLAGGED = "content_flagged"
 """The error of a job whose image the model's safety checker held back."""
+WORKER_LOST = "worker_lost"
+"""The error of an attempt whose worker stopped renewing the lease."""
+STORE_UNAVAILABLE = "store_unavailable"
+"""The error of an attempt whose image could not be stored for longer than the worker waits."""
 
 
 class BatchControl(StrEnum):

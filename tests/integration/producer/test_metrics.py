@@ -12,9 +12,10 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
-from producer.api.metrics import Installation
+from producer.api.installation import Installation
+from producer.backlog import Pool
 from producer.services import open_services
-from producer.totals import WorkerKind, read_totals
+from producer.totals import Cost, CostOf, WorkerKind, read_totals
 from shared.db.batches import cancel_batch
 from shared.db.claims import claim_chunk
 from shared.db.engine import Database
@@ -90,12 +91,13 @@ def test_totals_are_the_sums_of_all_batches(database: Database, *, folded: bool)
     }
     assert totals.open_batches == 1
     assert totals.image_bytes == IMAGE.bytes
-    assert totals.nanodollars == {"render": IMAGE_COST}
+    assert totals.costs == {CostOf("render", "cpu"): Cost(IMAGE_COST, TIMES.device_ns)}
     assert totals.workers == {
         WorkerKind("cpu", "tiny", draining=False): 1,
         WorkerKind("cpu", "tiny", draining=True): 1,
     }
-    assert totals.queues == {"cpu.tiny"}
+    assert totals.queues == {"cpu.tiny": Pool("cpu", "tiny")}
+    assert totals.serving == {Pool("cpu", "tiny"): 1}
     assert totals.deliveries == 0
 
 
