@@ -65,18 +65,19 @@ def make_app(services: Services) -> ASGIApp:
     """Make the application of a server process."""
     settings, database = services.settings, services.database
     keys = KeyRing(database)
+    probe = Probe(services)
     context = Context(
         services,
         StatusFeed(batches.status_reader(database, settings)),
         open_signer(database, timedelta(hours=settings.url_hours)),
-        Probe(services),
+        probe,
         keys,
         SharedReads(),
     )
     rates = RateLimiter(
         services.broker.url, settings.redis_key_prefix, settings.max_requests_per_minute
     )
-    registry = metrics.make_registry(services)
+    registry = metrics.make_registry(services, probe)
     api = _make_api(context, rates)
     api.state.metrics = registry
     return metrics.RequestMeter(Fork(api, make_pages(context, rates)), registry=registry)

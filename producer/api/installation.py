@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 
 from producer.api.families import bounded, gauge, gauges, summed
 from producer.api.measures import measures
+from producer.api.probe import DOWN, FINE, Probe
 from producer.services import Services
 from producer.totals import Totals, read_totals
 from shared.errors import ServiceUnavailableError
@@ -26,15 +27,25 @@ REST_PER_READING = 20
 class Installation(Collector):
     """Reads what is in SQL and in Redis when somebody asks, but not all the time."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, probe: Probe) -> None:
         self._services = services
+        self._probe = probe
         self._lock = threading.Lock()
         self._kept: Totals | None = None
         self._kept_until = 0.0
         self._reading_seconds = 0.0
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the figures."""
+        """Yield the figures; without the database only which services answer."""
+        answers = self._probe.look()
+        yield gauges(
+            "tenstep_service_up",
+            "1 if what this server needs answers it, else 0.",
+            ["service"],
+            {(service,): int(answer == FINE) for service, answer in answers.items()},
+        )
+        if answers["database"] == DOWN:
+            return
         totals = self._totals()
         yield from measures(totals)
         yield self._messages(totals)

@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from producer.api.context import NEEDS_ADMIN
 from producer.api.families import OTHER
 from producer.api.installation import Installation
+from producer.api.probe import Probe
 from producer.api.problems import NATIVE_ERRORS
 from producer.services import Services
 from shared.version import VERSION
@@ -52,11 +53,11 @@ def metrics(request: Request) -> Response:
     return Response(generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
-def make_registry(services: Services) -> CollectorRegistry:
+def make_registry(services: Services, probe: Probe) -> CollectorRegistry:
     """Make what has the figures of the installation."""
     registry = CollectorRegistry()
     Info("tenstep_build", "What runs.", registry=registry).info({"version": VERSION})
-    registry.register(Installation(services))
+    registry.register(Installation(services, probe))
     return registry
 
 

@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
 from producer.api.installation import Installation
+from producer.api.probe import Probe
 from producer.backlog import Pool
 from producer.services import open_services
 from producer.totals import Cost, CostOf, WorkerKind, read_totals
@@ -159,9 +160,11 @@ def test_without_redis_all_but_the_queues_is_told(
                 add_batch(session, jobs=2)
             redis.server.stop()
             registry = CollectorRegistry()
-            registry.register(Installation(services))
+            registry.register(Installation(services, Probe(services)))
 
             found = figures(generate_latest(registry).decode())
 
     assert found["tenstep_jobs", frozenset({"pending"})] == 2
+    assert found["tenstep_service_up", frozenset({"redis"})] == 0
+    assert found["tenstep_service_up", frozenset({"database"})] == 1
     assert not [name for name, _ in found if name == "tenstep_queue_messages"]
