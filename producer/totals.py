@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from producer.backlog import Backlog, Pool, read_backlog
 from producer.busy import busy_ratios
-from producer.dispatch.queries import batches_over_budget
+from producer.dispatch.queries import batches_over_budget, keep_to_index_order
 from producer.dispatch_health import DispatchHealth, read_dispatch_health
 from producer.recent_attempts import RecentAttempts, read_recent_attempts
 from producer.webhooks.outbox import count_pending
@@ -94,6 +94,7 @@ def read_totals(database: Database, settings: Settings) -> Totals:
     of the last few, and of jobs and attempts only those under way and a few thousand others.
     """
     with database.snapshot() as session:
+        keep_to_index_order(session)
         now = database.now(session)
         workers = live_workers(session, now, timedelta(seconds=settings.lease_seconds))
         served = served_by(session, workers)
@@ -116,7 +117,6 @@ def read_totals(database: Database, settings: Settings) -> Totals:
             recent=read_recent_attempts(session, now),
             dispatch=read_dispatch_health(session, settings.dispatcher_lease_seconds, now),
             deliveries=count_pending(session),
-            # The last: from then on Postgres would rather not sort.
             backlog=read_backlog(session, served),
             read_at=now,
         )

@@ -78,7 +78,7 @@ def _wait_and_fail(server: ApiServer) -> None:
         release_worker(session, lost.id, now, MAX_ATTEMPTS)
         dispatch(session, batch.id, jobs=2)
         hold_for_budget(session, batch, 1)
-        take_lead(session, DISPATCHER, new_id(), now, timedelta(hours=1))
+        take_lead(session, DISPATCHER, new_id(), now, timedelta(seconds=3))
         faulty = {"host": "a", "device": "qaic:0", "device_kind": "qaic", "device_sku": ""}
         seen = {"since": now, "last_seen": now, "reason": SECRET_PROMPT}
         note_fault(session, DeviceFault(**faulty, **seen, model="tiny"))

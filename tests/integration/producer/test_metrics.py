@@ -12,7 +12,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
+from producer.api.families import MOST_NAMES
 from producer.api.installation import Installation
+from producer.api.measures import measures
 from producer.api.probe import Probe
 from producer.backlog import Pool
 from producer.services import open_services
@@ -168,3 +170,22 @@ def test_without_redis_all_but_the_queues_is_told(
     assert found["tenstep_service_up", frozenset({"redis"})] == 0
     assert found["tenstep_service_up", frozenset({"database"})] == 1
     assert not [name for name, _ in found if name == "tenstep_queue_messages"]
+
+
+def test_models_without_number_are_a_bounded_number_of_figures(sqlite_database: Database) -> None:
+    with sqlite_database.write() as session:
+        add_worker(session, started_at=sqlite_database.now(session))
+        for number in range(60):
+            add_batch(session, jobs=number + 1, model=f"model-{number}")
+
+    shown = {
+        sample.labels["model"]: sample.value
+        for family in measures(read_totals(sqlite_database, Settings()))
+        for sample in family.samples
+        if sample.name == "tenstep_backlog_jobs"
+    }
+
+    assert len(shown) == MOST_NAMES  # one of them is "other", for one is the model of the worker
+    assert shown["model-59"] == 60
+    assert sum(shown.values()) == sum(range(1, 61))
+    assert shown["other"] == sum(range(1, 12))
