@@ -56,7 +56,7 @@ def _busy(session: Session, begin: int) -> Mapping[UUID, int]:
     )
     busy: defaultdict[UUID, int] = defaultdict(int)
     for worker_id, nanoseconds in session.execute(folded):
-        busy[worker_id] += int(nanoseconds)
+        busy[worker_id] = int(nanoseconds)
     since = first_id_of(datetime.fromtimestamp(begin, UTC))
     unfolded = (
         select(Tally.worker_id, MillisecondsOf(Tally.id), Tally.device_ns)
@@ -64,8 +64,8 @@ def _busy(session: Session, begin: int) -> Mapping[UUID, int]:
         .order_by(Tally.id.desc())
         .limit(MOST_UNFOLDED)
     )
-    for worker_id, ended, nanoseconds in session.execute(unfolded):
+    for of_worker, ended, nanoseconds in session.execute(unfolded):
         for second, part in spread(ended, WorkerSums(0, nanoseconds, 0)):
-            if worker_id is not None and second >= begin:
-                busy[worker_id] += part.busy_ns
+            if of_worker is not None and second >= begin:
+                busy[of_worker] += part.busy_ns
     return busy

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from statistics import quantiles
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Row, Select, select, union_all
@@ -64,13 +64,13 @@ def read_recent_attempts(session: Session, now: datetime) -> RecentAttempts:
     return RecentAttempts(_phases(rows), _chunks(rows))
 
 
-def _latest(most: int) -> Select[tuple[object, ...]]:
-    phases = (column.label(name) for name, column in PHASES.items())
-    columns = (Attempt.device_kind, Attempt.outcome, Attempt.chunk_id, *phases)
+def _latest(most: int) -> Select[Any]:
+    columns: list[Any] = [Attempt.device_kind, Attempt.outcome, Attempt.chunk_id]
+    columns += [column.label(name) for name, column in PHASES.items()]
     return select(*columns).order_by(Attempt.id.desc()).limit(most)
 
 
-def _phases(rows: Sequence[Row[tuple[object, ...]]]) -> Mapping[PhaseOf, int]:
+def _phases(rows: Sequence[Row[Any]]) -> Mapping[PhaseOf, int]:
     taken: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
     for row in rows:
         if row.outcome == AttemptOutcome.DONE:
@@ -90,7 +90,7 @@ def _percentile(times: Sequence[int], percentile: int) -> int:
     return int(quantiles(times, n=100, method="inclusive")[percentile - 1])
 
 
-def _chunks(rows: Sequence[Row[tuple[object, ...]]]) -> Mapping[str, float]:
+def _chunks(rows: Sequence[Row[Any]]) -> Mapping[str, float]:
     jobs: defaultdict[str, int] = defaultdict(int)
     chunks: defaultdict[str, set[UUID]] = defaultdict(set)
     for row in rows:

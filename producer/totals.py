@@ -171,7 +171,7 @@ def _costs(session: Session) -> Mapping[CostOf, Cost]:
             .group_by(table.kind, device_kind)
         )
         for kind, of_kind, nanodollars, device_ns in session.execute(rows):
-            of = CostOf(kind, of_kind)
+            of = CostOf(str(kind), of_kind)
             known = found.get(of, Cost(0, 0))
             more = (int(nanodollars), int(device_ns))
             found[of] = Cost(*map(sum, zip(known, more, strict=True)))

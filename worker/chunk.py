@@ -78,10 +78,10 @@ def render_chunk(runtime: Runtime, message: RenderChunk, wait_for_turn: WaitForT
     claimed_at = time.perf_counter_ns()
     leases, terms = patiently(partial(_claim, runtime, message), patience)
     if not leases:
-        log.info("chunk_has_nothing_to_claim", chunk_id=str(message.chunk_id))
+        log.info("chunk_has_nothing_to_claim")
         return
     if terms is None:
-        log.error("chunk_of_another_model", chunk_id=str(message.chunk_id))
+        log.error("chunk_of_another_model")
         patiently(partial(_give_back, runtime, leases), patience)
         return
     runtime.in_hand.take(message.chunk_id)

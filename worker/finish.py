@@ -17,6 +17,7 @@ from shared.db.outcomes import PhaseTimes, record_failure
 from shared.domain.prompts import ImageSettings
 from shared.domain.rates import Shape
 from worker.bookkeeper import Done
+from worker.log_context import about_attempt
 from worker.passes import Drawn
 from worker.patience import OUTAGES, patiently
 from worker.publish import publish
@@ -93,14 +94,15 @@ def finish(runtime: Runtime, drawn: Drawn, times: ChunkTimes, over: Callable[[],
         times.end(image)
         over()
 
-    try:
-        if isinstance(drawn.outcome, Exception):
-            raise drawn.outcome  # noqa: TRY301 - it is dealt with like an error of the store's
-        job = publish(runtime, drawn, drawn.outcome)
-    except Exception as error:  # noqa: BLE001 - whatever it is, it ends this attempt alone
-        _fail(runtime, drawn, error)
-        end(None)
-        return
+    with about_attempt(runtime.worker_id, drawn.held):
+        try:
+            if isinstance(drawn.outcome, Exception):
+                raise drawn.outcome  # noqa: TRY301 - it is dealt with like an error of the store's
+            job = publish(runtime, drawn, drawn.outcome)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it ends this attempt alone
+            _fail(runtime, drawn, error)
+            end(None)
+            return
     runtime.bookkeeper.add(Done(job, partial(_is_written, runtime, drawn, job.times, end)))
 
 
@@ -124,18 +126,18 @@ def _is_written(
     came_in_time: bool | Exception,  # noqa: FBT001 - an answer, not a switch
 ) -> None:
     """Hear what became of an image in the books."""
-    job_id = str(drawn.held.job.id)
-    if isinstance(came_in_time, OUTAGES):
-        # Nothing can be written down: the lease runs out.
-        log.error("outcome_not_written_down", job_id=job_id, exc_info=came_in_time)
-        end(None)
-        return
-    if isinstance(came_in_time, Exception):
-        _fail(runtime, drawn, came_in_time)
-        end(None)
-        return
-    what = "image_done" if came_in_time else "image_came_too_late"
-    log.info(what, job_id=job_id, device_ms=times.device_ns // 1_000_000)
+    with about_attempt(runtime.worker_id, drawn.held):
+        if isinstance(came_in_time, OUTAGES):
+            # Nothing can be written down: the lease runs out.
+            log.error("outcome_not_written_down", exc_info=came_in_time)
+            end(None)
+            return
+        if isinstance(came_in_time, Exception):
+            _fail(runtime, drawn, came_in_time)
+            end(None)
+            return
+        what = "image_done" if came_in_time else "image_came_too_late"
+        log.info(what, device_ms=times.device_ns // 1_000_000)
     asked = drawn.settings
     shape = Shape.of(asked.width, asked.height, asked.steps, asked.squeeze, asked.guidance_scale)
     end(ImageTime(shape, drawn.times.device_ns))
@@ -147,8 +149,6 @@ def _fail(runtime: Runtime, drawn: Drawn, error: Exception) -> None:
     delay = decision.delay_seconds
     log.warning(
         "attempt_failed",
-        job_id=str(job.id),
-        attempt=job.attempts,
         code=decision.code,
         retry_in_seconds=delay,
         exc_info=error,
@@ -171,4 +171,4 @@ def _fail(runtime: Runtime, drawn: Drawn, error: Exception) -> None:
         patiently(record, runtime.settings.outage_patience_seconds)
     except Exception:
         # The job stays leased; its lease runs out.
-        log.exception("outcome_not_written_down", job_id=str(job.id))
+        log.exception("outcome_not_written_down")

@@ -18,6 +18,7 @@ from worker.chunk import render_chunk
 from worker.device_faults import tell_why
 from worker.devices import Device
 from worker.heartbeat import start_heartbeat, write_down
+from worker.log_context import about_chunk
 from worker.retry import DeviceLostError
 from worker.runtime import Runtime, Shared, share, start_runtime
 from worker.turns import PLACES, WaitForTurn
@@ -43,7 +44,7 @@ class WorkerProcess:
 
     def render(self, message: RenderChunk) -> None:
         """Draw a chunk on the device that has least to do; see `render_chunk`."""
-        with self._place() as (runtime, wait_for_turn):
+        with self._place() as (runtime, wait_for_turn), about_chunk(runtime.worker_id, message):
             try:
                 render_chunk(runtime, message, wait_for_turn)
             except DeviceLostError as error:

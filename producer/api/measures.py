@@ -51,7 +51,7 @@ def _models(totals: Totals) -> Name:
 
 
 def _jobs(totals: Totals) -> Iterator[Metric]:
-    states = {(state.value,): count for state, count in totals.jobs.items()}
+    states: Values = {(state.value,): count for state, count in totals.jobs.items()}
     yield gauges("tenstep_jobs", "Images, by where they are.", ["state"], states)
     yield gauge(
         "tenstep_batches_open",
@@ -238,7 +238,9 @@ def _dispatcher(totals: Totals) -> Iterator[Metric]:
         "1 while a dispatcher works, else 0.",
         int(dispatch.is_leading),
     )
-    silence = {} if dispatch.silence is None else {(): dispatch.silence.total_seconds()}
+    silence: Values = {}
+    if dispatch.silence is not None:
+        silence = {(): dispatch.silence.total_seconds()}
     yield gauges(
         "tenstep_dispatcher_silence_seconds",
         "Since the dispatcher's last sign of life; missing where the last one ended in good order.",
