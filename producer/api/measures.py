@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from decimal import Decimal
 
 from prometheus_client.metrics_core import Metric
 
+from producer.amounts import usd
 from producer.api.families import Values, bounded, counter, counters, gauge, gauges, summed
 from producer.backlog import Pool
 from producer.totals import Totals
@@ -16,7 +19,7 @@ from shared.domain.jobs import (
     JobState,
     LedgerKind,
 )
-from shared.domain.money import NANODOLLARS, NANOSECONDS
+from shared.domain.money import NANOSECONDS
 
 MAY_FALL = frozenset({LedgerKind.IDLE, LedgerKind.CORRECTION})
 """Kinds of the books whose sum may become less: what was idle time turns out to be work."""
@@ -76,18 +79,22 @@ def _jobs(totals: Totals) -> Iterator[Metric]:
 
 
 def _costs(totals: Totals) -> Iterator[Metric]:
-    dollars = [((of.kind,), cost.nanodollars / NANODOLLARS) for of, cost in totals.costs.items()]
+    booked: Counter[str] = Counter()
+    for of, cost in totals.costs.items():
+        booked[of.kind] += cost.nanodollars
+    # Exact up to here: Prometheus has no other numbers than floats.
+    dollars = {(kind,): Decimal(usd(amount)) for kind, amount in booked.items()}
     yield counters(
         "tenstep_cost_dollars",
         "What was booked, by kind, but for the kinds of tenstep_cost_adjusted_dollars.",
         ["kind"],
-        summed((key, value) for key, value in dollars if key[0] not in MAY_FALL),
+        {key: float(value) for key, value in dollars.items() if key[0] not in MAY_FALL},
     )
     yield gauges(
         "tenstep_cost_adjusted_dollars",
         "What was booked as idle time and as corrections: it is part of the cost, and may fall.",
         ["kind"],
-        summed((key, value) for key, value in dollars if key[0] in MAY_FALL),
+        {key: float(value) for key, value in dollars.items() if key[0] in MAY_FALL},
     )
     yield counters(
         "tenstep_device_seconds",
