@@ -156,7 +156,9 @@ def test_what_is_used_is_declared() -> None:
     document = read_compose()
     for name, service in SERVICES.items():
         volumes = {volume.split(":")[0] for volume in service.get("volumes", ())}
-        assert {one for one in volumes if not one.startswith(".")} <= document["volumes"].keys()
+        mounted = {one for one in volumes if one.startswith(".")}
+        assert volumes - mounted <= document["volumes"].keys()
+        assert [one for one in mounted if not (REPOSITORY / one).exists()] == [], name
         assert set(service.get("secrets", ())) <= document["secrets"].keys(), name
         assert set(service["networks"]) <= document["networks"].keys()
         assert set(service.get("depends_on", ())) <= SERVICES.keys()
