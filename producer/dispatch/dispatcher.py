@@ -216,14 +216,20 @@ class Dispatcher:
     def _top_up(self, queue: Queue, batches: list[OpenBatch], now: datetime) -> int:
         shares = self._shares_of(queue.name, batches)
         sent = 0
-        while batches and sent < queue.room:
-            room = min(queue.room - sent, CHUNKS_A_TRANSACTION)
+        room: int | None = None
+        while batches:
             with self._database.write() as session:
-                messages = self._assign(session, queue, batches, shares, room, now)
+                if not self._lead.hold(session):
+                    break
+                if room is None:
+                    # Whoever led since this look began may have filled it.
+                    room = self._room(session, queue.readers)
+                most = min(room - sent, CHUNKS_A_TRANSACTION)
+                messages = self._assign(session, queue, batches, shares, most, now)
             for message in messages:
                 self._broker.send_chunk(queue.name, message)
             sent += len(messages)
-            if len(messages) < room:
+            if len(messages) < CHUNKS_A_TRANSACTION:
                 break
         return sent
 
@@ -249,8 +255,6 @@ class Dispatcher:
         now: datetime,
     ) -> list[RenderChunk]:
         """Put jobs in as many chunks as there is room for; takes out batches that have none."""
-        if not self._lead.hold(session):
-            return []
         queries.keep_to_index_order(session)
         picks = Picks(session, self._picker, queue.readers, now)
         messages: list[RenderChunk] = []

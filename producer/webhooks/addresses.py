@@ -81,7 +81,8 @@ def parse_url(text: str, *, allow_private: bool) -> Target:
     if url.fragment:
         raise InputError("url: must not have a fragment")
     port = PORTS[url.scheme] if url.port is None else url.port
-    if not host or not 0 < port <= MAX_PORT:
+    # What is escaped in it is no name.
+    if not host or "%" in host or not 0 < port <= MAX_PORT:
         raise InputError("url: names no host that could be called")
     return Target(url, host, port)
 

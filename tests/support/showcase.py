@@ -131,10 +131,10 @@ def _have_trouble(server: ApiServer, batch_id: UUID) -> None:
         now = server.database.now(session)
         worker = add_worker(session, started_at=now)
         worker.host, worker.model, worker.queue = "render-2", MODEL, f"cpu.{MODEL}"
-        worker.draining = True  # or chunks would be kept for it
         jobs = len(FAILED) + 1 + LEFT_BEHIND
         chunk_id = dispatch(session, batch_id, jobs=jobs, now=now)
         leases = claim_chunk(session, chunk_id, worker.id, now, SHORT)
+        worker.draining = True  # or chunks would be kept for it
     for held, (code, message) in zip(leases, (*FAILED, NO_ROOM), strict=False):
         now += BETWEEN_FAILURES
         with server.database.write() as session:

@@ -46,7 +46,7 @@ def settings_of(database: Database) -> Settings:
 
 
 @pytest.mark.parametrize(
-    ("revision", "said"), [("0014", "1 migration before"), ("9999", "of a newer tenstep")]
+    ("revision", "said"), [("0015", "1 migration before"), ("9999", "of a newer tenstep")]
 )
 def test_tables_of_another_version_are_told_apart(
     database: Database, revision: str, said: str
@@ -58,7 +58,7 @@ def test_tables_of_another_version_are_told_apart(
 
     assert found["revision"].verdict is FAULT
     assert said in found["revision"].found
-    is_older = revision == "0014"
+    is_older = revision == "0015"
     assert ("tenstep migrate" in remedy(found["revision"])) is is_older
     assert {found[check].verdict for check in OF_THE_BOOKS} == {SKIPPED}
     assert found["database"].verdict is OK

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from codecs import BOM_UTF8
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -149,7 +150,7 @@ def test_every_line_that_is_not_blank_is_accepted_or_rejected_once(
     blank = {
         number
         for number, line in enumerate(written, 1)
-        if not line.decode("utf-8", "surrogateescape").strip()
+        if not line.removeprefix(BOM_UTF8 if number == 1 else b"").decode(errors="replace").strip()
     }
     assert [line.line_number for line in found] == [
         number for number in range(1, len(written) + 1) if number not in blank
