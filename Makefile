@@ -38,6 +38,7 @@ bench: $(VENV)/installed-dev  ## Measure this machine: renders, submissions, sta
 	PYTHONPATH=infra:tests $(BIN)/python infra/benchmarks/start.py
 	PYTHONPATH=infra:tests $(BIN)/python infra/benchmarks/overhead.py
 	PYTHONPATH=infra:tests $(BIN)/python infra/benchmarks/fleet.py
+	PYTHONPATH=infra:tests $(BIN)/python infra/benchmarks/dispatcher.py --devices 200 1000
 	PYTHONPATH=infra:tests $(BIN)/python infra/benchmarks/submit.py
 	PYTHONPATH=infra:tests $(BIN)/python infra/benchmarks/status.py
 	PYTHONPATH=infra:tests $(BIN)/python infra/benchmarks/manifest.py

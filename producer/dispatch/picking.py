@@ -105,6 +105,8 @@ class Picks:
         if len(chunk) < size and not is_all and jobs[0].fencing_token == 0:
             jobs, _ = self._look(batch, size * chunks)
             chunk = _alike(jobs, size)
+        if not chunk:  # between the two looks images may have cost what was left
+            return None
         picked = {job.id for job in chunk}
         self._read[batch.id] = [job for job in jobs if job.id not in picked]
         chunk_id = new_id()
