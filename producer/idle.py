@@ -9,12 +9,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from producer.dispatch.queries import unsent_sizes
-from producer.dispatch.queues import readers_of
+from producer.dispatch.queues import read_readers
 from shared.db.batches import is_finished
 from shared.db.budgets import purse_of
 from shared.db.conditions import IS_LEASED, IS_OVER_BUDGET, IS_SENT, IS_UNSENT, of_batch
-from shared.db.fleet import Crew, live_models
-from shared.db.served_models import of_model
+from shared.db.fleet import Crew
 from shared.db.tables import Batch, Job
 from shared.domain.jobs import BatchControl, JobState
 from shared.domain.money import format_dollars
@@ -89,9 +88,8 @@ def why_size_is_not_drawn(
 
 def _drawn_sizes(session: Session, model: str, now: datetime, silence: timedelta) -> Sizes:
     """Return the sizes of which a dispatcher sends jobs to some queue; None is any."""
-    alive = of_model(live_models(session, now, silence), model)
-    readers = readers_of(served for served in alive if not served.worker.draining)
-    sizes = [reading.sizes for reading in readers]
+    readers = read_readers(session, now, silence)
+    sizes = [reading.sizes for reading in readers if reading.model == model]
     if not sizes or None in sizes:
         return None
     return frozenset(size for of_queue in sizes for size in of_queue or ())

@@ -16,10 +16,10 @@ from producer.dispatch.budgets import look_at_budgets
 from producer.dispatch.fairness import OpenBatch, Shares
 from producer.dispatch.lead import Lead
 from producer.dispatch.picking import Picker, Picks
-from producer.dispatch.queues import Queue, Readers, readers_of
+from producer.dispatch.queries import Waiting
+from producer.dispatch.queues import Queue, Readers, read_readers
 from producer.dispatch.upkeep import Chores, Upkeep
 from shared.db.engine import Database
-from shared.db.fleet import live_models
 from shared.db.lost_leases import expire_leases, has_expired_leases
 from shared.messaging.broker import Broker
 from shared.messaging.contracts import RenderChunk
@@ -32,17 +32,23 @@ LOST_AFTER = timedelta(seconds=5)
 
 LOOK_INTO_QUEUE_EVERY = timedelta(seconds=2)
 """A queue's messages are read to see what is missing, so not at every look."""
+READ_QUICKLY = 2_000
+"""Messages; a longer queue is read less often, unless it is plain that many are missing."""
+MOST_ARE_THERE = 0.9
+"""The part of a queue that is there though workers have some messages that they claim."""
 
 ABANDONED_AFTER = timedelta(seconds=30)
 """How long a chunk waits in a queue that no worker reads any more."""
 
-CHUNKS_A_TRANSACTION = 16
+CHUNKS_A_TRANSACTION = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
     """What a look at the database, without writing, has found."""
 
+    led: bool
+    """Whether we led before, so that nobody else can have sent anything since."""
     queues: Sequence[Queue]
     open_batches: Sequence[OpenBatch]
     has_expired_leases: bool
@@ -88,7 +94,7 @@ class Dispatcher:
         self._only_batch = only_batch
         self._lead = Lead(database, timedelta(seconds=settings.dispatcher_lease_seconds))
         self._shares: dict[str, Shares] = {}
-        self._look_into_at: dict[str, datetime] = {}
+        self._looked_into_at: dict[str, datetime] = {}
         self._picker = Picker(settings.chunk_size)
         silence = timedelta(seconds=settings.lease_seconds)
         self._upkeep = Upkeep(database, silence, only_batch)
@@ -108,19 +114,21 @@ class Dispatcher:
         Raises:
             ServiceUnavailableError: Redis does not answer. Nothing is lost by that.
         """
+        led = self._lead.is_ours and self._lead.take(now)
         # Looked at before they are written to: on SQLite a writer keeps out all others.
         with self._database.read() as session:
-            look = self._look(session, now) if self._lead.is_free(session, now) else None
+            may_lead = led or self._lead.is_free(session, now)
+            look = self._look(session, now, led=led) if may_lead else None
         if look is None:
             self._shares.clear()
             return 0
         if self._only_batch is not None and not look.finds_work:
             return 0
-        if not self._lead.is_ours:
+        if not led:
             # Whoever led before has sent what we have not counted.
             self._shares.clear()
-        if not self._lead.take(now):
-            return 0
+            if not self._lead.take(now):
+                return 0
         try:
             return self._do(look, now)
         finally:
@@ -131,56 +139,59 @@ class Dispatcher:
         """Give up the lead."""
         self._lead.give_up()
 
-    def _look(self, session: Session, now: datetime) -> Look:
+    def _look(self, session: Session, now: datetime, *, led: bool = False) -> Look:
         queries.keep_to_index_order(session)
         silence = timedelta(seconds=self._settings.lease_seconds)
-        models = live_models(session, now, silence)
-        readers = readers_of(one for one in models if not one.worker.draining)
+        readers = read_readers(session, now, silence)
+        waiting = queries.chunks_waiting(session, self._only_batch) if readers else {}
         spending, open_batches = look_at_budgets(
             session, queries.open_batches(session, self._only_batch), self._only_batch, now
         )
         return Look(
-            queues=[
-                Queue(
-                    of_queue,
-                    self._room(session, of_queue),
-                    self._unclaimed(session, of_queue.queue, now),
-                )
-                for of_queue in readers
-            ],
+            led=led,
+            queues=[self._queue(session, one, waiting.get(one.queue), now) for one in readers],
             open_batches=open_batches if readers else (),
             has_expired_leases=has_expired_leases(session, now),
-            abandoned=self._abandoned(session, [of_queue.queue for of_queue in readers], now),
+            abandoned=_abandoned(waiting, {one.queue for one in readers}, now - ABANDONED_AFTER),
             chores=self._upkeep.look(session, spending, now),
         )
 
-    def _room(self, session: Session, readers: Readers) -> int:
-        most = self._settings.look_ahead * readers.count
-        return most - queries.count_sent(session, readers.queue)
+    def _queue(
+        self, session: Session, readers: Readers, waiting: Waiting | None, now: datetime
+    ) -> Queue:
+        chunks = waiting.chunks if waiting else 0
+        unclaimed: Mapping[UUID, UUID] = {}
+        if chunks and self._is_to_be_looked_into(readers.queue, chunks, now):
+            sent_before = now - LOST_AFTER
+            unclaimed = queries.chunks_sent_before(
+                session, readers.queue, sent_before, self._only_batch
+            )
+        return Queue(readers, self._room(readers, chunks), unclaimed)
 
-    def _unclaimed(self, session: Session, queue: str, now: datetime) -> Mapping[UUID, UUID]:
-        if now < self._look_into_at.get(queue, now):
-            return {}
-        return queries.chunks_sent_before(session, queue, now - LOST_AFTER, self._only_batch)
+    def _is_to_be_looked_into(self, queue: str, chunks: int, now: datetime) -> bool:
+        """Tell whether it is time to see if messages of a queue are missing."""
+        since = now - self._looked_into_at.get(queue, datetime.min.replace(tzinfo=now.tzinfo))
+        if since < LOOK_INTO_QUEUE_EVERY:
+            return False
+        if since >= LOOK_INTO_QUEUE_EVERY * (chunks / READ_QUICKLY):
+            return True
+        return self._broker.queue_length(queue) < chunks * MOST_ARE_THERE
 
-    def _abandoned(self, session: Session, read: Collection[str], now: datetime) -> Sequence[str]:
-        if not read:
-            return ()
-        moment = now - ABANDONED_AFTER
-        return queries.queues_without_reader(session, read, moment, self._only_batch)
+    def _room(self, readers: Readers, chunks: int) -> int:
+        return self._settings.look_ahead * readers.count - chunks
 
     def _do(self, look: Look, now: datetime) -> int:
         self._upkeep.do(look.chores, now)
         if look.has_expired_leases or look.abandoned:
             self._take_back(look, now)
             with self._database.read() as session:
-                look = self._look(session, now)
+                look = self._look(session, now, led=look.led)
         sent = 0
         for queue in look.queues:
             if queue.unclaimed:
                 sent += self._resend_lost(queue, now)
             if batches := look.batches_for(queue):
-                sent += self._top_up(queue, batches, now)
+                sent += self._top_up(queue, batches, now, is_counted=look.led)
             elif queue.room > 0:
                 # Nobody waits, so nobody is owed a turn.
                 self._shares.pop(queue.name, None)
@@ -201,33 +212,34 @@ class Dispatcher:
 
         What a worker has received and not claimed yet is sent twice, and claimed once.
         """
-        self._look_into_at[queue.name] = now + LOOK_INTO_QUEUE_EVERY
+        self._looked_into_at[queue.name] = now
         there = self._broker.waiting_chunks(queue.name)
         lost = {chunk: batch for chunk, batch in queue.unclaimed.items() if chunk not in there}
         if not lost:
             return 0
         log.warning("chunks_sent_again", queue=queue.name, chunks=len(lost))
-        for chunk_id, batch_id in lost.items():
-            self._broker.send_chunk(queue.name, RenderChunk(chunk_id=chunk_id, batch_id=batch_id))
+        messages = [RenderChunk(chunk_id=chunk, batch_id=batch) for chunk, batch in lost.items()]
+        self._broker.send_chunks(queue.name, messages)
         with self._database.write() as session:
             queries.mark_sent_again(session, lost, now)
         return len(lost)
 
-    def _top_up(self, queue: Queue, batches: list[OpenBatch], now: datetime) -> int:
+    def _top_up(
+        self, queue: Queue, batches: list[OpenBatch], now: datetime, *, is_counted: bool
+    ) -> int:
         shares = self._shares_of(queue.name, batches)
         sent = 0
-        room: int | None = None
+        room = queue.room if is_counted else None
         while batches:
             with self._database.write() as session:
                 if not self._lead.hold(session):
                     break
                 if room is None:
                     # Whoever led since this look began may have filled it.
-                    room = self._room(session, queue.readers)
+                    room = self._room(queue.readers, queries.count_sent(session, queue.name))
                 most = min(room - sent, CHUNKS_A_TRANSACTION)
                 messages = self._assign(session, queue, batches, shares, most, now)
-            for message in messages:
-                self._broker.send_chunk(queue.name, message)
+            self._broker.send_chunks(queue.name, messages)
             sent += len(messages)
             if len(messages) < CHUNKS_A_TRANSACTION:
                 break
@@ -269,3 +281,14 @@ class Dispatcher:
             messages.append(RenderChunk(chunk_id=chunk_id, batch_id=batch.id))
         picks.write()
         return messages
+
+
+def _abandoned(
+    waiting: Mapping[str, Waiting], read: Collection[str], moment: datetime
+) -> Sequence[str]:
+    """Return the queues where jobs wait since ``moment`` that none of these workers reads."""
+    return [
+        queue
+        for queue, of_queue in waiting.items()
+        if queue not in read and of_queue.oldest_at is not None and of_queue.oldest_at < moment
+    ]

@@ -12,9 +12,9 @@ from sqlalchemy.orm import Session
 from producer.dispatch import queries
 from producer.dispatch.budgets import images_to_send
 from producer.dispatch.fairness import OpenBatch
+from producer.dispatch.queries import UnsentJob
 from producer.dispatch.queues import Readers
 from shared.db.pass_rates import RememberedPasses
-from shared.db.tables import Job
 from shared.domain.identifiers import new_id
 from shared.domain.pass_rates import chunk_for, default_pass
 from shared.domain.rates import Shape
@@ -41,7 +41,7 @@ class Picker:
         return self._last.get((readers.queue, batch.id), self._chunk_size)
 
     def size(
-        self, session: Session, readers: Readers, batch: OpenBatch, first: Job, now: datetime
+        self, session: Session, readers: Readers, batch: OpenBatch, first: UnsentJob, now: datetime
     ) -> int:
         """Return how many jobs like this one make a chunk."""
         size = batch.images_per_pass or self._best(session, readers, _shape(first), now)
@@ -79,9 +79,9 @@ class Picks:
         self._picker = picker
         self._readers = readers
         self._now = now
-        self._read: dict[UUID, list[Job]] = {}
+        self._read: dict[UUID, list[UnsentJob]] = {}
         """Of each batch what is locked and in no chunk yet."""
-        self._picked: dict[UUID, Sequence[Job]] = {}
+        self._picked: dict[UUID, Sequence[UnsentJob]] = {}
         """By chunk, what is not written down yet."""
 
     def pick(self, batch: OpenBatch, chunks: int) -> tuple[UUID, int] | None:
@@ -119,7 +119,7 @@ class Picks:
             queries.put_in_chunks(self._session, self._picked, self._readers.queue, self._now)
         self._picked = {}
 
-    def _look(self, batch: OpenBatch, most: int) -> tuple[list[Job], bool]:
+    def _look(self, batch: OpenBatch, most: int) -> tuple[list[UnsentJob], bool]:
         """Lock a batch's next jobs; tells whether that is all that there are."""
         # Else what was picked would be found once more.
         self.write()
@@ -128,10 +128,10 @@ class Picks:
             return [], True
         sizes = self._readers.sizes
         jobs = queries.jobs_to_send(self._session, batch.id, paid, sizes, self._now)
-        return list(jobs), len(jobs) < most
+        return jobs, len(jobs) < most
 
 
-def _alike(jobs: Sequence[Job], most: int) -> Sequence[Job]:
+def _alike(jobs: Sequence[UnsentJob], most: int) -> Sequence[UnsentJob]:
     """Find the first jobs that can share the first one's chunk, no more than ``most``.
 
     They share its size, scheduler and steps. A job that was in a worker's hands before goes alone,
@@ -145,9 +145,9 @@ def _alike(jobs: Sequence[Job], most: int) -> Sequence[Job]:
     return list(islice(alike, most))
 
 
-def _kind(job: Job) -> tuple[int, int, str, int, str | None]:
+def _kind(job: UnsentJob) -> tuple[int, int, str, int, str | None]:
     return job.width, job.height, job.scheduler, job.steps, job.squeeze
 
 
-def _shape(job: Job) -> Shape:
+def _shape(job: UnsentJob) -> Shape:
     return Shape.of(job.width, job.height, job.steps, job.squeeze, job.guidance_scale)

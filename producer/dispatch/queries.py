@@ -7,11 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, func, or_, select, text, true, update
-from sqlalchemy.orm import InstrumentedAttribute, Session, load_only
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    and_,
+    bindparam,
+    case,
+    func,
+    or_,
+    select,
+    text,
+    true,
+    update,
+)
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from producer.dispatch.fairness import OpenBatch
 from shared.db.conditions import IS_LEASED, IS_OVER_BUDGET, IS_SENT, IS_UNSENT
@@ -19,7 +31,7 @@ from shared.db.cost_tables import TenantBudget
 from shared.db.leases import JOBS, UNDISPATCHED, locked
 from shared.db.many_rows import update_each
 from shared.db.tables import Batch, Job
-from shared.domain.jobs import BatchControl, JobState
+from shared.domain.jobs import BatchControl
 from shared.domain.sizes import Size, Sizes
 
 UNSENT_ORDER = (Job.batch_id, Job.not_before, Job.position)
@@ -83,17 +95,25 @@ def _batches_with(
     return select(steps.c.batch_id).where(steps.c.batch_id.is_not(None))
 
 
-AS_SENT = load_only(
-    *(Job.position, Job.width, Job.height, Job.scheduler, Job.steps, Job.squeeze),
-    *(Job.guidance_scale, Job.fencing_token, Job.state, Job.chunk_id),
-    raiseload=True,
-)
-"""All that a chunk is made by: prompts are long, and there are many."""
+class UnsentJob(NamedTuple):
+    """All that a chunk is made by: prompts are long, and there are many."""
+
+    id: UUID
+    width: int
+    height: int
+    scheduler: str
+    steps: int
+    squeeze: str | None
+    guidance_scale: float
+    fencing_token: int
+
+
+UNSENT_JOB = select(*(getattr(Job, name) for name in UnsentJob._fields))
 
 
 def jobs_to_send(
     session: Session, batch_id: UUID, limit: int, sizes: Sizes, now: datetime
-) -> Sequence[Job]:
+) -> list[UnsentJob]:
     """Lock the next unsent jobs of an active batch: first those that are due once more.
 
     Args:
@@ -111,8 +131,9 @@ def jobs_to_send(
     for is_next in (Job.not_before <= now, Job.not_before.is_(None)):
         unsent = and_(Job.batch_id == batch_id, IS_UNSENT, is_next)
         if sizes is None:
-            found = select(Job).options(AS_SENT).where(unsent).order_by(*UNSENT_ORDER).limit(limit)
-            jobs = session.scalars(found.with_for_update(skip_locked=True)).all()
+            found = UNSENT_JOB.where(unsent).order_by(*UNSENT_ORDER).limit(limit)
+            rows = session.execute(found.with_for_update(skip_locked=True))
+            jobs = [UnsentJob._make(row) for row in rows]
         else:
             jobs = _of_sizes(session, unsent, sizes, limit)
         if jobs:
@@ -122,21 +143,22 @@ def jobs_to_send(
 
 def _of_sizes(
     session: Session, unsent: ColumnElement[bool], sizes: frozenset[Size], limit: int
-) -> Sequence[Job]:
+) -> list[UnsentJob]:
     first = select(Job.id, Job.width, Job.height).where(unsent).order_by(*UNSENT_ORDER)
     window = session.execute(first.limit(WINDOW))
     ids = [job_id for job_id, width, height in window if (width, height) in sizes][:limit]
     if not ids:
         return []
-    found = select(Job).options(AS_SENT).where(Job.id.in_(ids)).with_for_update(skip_locked=True)
-    by_id = {job.id: job for job in session.scalars(found)}
-    in_order = [by_id[job_id] for job_id in ids if job_id in by_id]
-    # Between the two looks somebody may have cancelled or held some.
-    return [job for job in in_order if job.state == JobState.PENDING and job.chunk_id is None]
+    # Between the two looks somebody may have cancelled or held some. That is no condition: by it
+    # Postgres might find them by the index of all unsent jobs.
+    found = UNSENT_JOB.add_columns(IS_UNSENT).where(Job.id.in_(ids))
+    rows = session.execute(found.with_for_update(skip_locked=True))
+    by_id = {row.id: UnsentJob._make(row[:-1]) for row in rows if row[-1]}
+    return [by_id[job_id] for job_id in ids if job_id in by_id]
 
 
 def put_in_chunks(
-    session: Session, chunks: Mapping[UUID, Sequence[Job]], queue: str, now: datetime
+    session: Session, chunks: Mapping[UUID, Sequence[UnsentJob]], queue: str, now: datetime
 ) -> None:
     """Record that locked jobs are sent in chunks.
 
@@ -167,6 +189,27 @@ def unsent_sizes(session: Session, batch_id: UUID) -> frozenset[Size]:
     unsent = and_(Job.batch_id == batch_id, IS_UNSENT)
     first = select(Job.width, Job.height).where(unsent).order_by(*UNSENT_ORDER).limit(WINDOW)
     return frozenset((width, height) for width, height in session.execute(first))
+
+
+class Waiting(NamedTuple):
+    """The chunks that were sent to a queue and that nobody has claimed yet."""
+
+    chunks: int
+    oldest_at: datetime | None
+    """When the first of them was sent, if any is of the batch that was asked for."""
+
+
+def chunks_waiting(session: Session, only_batch: UUID | None) -> dict[str, Waiting]:
+    """Count the chunks of each queue, in one look.
+
+    Args:
+        session: reads.
+        only_batch: whose oldest is told; None tells the oldest of all.
+    """
+    oldest = func.min(case((_of(only_batch), Job.dispatched_at)))
+    counted = select(Job.queue, func.count(Job.chunk_id.distinct()), oldest).where(IS_SENT)
+    rows = session.execute(counted.group_by(Job.queue))
+    return {queue: Waiting(chunks, oldest_at) for queue, chunks, oldest_at in rows if queue}
 
 
 def count_sent(session: Session, queue: str) -> int:
@@ -215,20 +258,6 @@ def mark_sent_again(session: Session, chunk_ids: Iterable[UUID], now: datetime) 
         update(Job).where(Job.id.in_(sent)).values(dispatched_at=now),
         execution_options={"synchronize_session": False},
     )
-
-
-def queues_without_reader(
-    session: Session, read: Iterable[str], moment: datetime, only_batch: UUID | None
-) -> Sequence[str]:
-    """Return the queues where jobs wait since ``moment`` that none of these workers reads."""
-    waiting = select(Job.queue).where(
-        IS_SENT,
-        Job.queue.is_not(None),
-        Job.queue.not_in(list(read)),
-        Job.dispatched_at < moment,
-        _of(only_batch),
-    )
-    return [queue for queue in session.scalars(waiting.distinct()) if queue is not None]
 
 
 def take_back(session: Session, queues: Iterable[str], only_batch: UUID | None) -> None:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import groupby
+from operator import attrgetter
+from typing import NamedTuple
 from uuid import UUID
 
-from shared.db.drawable_sizes import drawn_by_all
-from shared.db.served_models import Served
-from shared.domain.sizes import Sizes
+from sqlalchemy import Select, Text, and_, cast, exists, func, select, union_all
+from sqlalchemy.orm import Session
+
+from shared.db.fleet import is_alive
+from shared.db.model_tables import WorkerModel
+from shared.db.tables import Worker
+from shared.domain.sizes import Sizes, as_sizes, common_sizes
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +49,59 @@ class Queue:
         return self.readers.queue
 
 
-def readers_of(models: Iterable[Served]) -> list[Readers]:
-    """Sort workers by the queues that they read, one for each of their models."""
-    by_queue: dict[str, list[Served]] = {}
-    for served in models:
-        by_queue.setdefault(served.queue, []).append(served)
-    return [
-        Readers(
-            queue,
-            reading[0].model,
-            reading[0].worker.device_kind,
-            len(reading),
-            frozenset(served.worker.device_name for served in reading),
-            drawn_by_all(reading),
-        )
-        for queue, reading in by_queue.items()
-    ]
+def read_readers(session: Session, now: datetime, silence: timedelta) -> list[Readers]:
+    """Find the queues that live workers take jobs from, one for each of their models.
+
+    The database counts them: of ten thousand workers that are alike it tells one row.
+    """
+    takes_jobs = and_(is_alive(now, silence), Worker.draining.is_(False))
+    names_its_first = exists().where(
+        WorkerModel.worker_id == Worker.id, WorkerModel.model == Worker.model
+    )
+    # A worker of an older version says nothing of its models, and has one.
+    found = union_all(
+        _reading(WorkerModel)
+        .join(WorkerModel, WorkerModel.worker_id == Worker.id)
+        .where(takes_jobs),
+        _reading(Worker).where(takes_jobs, ~names_its_first),
+    ).subquery()
+    counted = select(*found.c, func.count()).group_by(*found.c).order_by(*found.c)
+    rows = map(_Alike._make, session.execute(counted))
+    return [_readers(queue, list(alike)) for queue, alike in groupby(rows, attrgetter("queue"))]
+
+
+class _Alike(NamedTuple):
+    """Workers that read a queue and are alike."""
+
+    queue: str
+    model: str
+    device_kind: str
+    device_name: str
+    sizes: str | None
+    """As JSON."""
+    workers: int
+
+
+def _reading(told_by: type[Worker | WorkerModel]) -> Select[str, str, str, str, str]:
+    return select(
+        told_by.queue,
+        told_by.model,
+        Worker.device_kind,
+        Worker.device_name,
+        cast(told_by.sizes, Text).label("sizes"),
+    ).select_from(Worker)
+
+
+def _readers(queue: str, reading: Sequence[_Alike]) -> Readers:
+    return Readers(
+        queue,
+        reading[0].model,
+        reading[0].device_kind,
+        sum(alike.workers for alike in reading),
+        frozenset(alike.device_name for alike in reading),
+        common_sizes(_sizes(alike.sizes) for alike in reading),
+    )
+
+
+def _sizes(told: str | None) -> Sizes:
+    return None if told is None else as_sizes(json.loads(told))

@@ -33,7 +33,7 @@ def live_workers(session: Session, now: datetime, silence: timedelta) -> Sequenc
     That a process lives is not enough: within ``silence`` it has given a sign of life, and
     has polled its queue or holds a job, which keeps it from polling.
     """
-    alive = select(Worker).where(_is_alive(now, silence)).order_by(Worker.id)
+    alive = select(Worker).where(is_alive(now, silence)).order_by(Worker.id)
     return session.scalars(alive).all()
 
 
@@ -44,7 +44,7 @@ def live_models(session: Session, now: datetime, silence: timedelta) -> Sequence
 
 def is_live(session: Session, now: datetime, silence: timedelta, worker_id: UUID) -> bool:
     """Tell whether a worker is one of the `live_workers`."""
-    alive = select(Worker.id).where(Worker.id == worker_id, _is_alive(now, silence))
+    alive = select(Worker.id).where(Worker.id == worker_id, is_alive(now, silence))
     return session.scalar(alive) is not None
 
 
@@ -53,7 +53,7 @@ def count_workers(session: Session, now: datetime, silence: timedelta, model: st
     is_ready = Worker.draining.is_(False)
     is_drained = and_(Worker.draining, Worker.stopping_at.is_(None))
     counts = select(func.count().filter(is_ready), func.count().filter(is_drained))
-    of_model = counts.select_from(Worker).where(serves(model), _is_alive(now, silence))
+    of_model = counts.select_from(Worker).where(serves(model), is_alive(now, silence))
     ready, drained = session.execute(of_model).one()
     return Crew(ready, drained)
 
@@ -63,7 +63,8 @@ def count_ready_workers(session: Session, now: datetime, silence: timedelta, mod
     return count_workers(session, now, silence, model).ready
 
 
-def _is_alive(now: datetime, silence: timedelta) -> ColumnElement[bool]:
+def is_alive(now: datetime, silence: timedelta) -> ColumnElement[bool]:
+    """Return the condition that a worker is one of the `live_workers`."""
     holds_a_job = select(Job.id).where(Job.worker_id == Worker.id, IS_LEASED).exists()
     polls = or_(Worker.polled_at.is_(None), Worker.polled_at >= now - silence)
     return and_(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 
 Size = tuple[int, int]
 """Width and height in pixels."""
@@ -10,6 +10,24 @@ Sizes = frozenset[Size] | None
 """None is any."""
 MOST_SHOWN = 8
 """Sizes that a message names."""
+
+
+def as_sizes(listed: Sequence[Sequence[int]] | None) -> Sizes:
+    """Return sizes as they are listed, each a width and a height; None is any."""
+    return None if listed is None else frozenset((width, height) for width, height in listed)
+
+
+def common_sizes(of_workers: Iterable[Sizes]) -> Sizes:
+    """Return the sizes that each of some workers can draw.
+
+    Who takes the next message of a queue is anybody's guess, so it has to be one that all of
+    its readers can draw.
+    """
+    common: Sizes = None
+    for sizes in of_workers:
+        if sizes is not None:
+            common = sizes if common is None else common & sizes
+    return common
 
 
 def cannot_draw(wanted: Collection[Size], drawn: Collection[Size]) -> str:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from uuid import UUID
 
-from celery import Celery
-from kombu.exceptions import OperationalError
 from kombu.utils.url import maybe_sanitize_url
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -14,9 +13,9 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from shared.errors import ServiceUnavailableError
-from shared.messaging.celery_app import make_celery
-from shared.messaging.contracts import RenderChunk, TaskName
+from shared.messaging.contracts import RenderChunk
 from shared.messaging.embedded_redis import EmbeddedRedis
+from shared.messaging.envelope import envelope
 from shared.settings import Settings
 
 CONNECT_TIMEOUT_SECONDS = 5
@@ -40,9 +39,6 @@ class Broker:
             else None
         )
         self.url = broker_url(settings)
-        self.celery: Celery = make_celery(settings, self.url)
-        # kombu would try for seconds; whoever calls decides whether to ask again.
-        self.celery.conf.broker_transport_options |= {"max_retries": 0}
         self._client = redis_client(self.url)
 
     @property
@@ -74,24 +70,23 @@ class Broker:
                 hint="Start it, or correct TENSTEP_REDIS_URL; unset, tenstep runs its own.",
             ) from error
 
-    def send_chunk(self, queue: str, message: RenderChunk) -> None:
-        """Publish a pointer.
+    def send_chunks(self, queue: str, messages: Sequence[RenderChunk]) -> None:
+        """Publish pointers, all of them or none.
 
         Raises:
-            ServiceUnavailableError: it may not have been sent.
+            ServiceUnavailableError: they may not have been sent.
         """
+        if not messages:
+            return
         try:
-            self.celery.send_task(
-                TaskName.RENDER_CHUNK,
-                kwargs={"message": message.model_dump(mode="json")},
-                task_id=str(message.chunk_id),
-                queue=queue,
-                retry=False,
-            )
-        except (OperationalError, RedisError, OSError) as error:
+            self._client.lpush(self._key(queue), *(envelope(queue, one) for one in messages))
+        except (RedisError, OSError) as error:
             raise ServiceUnavailableError(
                 f"Redis at {self.display_url} does not answer: {error}"
             ) from error
+
+    def _key(self, queue: str) -> str:
+        return f"{self._prefix}{queue}"
 
     def queue_length(self, queue: str) -> int:
         """Count messages that wait and were not yet delivered.
@@ -100,7 +95,7 @@ class Broker:
             ServiceUnavailableError: Redis does not answer.
         """
         try:
-            return int(self._client.llen(f"{self._prefix}{queue}"))
+            return int(self._client.llen(self._key(queue)))
         except (RedisError, OSError) as error:
             raise ServiceUnavailableError(
                 f"Redis at {self.display_url} does not answer: {error}"
@@ -113,7 +108,7 @@ class Broker:
             ServiceUnavailableError: Redis does not answer.
         """
         try:
-            messages = self._client.lrange(f"{self._prefix}{queue}", 0, -1)
+            messages = self._client.lrange(self._key(queue), 0, -1)
         except (RedisError, OSError) as error:
             raise ServiceUnavailableError(
                 f"Redis at {self.display_url} does not answer: {error}"
@@ -122,7 +117,6 @@ class Broker:
 
     def close(self) -> None:
         """Close connections; stop the embedded server if we started it."""
-        self.celery.close()
         self._client.close()
         if self._embedded is not None:
             self._embedded.stop()
