@@ -3,11 +3,11 @@
     PYTHONPATH=infra:tests python infra/benchmarks/dispatcher.py --devices 200 1000 10000
 
 Postgres and Redis are real, the dispatcher is the real one, and so are its messages. The fleet is
-not: rows of workers that live, and one statement a step that ends as many chunks as such a fleet
-would end in that time, without attempts, books or images. Time is the simulation's: a step is the
-dispatcher's interval, however long it took here. So the table tells how much of one dispatcher and
-of its database a fleet takes, and where it cannot keep devices busy any more: above 100 % of its
-time.
+not: rows of workers that live, and a few statements a step that claim and end as many chunks as
+such a fleet would in that time, with the tallies that the dispatcher adds up, but without attempts,
+lines of the books or images. Time is the simulation's: a step is the dispatcher's interval, however
+long it took here. So the table tells how much of one dispatcher's time a fleet takes, and where it
+cannot keep devices busy any more: above 100 %.
 """
 
 from __future__ import annotations
@@ -17,25 +17,28 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import cycle
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
+from uuid import UUID
 
 from pydantic import SecretStr
 from redis import Redis
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
-from sqlalchemy import insert, text, update
+from sqlalchemy import insert, text
+from sqlalchemy.orm import Session
 
 from benchmarks.status import fill
 from producer.dispatch.dispatcher import Dispatcher
 from shared.db.engine import Database
 from shared.db.migrate import migrate
 from shared.db.model_tables import WorkerModel
-from shared.db.tables import Worker
+from shared.db.tables import Tally, Worker
 from shared.domain.identifiers import new_id
 from shared.messaging.broker import Broker
 from shared.settings import Settings
@@ -46,17 +49,37 @@ QUEUE = "cpu.tiny"
 IMAGE_SECONDS = 0.94
 """On a Cloud AI 100, as published."""
 
-END_CHUNKS = text("""
+HELD_CHUNKS = 2
+"""A worker's: one is in its device, the next is claimed."""
+COST_NANODOLLARS = 1_000_000
+
+CLAIM_CHUNKS = text("""
 WITH chunks AS (
   SELECT chunk_id FROM job WHERE queue = :queue AND state = 'pending' AND chunk_id IS NOT NULL
   GROUP BY chunk_id ORDER BY min(dispatched_at) LIMIT :chunks
+), claimed AS (
+  UPDATE job SET state = 'leased', lease_expires_at = :lease, fencing_token = 1, attempts = 1
+  FROM chunks WHERE job.chunk_id = chunks.chunk_id RETURNING job.chunk_id
 )
-UPDATE job SET state = 'done', finished_at = :now FROM chunks WHERE job.chunk_id = chunks.chunk_id
+SELECT chunk_id, count(*) FROM claimed GROUP BY chunk_id
 """)
-COUNT_SENT = text("""
-SELECT count(DISTINCT chunk_id) FROM job
-WHERE queue = :queue AND state = 'pending' AND chunk_id IS NOT NULL
+END_CHUNKS = text("""
+WITH chunks AS (
+  SELECT chunk_id FROM job WHERE state = 'leased' AND queue = :queue
+  GROUP BY chunk_id ORDER BY min(dispatched_at) LIMIT :chunks
+), ended AS (
+  UPDATE job SET state = 'done', finished_at = :now, lease_expires_at = NULL
+  FROM chunks WHERE job.chunk_id = chunks.chunk_id RETURNING job.chunk_id
+)
+SELECT chunk_id, count(*) FROM ended GROUP BY chunk_id
 """)
+RENEW_LEASES = text("""
+UPDATE job SET lease_expires_at = :lease WHERE state = 'leased' AND lease_expires_at < :before
+""")
+BEAT = text("""
+UPDATE worker SET heartbeat_at = :now, polled_at = :now WHERE heartbeat_at < :before
+""")
+COUNT_HELD = text("SELECT count(DISTINCT chunk_id) FROM job WHERE state = 'leased'")
 
 
 class Taken(NamedTuple):
@@ -91,13 +114,17 @@ def measure(devices: int, chunk: int, steps: int, interval: float) -> Taken:
             chunk_size=chunk,
         )
         ended = devices * steps * interval / chunk_seconds
-        fill(database, chunk * round((settings.look_ahead + 1) * devices + ended))
+        ahead = settings.look_ahead + HELD_CHUNKS + 1
+        batch_id = fill(database, chunk * round(ahead * devices + ended))
         broker = Broker(settings)
         dispatcher = Dispatcher(database, broker, settings)
-        fleet = Fleet(database, Redis.from_url(valkey.url), devices, interval / chunk_seconds)
+        redis = Redis.from_url(valkey.url)
+        fleet = Fleet(database, redis, settings, batch_id, devices, interval / chunk_seconds)
         begin = time.perf_counter()
         dispatcher.tick(fleet.now)
         first = time.perf_counter() - begin
+        fleet.claim(HELD_CHUNKS * devices)
+        dispatcher.tick(fleet.now)
         wall, processor, idle = [], [], []
         for _ in track(range(steps), f"{devices} devices", transient=True):
             idle.append(fleet.step(interval))
@@ -115,18 +142,30 @@ class Fleet:
     """Workers that are rows, and what becomes of the chunks that are sent to them."""
 
     def __init__(
-        self, database: Database, redis: Redis, devices: int, chunks_a_step: float
+        self,
+        database: Database,
+        redis: Redis,
+        settings: Settings,
+        batch_id: UUID,
+        devices: int,
+        chunks_a_step: float,
     ) -> None:
         """Have them live.
 
         Args:
             database: theirs.
             redis: where their messages go.
+            settings: their leases and heartbeats.
+            batch_id: what they draw.
             devices: how many.
             chunks_a_step: that one device ends.
         """
         self._database = database
         self._redis = redis
+        self._queue = f"{settings.redis_key_prefix}{QUEUE}"
+        self._lease = timedelta(seconds=settings.lease_seconds)
+        self._heartbeat = timedelta(seconds=settings.heartbeat_seconds)
+        self._batch_id = batch_id
         self._devices = devices
         self._chunks_a_step = devices * chunks_a_step
         self._due = 0.0
@@ -135,20 +174,57 @@ class Fleet:
             rows = [_worker(number, self.now) for number in range(devices)]
             session.execute(insert(Worker), rows)
             session.execute(insert(WorkerModel), [_model(row["id"]) for row in rows])
+        self._workers = cycle(row["id"] for row in rows)
 
     def step(self, seconds: float) -> float:
-        """End chunks; returns the share of the devices that found none."""
+        """Claim and end chunks; returns the share of the devices that have none then."""
         self.now += timedelta(seconds=seconds)
         self._due += self._chunks_a_step
         chunks = int(self._due)
         self._due -= chunks
+        self._end(chunks)
+        self.claim(chunks)
+        with self._database.write() as session:
+            beat = self.now - self._heartbeat
+            lease = self.now + self._lease
+            session.execute(RENEW_LEASES, {"lease": lease, "before": beat + self._lease})
+            session.execute(BEAT, {"now": self.now, "before": beat})
+            held: int = session.execute(COUNT_HELD).scalar_one()
+        return max(0.0, 1 - held / self._devices)
+
+    def claim(self, chunks: int) -> None:
+        """Have workers take chunks out of their queue."""
+        self._redis.rpop(self._queue, chunks)
+        with self._database.write() as session:
+            asked = {"queue": QUEUE, "chunks": chunks, "lease": self.now + self._lease}
+            claimed = session.execute(CLAIM_CHUNKS, asked).all()
+            self._append(session, [{"pending": -jobs, "leased": jobs} for _, jobs in claimed])
+
+    def _end(self, chunks: int) -> None:
         with self._database.write() as session:
             asked = {"queue": QUEUE, "chunks": chunks, "now": self.now}
-            session.execute(END_CHUNKS, asked)
-            left = session.execute(COUNT_SENT, {"queue": QUEUE}).scalar_one()
-            session.execute(update(Worker).values(heartbeat_at=self.now))
-        self._redis.delete(QUEUE)
-        return max(0.0, 1 - left / self._devices)
+            ended = session.execute(END_CHUNKS, asked).all()
+            self._append(session, [self._booked(jobs) for _, jobs in ended])
+
+    def _booked(self, jobs: int) -> dict[str, object]:
+        cost = {"least_nanodollars": COST_NANODOLLARS, "most_nanodollars": COST_NANODOLLARS}
+        return {
+            "leased": -jobs,
+            "done": jobs,
+            "image_bytes": jobs * 400_000,
+            "kind": "image",
+            "day": self.now.date(),
+            "entries": jobs,
+            **cost,
+            "nanodollars": jobs * COST_NANODOLLARS,
+            "device_ns": round(jobs * IMAGE_SECONDS * 1e9),
+        }
+
+    def _append(self, session: Session, tallies: Sequence[Mapping[str, object]]) -> None:
+        for tally in tallies:
+            worker_id = next(self._workers) if "kind" in tally else None
+            row = {"id": new_id(), "batch_id": self._batch_id, "worker_id": worker_id}
+            session.add(Tally(**row, **tally))
 
 
 def _worker(number: int, now: datetime) -> dict[str, object]:

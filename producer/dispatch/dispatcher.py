@@ -166,6 +166,8 @@ class Dispatcher:
             unclaimed = queries.chunks_sent_before(
                 session, readers.queue, sent_before, self._only_batch
             )
+            if not unclaimed:
+                self._looked_into_at[readers.queue] = now
         return Queue(readers, self._room(readers, chunks), unclaimed)
 
     def _is_to_be_looked_into(self, queue: str, chunks: int, now: datetime) -> bool:

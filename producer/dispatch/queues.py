@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -11,7 +12,7 @@ from operator import attrgetter
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Select, Text, and_, cast, exists, func, select, union_all
+from sqlalchemy import Text, case, cast, func, select, text
 from sqlalchemy.orm import Session
 
 from shared.db.fleet import is_alive
@@ -54,20 +55,39 @@ def read_readers(session: Session, now: datetime, silence: timedelta) -> list[Re
 
     The database counts them: of ten thousand workers that are alike it tells one row.
     """
-    takes_jobs = and_(is_alive(now, silence), Worker.draining.is_(False))
-    names_its_first = exists().where(
-        WorkerModel.worker_id == Worker.id, WorkerModel.model == Worker.model
-    )
     # A worker of an older version says nothing of its models, and has one.
-    found = union_all(
-        _reading(WorkerModel)
-        .join(WorkerModel, WorkerModel.worker_id == Worker.id)
-        .where(takes_jobs),
-        _reading(Worker).where(takes_jobs, ~names_its_first),
-    ).subquery()
+    says_nothing = WorkerModel.worker_id.is_(None)
+    found = (
+        select(
+            func.coalesce(WorkerModel.queue, Worker.queue).label("queue"),
+            func.coalesce(WorkerModel.model, Worker.model).label("model"),
+            Worker.device_kind,
+            Worker.device_name,
+            cast(case((says_nothing, Worker.sizes), else_=WorkerModel.sizes), Text).label("sizes"),
+        )
+        .select_from(Worker)
+        .outerjoin(WorkerModel, WorkerModel.worker_id == Worker.id)
+        .where(is_alive(now, silence), Worker.draining.is_(False))
+        .subquery()
+    )
     counted = select(*found.c, func.count()).group_by(*found.c).order_by(*found.c)
-    rows = map(_Alike._make, session.execute(counted))
+    with _joined_by_hash(session):
+        rows = [_Alike._make(row) for row in session.execute(counted)]
     return [_readers(queue, list(alike)) for queue, alike in groupby(rows, attrgetter("queue"))]
+
+
+@contextmanager
+def _joined_by_hash(session: Session) -> Iterator[None]:
+    """Keep Postgres from looking through all models for each worker.
+
+    Of a fleet that has just come it has counted nothing, and takes it for one worker.
+    """
+    is_postgres = session.get_bind().dialect.name == "postgresql"
+    if is_postgres:
+        session.execute(text("SET LOCAL enable_nestloop = off"))
+    yield
+    if is_postgres:
+        session.execute(text("SET LOCAL enable_nestloop = on"))
 
 
 class _Alike(NamedTuple):
@@ -80,16 +100,6 @@ class _Alike(NamedTuple):
     sizes: str | None
     """As JSON."""
     workers: int
-
-
-def _reading(told_by: type[Worker | WorkerModel]) -> Select[str, str, str, str, str]:
-    return select(
-        told_by.queue,
-        told_by.model,
-        Worker.device_kind,
-        Worker.device_name,
-        cast(told_by.sizes, Text).label("sizes"),
-    ).select_from(Worker)
 
 
 def _readers(queue: str, reading: Sequence[_Alike]) -> Readers:

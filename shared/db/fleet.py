@@ -65,7 +65,8 @@ def count_ready_workers(session: Session, now: datetime, silence: timedelta, mod
 
 def is_alive(now: datetime, silence: timedelta) -> ColumnElement[bool]:
     """Return the condition that a worker is one of the `live_workers`."""
-    holds_a_job = select(Job.id).where(Job.worker_id == Worker.id, IS_LEASED).exists()
+    # All at once: leased jobs have no index by worker.
+    holds_a_job = Worker.id.in_(select(Job.worker_id).where(IS_LEASED))
     polls = or_(Worker.polled_at.is_(None), Worker.polled_at >= now - silence)
     return and_(
         Worker.stopped_at.is_(None),

@@ -145,6 +145,29 @@ def test_what_is_lost_once_more_is_sent_once_more(
     assert broker.queue_length(QUEUE) == 2
 
 
+def test_a_long_queue_is_read_seldom_but_at_once_where_much_is_missing(
+    database: Database, broker: Broker, queue_settings: Settings, redis_url: str
+) -> None:
+    long = queue_settings.model_copy(update={"chunk_size": 1, "look_ahead": 100})
+    dispatcher = Dispatcher(database, broker, long)
+    submit(database, jobs=3_000)
+    for _ in range(30):
+        add_live_worker(database)
+    with Redis.from_url(redis_url) as client:
+        assert dispatcher.tick(START) == 3_000
+
+        client.rpop(f"tenstep:{QUEUE}")
+        assert dispatcher.tick(START + 6 * SECOND) == 1
+
+        client.rpop(f"tenstep:{QUEUE}")
+        assert dispatcher.tick(START + 8.5 * SECOND) == 0, "the queue was read a moment ago"
+        client.rpop(f"tenstep:{QUEUE}", 349)
+        assert dispatcher.tick(START + 8.6 * SECOND) == 350
+        assert dispatcher.tick(START + 11.6 * SECOND) == 0
+        client.rpop(f"tenstep:{QUEUE}")
+        assert dispatcher.tick(START + 14.7 * SECOND) == 1
+
+
 def test_a_corrupt_message_in_a_queue_stops_nothing(
     dispatcher: Dispatcher, database: Database, broker: Broker, redis_url: str
 ) -> None:

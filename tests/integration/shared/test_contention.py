@@ -17,7 +17,7 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from producer.dispatch.queries import jobs_to_send, mark_sent_again, take_back
+from producer.dispatch.queries import jobs_to_send, mark_sent_again, put_in_chunks, take_back
 from shared.db.batches import (
     cancel_batch,
     cancel_job,
@@ -116,10 +116,8 @@ class Crowd:
     def dispatch(self, _: int) -> None:
         while not self.is_over.is_set():
             with self.database.write() as session:
-                jobs = jobs_to_send(session, self.batch_id, CHUNK, None, START)
-                chunk_id = new_id()
-                for job in jobs:
-                    job.chunk_id, job.queue, job.dispatched_at = chunk_id, QUEUE, START
+                if jobs := jobs_to_send(session, self.batch_id, CHUNK, None, START):
+                    put_in_chunks(session, {new_id(): jobs}, QUEUE, START)
             with self.database.write() as session:
                 mark_sent_again(session, self.chunks(), START)
             with self.database.write() as session:
@@ -186,8 +184,8 @@ def test_a_claim_takes_what_is_free_and_waits_for_nobody(postgres_database: Data
     crowd = Crowd(postgres_database)
     with postgres_database.write() as session:
         chunk_id = new_id()
-        for job in jobs_to_send(session, crowd.batch_id, CHUNK, None, START):
-            job.chunk_id, job.queue, job.dispatched_at = chunk_id, QUEUE, START
+        jobs = jobs_to_send(session, crowd.batch_id, CHUNK, None, START)
+        put_in_chunks(session, {chunk_id: jobs}, QUEUE, START)
 
     with postgres_database.write() as session:
         assert cancel_job(session, jobs_of(session, crowd.batch_id)[2], START)
@@ -201,8 +199,8 @@ def test_a_heartbeat_waits_for_nobody(postgres_database: Database) -> None:
     crowd = Crowd(postgres_database)
     with postgres_database.write() as session:
         chunk_id = new_id()
-        for job in jobs_to_send(session, crowd.batch_id, CHUNK, None, START):
-            job.chunk_id = chunk_id
+        jobs = jobs_to_send(session, crowd.batch_id, CHUNK, None, START)
+        put_in_chunks(session, {chunk_id: jobs}, QUEUE, START)
     later = START + timedelta(seconds=5)
     with postgres_database.write() as session:
         claim_chunk(session, chunk_id, crowd.workers[0], START, LEASE)
