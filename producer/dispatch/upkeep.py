@@ -1,4 +1,4 @@
-"""What a dispatcher does besides sending jobs: sums, idle time, budgets, storage, old rows."""
+"""What a dispatcher does besides sending jobs: sums, idle time, budgets, storage, backlog."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from producer.dispatch.backlog_rows import rewrite_backlog
 from producer.dispatch.budgets import Spending, act_on_budgets
 from shared.db.activity import prune_activity
 from shared.db.engine import Database
@@ -20,6 +21,8 @@ TALLIES_LEFT = 200
 """So many may be left to be added up by who asks: folding them is a write."""
 WORKER_ACTIVITY_KEPT = timedelta(hours=24)
 """At least; it is looked at once an hour."""
+BACKLOG_EVERY = timedelta(seconds=10)
+"""It takes a query for each large batch; who sizes a fleet asks every half minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,8 @@ class Chores:
     """A day that is over, whose storage may not be in the books."""
     forget_before: datetime | None
     """An hour that begins a day ago: what workers did until then is not kept."""
+    tells_backlog: bool
+    """Whether it is time to write down what is to be drawn."""
 
     @property
     def is_any(self) -> bool:
@@ -45,6 +50,7 @@ class Chores:
             or self.spending.finds_work
             or self.day_to_book
             or self.forget_before
+            or self.tells_backlog
         )
 
 
@@ -57,6 +63,7 @@ class Upkeep:
         self._only_batch = only_batch
         self._storage_booked: date | None = None
         self._forgotten_before: datetime | None = None
+        self._backlog_told_at: datetime | None = None
 
     def look(self, session: Session, spending: Spending, now: datetime) -> Chores:
         """Find what there is to do, without writing."""
@@ -68,12 +75,17 @@ class Upkeep:
             spending=spending,
             day_to_book=None if is_booked else yesterday,
             forget_before=self._forget_before(now),
+            tells_backlog=self._tells_backlog(now),
         )
 
     def _forget_before(self, now: datetime) -> datetime | None:
         before = (now - WORKER_ACTIVITY_KEPT).replace(minute=0, second=0, microsecond=0)
         is_done = self._only_batch is not None or self._forgotten_before == before
         return None if is_done else before
+
+    def _tells_backlog(self, now: datetime) -> bool:
+        is_due = self._backlog_told_at is None or now >= self._backlog_told_at + BACKLOG_EVERY
+        return is_due and self._only_batch is None
 
     def do(self, chores: Chores, now: datetime) -> None:
         """Do it, in a transaction each, so that nobody waits long."""
@@ -94,3 +106,6 @@ class Upkeep:
         if chores.spending.finds_work:
             with self._database.write() as session:
                 act_on_budgets(session, chores.spending)
+        if chores.tells_backlog:
+            rewrite_backlog(self._database, self._silence, now)
+            self._backlog_told_at = now
