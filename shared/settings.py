@@ -307,6 +307,13 @@ def shown_devices() -> Mapping[str, str]:
     return {name: os.environ[name] for name in ("CUDA_VISIBLE_DEVICES",) if name in os.environ}
 
 
+def kubernetes_address() -> tuple[str, str] | None:
+    """Return host and port of the API server, as Kubernetes tells every process in a pod."""
+    names = ("KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT")
+    host, port = (os.environ.get(name, "") for name in names)
+    return (host, port) if host and port else None
+
+
 WORKER_ID = "TENSTEP_WORKER_ID"
 STARTER_PID = "TENSTEP_STARTER_PID"
 WORKER_WAITS = "TENSTEP_WORKER_WAITS"

@@ -27,6 +27,7 @@ from producer.cli import (
     keys,
     migrate,
     plan,
+    pods,
     prices,
     pull,
     quote,
@@ -112,11 +113,12 @@ EPILOGS: dict[Callable[..., None], str] = {
     gc.gc: "Example: tenstep gc --older-than 2h --dry-run",
     migrate.migrate: "Example: tenstep migrate --json",
     doctor.doctor: doctor.EPILOG,
+    pods.pods: pods.EPILOG,
 }
 """The commands in the order of ``--help``, with examples."""
 NEED_THE_DATABASE = (
     *(render.render, calibrate.calibrate, plan.plan, gallery.gallery),
-    *(gc.gc, migrate.migrate, reconcile.reconcile),
+    *(gc.gc, migrate.migrate, reconcile.reconcile, pods.pods),
 )
 ON_A_SERVER = (fleet.worker, fleet.dispatch, fleet.up, fleet.serve, doctor.doctor)
 

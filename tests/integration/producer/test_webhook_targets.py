@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import ssl
-import subprocess
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -18,6 +16,7 @@ from producer.webhooks.registry import register
 from shared.db.api_tables import Webhook
 from shared.db.engine import Database
 from shared.settings import Settings
+from support.certificates import HAS_OPENSSL, certificate_for
 from support.receiver import LOOPBACK, Receiver, receiving
 from support.webhooks import Sender, sent
 
@@ -75,11 +74,11 @@ def test_the_second_address_is_tried_if_nobody_answers_at_the_first(
     assert sent(sender, Courier(allow_private=True)) == Answer(204, None)
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes the certificate")
+@pytest.mark.skipif(not HAS_OPENSSL, reason="makes the certificate")
 def test_certificates_are_checked_for_the_name_and_not_for_the_address(
     sqlite_database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    certificate, key = certificate_for("hooks.example", tmp_path)
+    certificate, key = certificate_for("DNS:hooks.example", tmp_path)
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(certificate, key)
     answering(monkeypatch, [[LOOPBACK]] * 5)
@@ -110,17 +109,3 @@ def answering(monkeypatch: pytest.MonkeyPatch, answers: list[list[str]]) -> list
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
     return asked
-
-
-def certificate_for(name: str, folder: Path) -> tuple[Path, Path]:
-    certificate, key = folder / "certificate.pem", folder / "key.pem"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
-            *("-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}"),
-            *("-keyout", str(key), "-out", str(certificate)),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    return certificate, key

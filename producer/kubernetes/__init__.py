@@ -1,0 +1,1 @@
+"""What tenstep tells the Kubernetes cluster that its workers run in."""
