@@ -1,4 +1,4 @@
-"""Whether a container does its work: ``python healthy.py api [PORT]``, or dispatcher, or worker.
+"""Whether a container does its work: ``python healthy.py api [PORT]``, or dispatcher, worker, pods.
 
 Exit code 0 if it does; else 1, and a line that says why not.
 """
@@ -14,6 +14,7 @@ from urllib.request import urlopen
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
+from producer.kubernetes.alive import is_alive
 from shared.db.engine import Database
 from shared.db.fleet import live_workers
 from shared.db.leadership import DISPATCHER
@@ -62,6 +63,11 @@ def what_is_wrong_with_worker(settings: Settings) -> str | None:
     return None if host in hosts else f"no worker of {host} is alive"
 
 
+def what_is_wrong_with_pods(settings: Settings) -> str | None:
+    """Look whether the process goes round; that the cluster does not answer is not its fault."""
+    return None if is_alive(settings.data_dir) else "it has not looked at the pods for long"
+
+
 def what_is_wrong(role: str, port: int) -> str | None:
     """Look at one role; returns None if it does its work."""
     match role:
@@ -71,6 +77,8 @@ def what_is_wrong(role: str, port: int) -> str | None:
             return what_is_wrong_with_dispatcher(load_settings())
         case "worker":
             return what_is_wrong_with_worker(load_settings())
+        case "pods":
+            return what_is_wrong_with_pods(load_settings())
         case _:
             return f"{role}: no such role"
 

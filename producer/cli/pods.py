@@ -70,7 +70,7 @@ def pods(
     with opened(settings) as database:
         keeper = CostKeeper(database, cluster, where, selector, silence)
         if not once:
-            _keep_on(keeper, every, Speaker(as_json=as_json))
+            _keep_on(keeper, settings.data_dir, every, Speaker(as_json=as_json))
         found = keeper.keep()
     if as_json:
         print_json(found.to_json())
@@ -78,9 +78,12 @@ def pods(
         say(_told(found))
 
 
-def _keep_on(keeper: CostKeeper, seconds: float, speak: Speaker) -> NoReturn:
+def _keep_on(keeper: CostKeeper, data_dir: Path, seconds: float, speak: Speaker) -> NoReturn:
+    from datetime import timedelta
+
     from sqlalchemy.exc import OperationalError
 
+    from producer.kubernetes.alive import note_alive
     from shared.errors import ServiceUnavailableError
 
     speak(
@@ -99,6 +102,7 @@ def _keep_on(keeper: CostKeeper, seconds: float, speak: Speaker) -> NoReturn:
             else:
                 if found.changed or found.vanished:
                     speak("costs_set", _told(found), costs=json.dumps(found.changed))
+            note_alive(data_dir, timedelta(seconds=seconds))
             time.sleep(seconds)
     finally:
         speak("stopped", "stopped; the costs stay as they are")

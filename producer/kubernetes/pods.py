@@ -109,7 +109,7 @@ class Pods:
         except httpx.TransportError as error:
             raise ServiceUnavailableError(
                 f"the Kubernetes API server at {self._client.base_url} does not answer: "
-                f"{error or type(error).__name__}"
+                f"{str(error) or type(error).__name__}"
             ) from None
 
     def _check(self, verb: str, answer: httpx.Response) -> None:

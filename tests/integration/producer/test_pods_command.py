@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from producer.kubernetes.alive import LONGEST_ROUND, is_alive, note_alive
 from producer.kubernetes.cluster import Cluster
 from producer.kubernetes.keeper import CostKeeper, Round
 from shared.db.claims import claim_chunk
@@ -36,6 +39,7 @@ from support.shell import Shell
 
 pytestmark = pytest.mark.skipif(not HAS_OPENSSL, reason="makes the certificate")
 
+HEALTHY = Path(__file__).parents[3] / "infra/docker/healthy.py"
 SELECTOR = ",".join(f"{name}={value}" for name, value in LABELS.items())
 
 
@@ -280,6 +284,11 @@ def test_the_token_is_in_no_repr(database: Database, kubernetes: StandInApiServe
 # The command
 
 
+def is_healthy(environment: Mapping[str, str]) -> bool:
+    command = [sys.executable, HEALTHY, "pods"]
+    return subprocess.run(command, env=dict(environment), capture_output=True).returncode == 0
+
+
 def test_outside_a_cluster_the_command_says_so(
     shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -324,6 +333,14 @@ def test_the_command_looks_once_and_tells(
     assert "verbs list and patch" in json.loads(shell.err)["error"]["hint"]
 
 
+def test_a_process_that_has_not_gone_round_for_long_is_not_alive(tmp_path: Path) -> None:
+    note_alive(tmp_path, timedelta(seconds=15))
+    assert is_alive(tmp_path)
+
+    note_alive(tmp_path, -LONGEST_ROUND)
+    assert not is_alive(tmp_path)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_process_outlives_an_outage_and_ends_when_it_is_told_to(
     number: signal.Signals,
@@ -342,9 +359,11 @@ def test_a_process_outlives_an_outage_and_ends_when_it_is_told_to(
     }
     options = ("--every", "1", "--service-account", str(kubernetes.folder), "--json")
     kubernetes.overloaded = 1
+    assert not is_healthy(environment)
 
     with running(environment, "pods", *options, cwd=tmp_path) as process:
         wait_until(lambda: bool(kubernetes.patched))
+        assert is_healthy(environment)
         process.send_signal(number)
         out, _ = process.communicate(timeout=20)
 
