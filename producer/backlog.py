@@ -19,7 +19,6 @@ from sqlalchemy.orm import Session
 from producer.dispatch.queries import UNSENT_ORDER, keep_to_index_order
 from shared.db.conditions import IS_UNSENT
 from shared.db.rates import read_rates
-from shared.db.served_models import Served
 from shared.db.tables import Batch, BatchCount, Job, Tally
 from shared.domain.jobs import BatchControl
 from shared.domain.rates import DeviceRate, Shape, estimate
@@ -60,12 +59,12 @@ class Backlog:
     """When the oldest active batch with pending jobs was made."""
 
 
-def read_backlog(session: Session, served: Collection[Served]) -> Backlog:
+def read_backlog(session: Session, alive: Collection[tuple[str, str]]) -> Backlog:
     """Add up what is to be drawn.
 
     Args:
         session: reads; until its transaction ends, Postgres would rather not sort.
-        served: the models of the live workers.
+        alive: device kinds of live workers, and models that they serve.
     """
     open_batches = _open_batches()
     jobs = _jobs_by_model(session, open_batches)
@@ -75,8 +74,8 @@ def read_backlog(session: Session, served: Collection[Served]) -> Backlog:
     unrated: dict[Pool, int] = {}
     for model, count in jobs.items():
         rates = _by_kind(read_rates(session, model)) if model in shapes else {}
-        alive = {one.worker.device_kind for one in served if one.model == model}
-        for kind in sorted(rates.keys() | alive) or [UNKNOWN]:
+        serving = {kind for kind, served in alive if served == model}
+        for kind in sorted(rates.keys() | serving) or [UNKNOWN]:
             if kind in rates:
                 device_ns[Pool(kind, model)] = _time_of(count, rates[kind], shapes[model])
             else:

@@ -117,7 +117,7 @@ def read_totals(database: Database, settings: Settings) -> Totals:
             recent=read_recent_attempts(session, now),
             dispatch=read_dispatch_health(session, settings.dispatcher_lease_seconds, now),
             deliveries=count_pending(session),
-            backlog=read_backlog(session, served),
+            backlog=read_backlog(session, set(pool_of.values())),
             read_at=now,
         )
 

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from shared.db.adding import add_to_rows
 from shared.db.backlog_tables import ALL, BacklogRow
 from shared.db.engine import Database
-from shared.db.fleet import live_models
+from shared.db.fleet import live_kinds
 
 if TYPE_CHECKING:
     from producer.backlog import Backlog
@@ -32,7 +32,7 @@ def rewrite_backlog(database: Database, silence: timedelta, now: datetime) -> No
     from producer.backlog import read_backlog
 
     with database.snapshot() as session:
-        backlog = read_backlog(session, live_models(session, now, silence))
+        backlog = read_backlog(session, live_kinds(session, now, silence))
     with database.write() as session:
         write_backlog(session, backlog, now)
 

@@ -7,10 +7,11 @@ from datetime import datetime, timedelta
 from typing import NamedTuple, cast
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Table, and_, bindparam, func, or_, select, update
+from sqlalchemy import ColumnElement, Table, and_, bindparam, func, or_, select, union, update
 from sqlalchemy.orm import Session
 
 from shared.db.conditions import IS_LEASED
+from shared.db.model_tables import WorkerModel
 from shared.db.served_models import Served, served_by, serves
 from shared.db.settlement import settle_worker
 from shared.db.tables import Job, Worker
@@ -40,6 +41,16 @@ def live_workers(session: Session, now: datetime, silence: timedelta) -> Sequenc
 def live_models(session: Session, now: datetime, silence: timedelta) -> Sequence[Served]:
     """Return the models of the `live_workers`."""
     return served_by(session, live_workers(session, now, silence))
+
+
+def live_kinds(session: Session, now: datetime, silence: timedelta) -> Sequence[tuple[str, str]]:
+    """Return device kind and model of the `live_models`, each pair once: it reads no whole rows."""
+    is_alive = _is_alive(now, silence)
+    first = select(Worker.device_kind, Worker.model).where(is_alive)
+    others = select(Worker.device_kind, WorkerModel.model).where(
+        WorkerModel.worker_id == Worker.id, is_alive
+    )
+    return [(kind, model) for kind, model in session.execute(union(first, others))]
 
 
 def is_live(session: Session, now: datetime, silence: timedelta, worker_id: UUID) -> bool:

@@ -12,7 +12,8 @@ from producer.backlog import UNKNOWN, Backlog, Pool, read_backlog
 from shared.db.batches import cancel_batch
 from shared.db.claims import claim_chunk
 from shared.db.engine import Database
-from shared.db.fleet import live_models
+from shared.db.fleet import live_kinds, live_models
+from shared.db.model_tables import WorkerModel
 from shared.db.rates import record_rates
 from shared.db.tables import Job, Worker
 from shared.db.tallies import fold_tallies
@@ -27,7 +28,7 @@ LARGER = Shape(128, 128, 10, is_guided=True)
 
 def backlog(database: Database) -> Backlog:
     with database.snapshot() as session:
-        return read_backlog(session, live_models(session, START, LEASE))
+        return read_backlog(session, live_kinds(session, START, LEASE))
 
 
 def measure(session: Session, worker: Worker, shape: Shape, seconds: int) -> None:
@@ -116,3 +117,16 @@ def test_the_oldest_batch_is_one_with_pending_jobs(database: Database) -> None:
         claim_chunk(session, dispatch(session, oldest.id), worker.id, START, LEASE)
 
     assert backlog(database).oldest_batch_at == START - timedelta(hours=1)
+
+
+def test_every_model_of_a_live_worker_counts_as_served(database: Database) -> None:
+    with database.write() as session:
+        worker = add_worker(session)
+        session.add(WorkerModel(worker_id=worker.id, model="also", queue="cpu.also"))
+        add_worker(session, device_kind="cuda").stopped_at = START
+        add_batch(session, jobs=2, model="also")
+
+    assert backlog(database).unrated_jobs == {Pool("cpu", "also"): 2}
+    with database.read() as session:
+        told = {(one.worker.device_kind, one.model) for one in live_models(session, START, LEASE)}
+        assert set(live_kinds(session, START, LEASE)) == told == {("cpu", "tiny"), ("cpu", "also")}

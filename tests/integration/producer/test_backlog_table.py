@@ -18,7 +18,7 @@ from shared.db.backlog_tables import ALL, BacklogRow
 from shared.db.batches import set_control
 from shared.db.claims import claim_chunk
 from shared.db.engine import Database
-from shared.db.fleet import live_models
+from shared.db.fleet import live_kinds
 from shared.db.outcomes import record_done
 from shared.db.rates import record_rates
 from shared.db.tables import Batch
@@ -122,7 +122,7 @@ def test_the_query_says_what_was_submitted_in_device_seconds(
 
     with fleet.database.snapshot() as session:
         now = fleet.database.now(session)
-        backlog = read_backlog(session, live_models(session, now, LEASE))
+        backlog = read_backlog(session, live_kinds(session, now, LEASE))
     assert backlog.device_ns == {Pool("cpu", model): 6 * SECOND_NS}
     assert fleet.ask(model) == 6
 
