@@ -45,10 +45,10 @@ def live_models(session: Session, now: datetime, silence: timedelta) -> Sequence
 
 def live_kinds(session: Session, now: datetime, silence: timedelta) -> Sequence[tuple[str, str]]:
     """Return device kind and model of the `live_models`, each pair once: it reads no whole rows."""
-    is_alive = _is_alive(now, silence)
-    first = select(Worker.device_kind, Worker.model).where(is_alive)
+    lives = is_alive(now, silence)
+    first = select(Worker.device_kind, Worker.model).where(lives)
     others = select(Worker.device_kind, WorkerModel.model).where(
-        WorkerModel.worker_id == Worker.id, is_alive
+        WorkerModel.worker_id == Worker.id, lives
     )
     return [(kind, model) for kind, model in session.execute(union(first, others))]
 
