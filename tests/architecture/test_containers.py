@@ -6,13 +6,10 @@ import json
 import re
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import jsonschema_rs
 import pytest
-import typer
 
-from producer.cli.main import app
 from producer.local_worker import KILL_WAIT_SECONDS
 from shared.settings import Settings
 from shared.version import VERSION
@@ -26,6 +23,7 @@ from support.compose import (
     services,
 )
 from support.dockerfile import chain, read_dockerfile
+from support.known import parse, settings_names
 
 # Vendored from https://github.com/compose-spec/compose-go, as check-jsonschema 0.39.0 has it.
 SCHEMA = Path(__file__).with_name("compose-spec.json")
@@ -44,19 +42,6 @@ SECONDS = {"s": 1, "m": 60}
 
 def seconds(duration: str) -> int:
     return int(duration[:-1]) * SECONDS[duration[-1]]
-
-
-def settings_names() -> set[str]:
-    return {f"TENSTEP_{name.upper()}" for name in Settings.model_fields}
-
-
-def parse(words: list[str]) -> None:
-    """Parse a command line as tenstep does; Typer raises what it does not know."""
-    assert words[0] == "tenstep"
-    command: Any = typer.main.get_command(app)
-    while words[1:] and hasattr(command, "commands"):
-        command, words = command.commands[words[1]], words[1:]
-    command.make_context(words[0], words[1:])
 
 
 # Compose
