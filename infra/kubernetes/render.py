@@ -5,20 +5,18 @@ Helm comes as a library from PyPI. In a virtual environment of its own:
     pip install --ignore-requires-python helm-sdkpy==0.1.32 pyyaml
     python infra/kubernetes/render.py
 
-It writes rendered/. Tests read that, for they have no Helm; each file says in its first line what it
-was made of, so that they know whether it is still true.
+It writes rendered/. Tests read that, for they have no Helm. Each file says in its first line what
+it was made of, so that they know whether it is still true.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml

@@ -9,20 +9,17 @@ from pathlib import Path
 import jsonschema_rs
 import kubernetes_validate
 import pytest
-import typer
 
-from kubernetes.render import CHART, RENDERED, merged, read
+from kubernetes.render import CHART, RENDERED, read
 from producer.api.health import router
-from producer.cli.main import app
-from producer.local_worker import KILL_WAIT_SECONDS
 from shared.settings import SECRETS_DIR, Settings
 from shared.version import VERSION
 from support.compose import DOCKERFILE, REPOSITORY
 from support.dockerfile import chain, read_dockerfile
 from support.known import parse, settings_names
 from support.kubernetes_chart import (
+    KEDA,
     NAMES,
-    Document,
     called,
     container_of,
     documents,
@@ -31,44 +28,16 @@ from support.kubernetes_chart import (
     labels_of,
     of_kind,
     pod_of,
-    refusals,
-    refused,
-    schema,
     selected,
-    selects,
     sources,
     values_of,
     with_pods,
 )
 
-# From PyPI's cloudcoil-models-keda 2.16.1.0, which was made of KEDA's own definitions; what it
-# does not name is refused, as nothing that KEDA would leave out may be relied on.
-KEDA = {
-    kind: Path(__file__).with_name(f"keda-{kind.lower()}.json")
-    for kind in ("ScaledObject", "TriggerAuthentication")
-}
 OLDEST, NEWEST = "1.27", kubernetes_validate.latest_version()
 SECRETS = "/etc/tenstep/secrets"
-POD_NAME_ADDS = 17
-"""Characters: two hyphens, the hash of a template and that of a pod."""
-MOST_IN_A_HOST_NAME = 63
-
+HEALTHY = REPOSITORY / "infra/docker/healthy.py"
 every_example = pytest.mark.parametrize("name", NAMES)
-POOLS = [
-    pytest.param(name, pool, id=f"{name}-{pool['name']}")
-    for name in NAMES
-    for pool in values_of(name)["pools"]
-]
-every_pool = pytest.mark.parametrize(("name", "pool"), POOLS)
-
-
-def worker(name: str, pool: Document) -> Document:
-    return called(name, "Deployment", f"tenstep-worker-{pool['name']}")
-
-
-def scaled(name: str, pool: Document) -> Document:
-    return called(name, "ScaledObject", f"tenstep-worker-{pool['name']}")
-
 
 # What was rendered
 
@@ -181,13 +150,8 @@ def test_settings_are_some_that_tenstep_knows(name: str) -> None:
         ours = {one for one in names if one.startswith("TENSTEP_")} - {SECRETS_DIR}
         assert len(set(names)) == len(names), "the last one would go before"
         assert ours <= settings_names()
-        Settings(
-            **{
-                key[8:].lower(): value
-                for key, value in environment_of(document).items()
-                if key in ours
-            }
-        )  # type: ignore[arg-type]
+        given = {key: value for key, value in environment_of(document).items() if key in ours}
+        Settings(**{key[8:].lower(): value for key, value in given.items()})  # type: ignore[arg-type]
 
 
 @every_example
@@ -232,17 +196,12 @@ def test_volumes_that_are_mounted_are_there(name: str) -> None:
         assert {"/var/lib/tenstep", "/tmp"} <= set(mounts.values())  # noqa: S108
 
 
-def commands() -> list[object]:
-    known = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    words = {
-        tuple(container_of(document)["args"]) for name in NAMES for document in with_pods(name)
-    }
-    return [
-        pytest.param(one, id=one[1]) for one in sorted(words) if one[1] in known or one[1] != "pods"
-    ]
+COMMANDS = sorted(
+    {tuple(container_of(document)["args"]) for name in NAMES for document in with_pods(name)}
+)
 
 
-@pytest.mark.parametrize("words", commands())
+@pytest.mark.parametrize("words", COMMANDS, ids=lambda words: words[1])
 def test_a_pod_runs_a_command_that_is_there(words: tuple[str, ...]) -> None:
     parse(words)
 
@@ -277,249 +236,5 @@ def test_probes_are_of_what_is_in_the_image(name: str) -> None:
                 assert python == "python"
                 assert script in copied
                 assert role == labels_of(document)["app.kubernetes.io/component"]
-        assert probes or labels_of(document)["app.kubernetes.io/component"] in {"migrate", "pods"}
-
-
-# Workers
-
-
-@every_pool
-def test_a_worker_has_the_time_to_drain(name: str, pool: Document) -> None:
-    document = worker(name, pool)
-    drain = int(environment_of(document)["TENSTEP_STOP_GRACE_SECONDS"]) + KILL_WAIT_SECONDS
-
-    assert pod_of(document)["terminationGracePeriodSeconds"] > drain
-    if "stopGraceSeconds" in pool:
-        assert drain == pool["stopGraceSeconds"] + KILL_WAIT_SECONDS
-
-
-@every_pool
-def test_a_pool_is_of_its_model_and_its_devices(name: str, pool: Document) -> None:
-    document = worker(name, pool)
-    environment, container = environment_of(document), container_of(document)
-    count = pool.get("resourceCount", 1)
-    devices = {
-        "cpu": "cpu",
-        "cuda": ",".join(f"cuda:{index}" for index in range(count)),
-        "qaic": "auto",
-    }
-
-    assert environment["TENSTEP_MODEL"] == pool["model"]
-    assert environment["TENSTEP_ALSO_MODELS"] == ",".join(pool.get("alsoModels", ()))
-    assert environment["TENSTEP_DEVICE_SKU"] == pool.get("deviceSku", "")
-    assert container["args"][:4] == ["tenstep", "worker", "--device", devices[pool["deviceKind"]]]
-    assert f"/{pool['target']}" in container["image"]
-    if "resourceName" in pool:
-        assert container["resources"]["limits"][pool["resourceName"]] == count
-    groups = pod_of(document)["securityContext"].get("supplementalGroups", [])
-    assert groups == pool.get("supplementalGroups", [])
-
-
-@every_pool
-def test_a_pool_of_spot_instances_runs_there_and_no_other_does(name: str, pool: Document) -> None:
-    spot, pod = values_of(name)["spot"], pod_of(worker(name, pool))
-    tolerations = pool.get("tolerations", []) + (spot["tolerations"] if pool.get("spot") else [])
-
-    assert pod.get("tolerations", []) == tolerations
-    if pool.get("spot"):
-        assert pod["nodeSelector"].items() >= spot["nodeSelector"].items()
-    else:
-        assert pod.get("nodeSelector", {}) == pool.get("nodeSelector", {})
-
-
-@every_pool
-def test_a_pods_name_is_that_of_its_host(name: str, pool: Document) -> None:
-    document = worker(name, pool)
-
-    assert len(document["metadata"]["name"]) + POD_NAME_ADDS <= MOST_IN_A_HOST_NAME
-
-
-@every_pool
-def test_new_workers_take_the_place_of_old_ones(name: str, pool: Document) -> None:
-    rolling = worker(name, pool)["spec"]["strategy"]["rollingUpdate"]
-
-    assert rolling["maxSurge"] == 0
-    assert rolling["maxUnavailable"]
-
-
-# Scaling
-
-
-@every_pool
-def test_keda_alone_says_how_many_workers_there_are(name: str, pool: Document) -> None:
-    specification = worker(name, pool)["spec"]
-    if not values_of(name)["keda"]["enabled"]:
-        assert specification["replicas"] == pool["max"]
-        assert of_kind(name, *KEDA) == []
-        return
-    spec = scaled(name, pool)["spec"]
-    assert "replicas" not in specification
-    assert spec["scaleTargetRef"] == {"name": worker(name, pool)["metadata"]["name"]}
-    assert spec["minReplicaCount"] == pool.get("min", 0)
-    assert spec["maxReplicaCount"] == pool["max"]
-    # A fallback of none would end all workers whenever the backlog cannot be read.
-    assert spec.get("fallback", {}).get("replicas") == pool.get("fallbackReplicas")
-    assert spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]["scaleDown"]["policies"]
-
-
-@every_pool
-def test_a_pool_is_scaled_by_its_backlog(name: str, pool: Document) -> None:
-    if not values_of(name)["keda"]["enabled"]:
-        return
-    (trigger,) = scaled(name, pool)["spec"]["triggers"]
-    told, count = trigger["metadata"], pool.get("resourceCount", 1)
-    models = ",".join([pool["model"], *pool.get("alsoModels", ())])
-    raw = (CHART / "files/backlog.sql").read_text("utf-8")
-    expected = raw.replace(":'models'", f"'{models}'")
-    expected = expected.replace(":'device_kind'", f"'{pool['deviceKind']}'")
-
-    assert (trigger["type"], trigger["metricType"]) == ("postgresql", "AverageValue")
-    assert int(told["targetQueryValue"]) == pool["targetDeviceSeconds"] * count
-    assert told["query"].split() == expected.split()
-    assert not re.search(r":'\w+'", told["query"])
-    assert trigger["authenticationRef"]["name"] == "tenstep-backlog"
-
-
-@every_example
-def test_keda_finds_the_database_in_a_secret_that_is_there(name: str) -> None:
-    for document in of_kind(name, "TriggerAuthentication"):
-        keda, existing = values_of(name)["keda"], values_of(name)["existingSecret"]
-        assert document["metadata"]["name"] == "tenstep-backlog"
-        assert document["spec"]["secretTargetRef"] == [
-            {
-                "parameter": "connection",
-                "name": keda["existingSecret"] or existing,
-                "key": keda["secretKey"],
-            }
-        ]
-
-
-# Who is selected
-
-
-@every_example
-def test_a_deployment_and_a_budget_are_of_one_kind_of_pods(name: str) -> None:
-    deployments = of_kind(name, "Deployment")
-    for document in deployments:
-        assert selected(name, document["spec"]["selector"]) == [document["metadata"]["name"]]
-    for budget in of_kind(name, "PodDisruptionBudget"):
-        assert selected(name, budget["spec"]["selector"]) == [budget["metadata"]["name"]]
-        assert budget["spec"]["maxUnavailable"] not in {0, "0%"}, "no node could be drained"
-    with_budget = {one["metadata"]["name"] for one in of_kind(name, "PodDisruptionBudget")}
-    assert with_budget == {one["metadata"]["name"] for one in deployments} - {"tenstep-pods"}
-
-
-@every_example
-def test_the_service_and_the_ingress_lead_to_the_api(name: str) -> None:
-    (service,) = of_kind(name, "Service")
-    (port,) = service["spec"]["ports"]
-    ports = [
-        one["name"] for one in container_of(called(name, "Deployment", "tenstep-api"))["ports"]
-    ]
-
-    assert selected(name, {"matchLabels": service["spec"]["selector"]}) == ["tenstep-api"]
-    assert [port["targetPort"]] == ports
-    for ingress in of_kind(name, "Ingress"):
-        assert ingress["spec"]["tls"][0]["secretName"]
-        (path,) = ingress["spec"]["rules"][0]["http"]["paths"]
-        assert path["backend"]["service"] == {"name": "tenstep-api", "port": {"name": port["name"]}}
-        environment = environment_of(called(name, "Deployment", "tenstep-api"))
-        assert environment["TENSTEP_PUBLIC_URL"] == f"https://{ingress['spec']['rules'][0]['host']}"
-
-
-@every_example
-def test_a_pod_is_called_and_calls_only_as_a_policy_has_it(name: str) -> None:
-    policies = of_kind(name, "NetworkPolicy")
-    if not values_of(name)["networkPolicy"]["enabled"]:
-        assert policies == []
-        return
-    may_be_called, ports = set(), {}
-    for document in with_pods(name):
-        here = [
-            one["spec"]
-            for one in policies
-            if selects(one["spec"]["podSelector"], labels_of(document))
-        ]
-        component = labels_of(document)["app.kubernetes.io/component"]
-        assert {kind for one in here for kind in one["policyTypes"]} == {"Ingress", "Egress"}
-        may_be_called |= {component for one in here if one.get("ingress")}
-        ports[component] = {
-            port["port"] for one in here for rule in one.get("egress", ()) for port in rule["ports"]
-        }
-    policy = values_of(name)["networkPolicy"]
-    services = {policy[one]["port"] for one in ("dns", "database", "redis", "s3")}
-
-    assert may_be_called == {"api"}
-    assert ports["worker"] == ports["dispatcher"] == services
-    assert ports["api"] == services | {443}
-    assert ports["migrate"] == {policy["dns"]["port"], policy["database"]["port"]}
-    assert ports["pods"] == ports["migrate"] | set(policy["kubeApi"]["ports"])
-    for one in policies:
-        assert selected(name, one["spec"]["podSelector"])
-
-
-# Order
-
-
-@every_example
-def test_tables_are_made_before_anything_else_and_with_nothing_of_the_chart(name: str) -> None:
-    (job,) = of_kind(name, "Job")
-    hooks = [
-        one for one in documents(name) if "helm.sh/hook" in one["metadata"].get("annotations", {})
-    ]
-
-    assert hooks == [job]
-    assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
-    account = pod_of(job).get("serviceAccountName")
-    assert account == (values_of(name)["serviceAccountName"] or None)
-    assert "envFrom" not in container_of(job)
-
-
-# Values
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_values_are_what_the_schema_has(name: str) -> None:
-    validator = jsonschema_rs.validator_for(schema())
-
-    assert [error.message for error in validator.iter_errors(values_of(name))] == []
-
-
-@pytest.mark.parametrize("why", refused())
-def test_bad_values_are_refused(why: str) -> None:
-    by_schema = not jsonschema_rs.validator_for(schema()).is_valid(refused()[why])
-    said = refusals()[why]
-
-    assert ("specifications of the schema" in said) == by_schema
-    assert by_schema or "execution error" in said, said
-
-
-def test_each_value_has_its_default_and_its_rule() -> None:
-    values = read(CHART / "values.yaml")
-
-    assert schema()["properties"].keys() == values.keys() | {"global"}
-    for key, rule in schema()["properties"].items():
-        if rule.get("properties") and key != "image":
-            placed = {"nodeSelector", "tolerations", "affinity", "priorityClassName"}
-            assert rule["properties"].keys() - placed == values[key].keys(), key
-
-
-def test_each_field_of_a_pool_is_shown() -> None:
-    text = (CHART / "values.yaml").read_text("utf-8")
-    placed = {"nodeSelector", "tolerations", "affinity", "priorityClassName"}
-
-    for field in schema()["definitions"]["pool"]["properties"].keys() - placed:
-        assert re.search(rf"^# +(- )?{field}: ", text, re.MULTILINE), field
-
-
-def test_values_are_laid_over_others_as_helm_does() -> None:
-    assert merged({"a": {"b": 1, "c": 2}, "d": [1]}, {"a": {"b": 3}, "d": []}) == {
-        "a": {"b": 3, "c": 2},
-        "d": [],
-    }
-
-
-def test_the_readme_names_the_examples() -> None:
-    readme = (REPOSITORY / "infra/kubernetes/README.md").read_text("utf-8")
-
-    assert [name for name in NAMES if f"examples/{name}" not in readme] == []
+                assert f'case "{role}":' in HEALTHY.read_text("utf-8")
+        assert probes or document["kind"] == "Job"

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from kubernetes.render import CHART, EXAMPLES, RENDERED, REFUSED, header, merged, read
+from kubernetes.render import CHART, EXAMPLES, REFUSED, RENDERED, header, merged, read
+from support.compose import REPOSITORY
 
 Document = Mapping[str, Any]
+KEDA = {
+    kind: REPOSITORY / f"tests/architecture/keda-{kind.lower()}.json"
+    for kind in ("ScaledObject", "TriggerAuthentication")
+}
+"""Schemas, of PyPI's cloudcoil-models-keda 2.16.1.0, which was made of KEDA's own definitions. What
+they do not name is refused: KEDA would leave it out."""
 NAMES = sorted(path.name for path in EXAMPLES.glob("*.yaml"))
 
 
-def sources() -> Iterator[tuple[Path, Path]]:
+def sources() -> Sequence[tuple[Path, Path]]:
     """Return each file of values, and what was made of it."""
-    for path in [*sorted(EXAMPLES.glob("*.yaml")), REFUSED]:
-        yield path, RENDERED / path.name
+    files = [*sorted(EXAMPLES.glob("*.yaml")), REFUSED]
+    return [(path, RENDERED / path.name) for path in files]
 
 
 def is_fresh(values: Path, rendered: Path) -> bool:

@@ -130,8 +130,8 @@ volumeMounts:
 {{- end }}
 {{- end }}
 
-{{/* Asks the database, so it must not be hasty: one that is away for a quarter of an hour restarts
-     nobody. Takes role and startSeconds. */}}
+{{/* Most ask the database, so they must not be hasty: one that is away for less than a quarter of an
+     hour restarts nobody. Takes role and startSeconds. */}}
 {{- define "tenstep.probes" -}}
 startupProbe:
   exec: {command: [python, /usr/local/lib/tenstep/healthy.py, {{ .role }}]}
