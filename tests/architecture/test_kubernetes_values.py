@@ -9,7 +9,15 @@ import pytest
 
 from kubernetes.render import CHART, merged, read
 from support.compose import REPOSITORY
-from support.kubernetes_chart import NAMES, refusals, refused, schema, values_of
+from support.kubernetes_chart import (
+    NAMES,
+    container_of,
+    refusals,
+    refused,
+    schema,
+    values_of,
+    with_pods,
+)
 
 PLACES = {"nodeSelector", "tolerations", "affinity", "priorityClassName"}
 
@@ -28,6 +36,18 @@ def test_bad_values_are_refused(why: str) -> None:
 
     assert ("specifications of the schema" in said) == by_schema
     assert by_schema or "execution error" in said, said
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_variable_can_be_given_twice(name: str) -> None:
+    values = values_of(name)
+    given = {*values["env"], *(key for pool in values["pools"] for key in pool.get("env", ()))}
+    validator = jsonschema_rs.validator_for(
+        {"$ref": "#/definitions/env", "definitions": schema()["definitions"]}
+    )
+    for document in with_pods(name):
+        for one in container_of(document)["env"]:
+            assert validator.is_valid({one["name"]: "x"}) == (one["name"] in given), one["name"]
 
 
 def test_each_value_has_its_default_and_its_rule() -> None:
