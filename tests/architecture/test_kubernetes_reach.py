@@ -84,6 +84,21 @@ def test_a_pod_is_called_and_calls_only_as_a_policy_has_it(name: str) -> None:
 
 
 @every_example
+def test_the_api_is_called_by_whom_the_values_name_on_its_port_alone(name: str) -> None:
+    policy = values_of(name)["networkPolicy"]
+    (port,) = container_of(called(name, "Deployment", "tenstep-api"))["ports"]
+    rules = [
+        rule for one in of_kind(name, "NetworkPolicy") for rule in one["spec"].get("ingress", ())
+    ]
+    expected = {
+        "from": policy["apiFrom"],
+        "ports": [{"port": port["containerPort"], "protocol": "TCP"}],
+    }
+
+    assert rules == ([expected] if policy["enabled"] else [])
+
+
+@every_example
 def test_tables_are_made_before_anything_else_and_with_nothing_of_the_chart(name: str) -> None:
     (job,) = of_kind(name, "Job")
     hooks = [
