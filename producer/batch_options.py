@@ -91,6 +91,7 @@ class BatchOptions(BatchDefaults):
         key: str | None = None,
         batch_id: UUID | None = None,
         client: Mapping[str, Any] | None = None,
+        traceparent: str | None = None,
     ) -> Order:
         """Make an order of it.
 
@@ -99,6 +100,7 @@ class BatchOptions(BatchDefaults):
             key: the same key is the same batch.
             batch_id: what it is to be called; None makes an id.
             client: what the submitting program wants to remember.
+            traceparent: of the span of who asks for it.
         """
         defaults = {name: getattr(self, name) for name in BatchDefaults.model_fields}
         hours = self.deadline_hours
@@ -118,6 +120,7 @@ class BatchOptions(BatchDefaults):
             tags=self.tags,
             max_nanodollars=None if self.max_cost_usd is None else parse_dollars(self.max_cost_usd),
             client=dict(client or {}),
+            traceparent=traceparent,
         )
 
     def card(self, settings: Settings) -> ModelCard:

@@ -47,6 +47,8 @@ class Asked:
     client_metadata: Mapping[str, Any] | None = None
     base_url: str | None = None
     """What the client calls the server by."""
+    traceparent: str | None = None
+    """Of the client's span."""
 
 
 def ask(session: Session, settings: Settings, asked: Asked, now: datetime) -> BatchRequest:
@@ -73,6 +75,7 @@ def ask(session: Session, settings: Settings, asked: Asked, now: datetime) -> Ba
         completion_window=asked.completion_window,
         client_metadata=None if asked.client_metadata is None else dict(asked.client_metadata),
         base_url=asked.base_url,
+        traceparent=asked.traceparent,
         state=RequestState.VALIDATING,
         created_at=now,
         expires_at=None if asked.window is None else now + asked.window,

@@ -35,6 +35,7 @@ def submit_inline(
     *,
     tenant: str,
     key: str | None,
+    traceparent: str | None = None,
 ) -> Submission:
     """Write a batch of the prompts of a request.
 
@@ -44,6 +45,7 @@ def submit_inline(
         prompts: at most 10,000.
         tenant: whose it is.
         key: idempotency key; the same is the same batch.
+        traceparent: of the client's span.
 
     Raises:
         ConflictError: something else was asked for with that key.
@@ -55,7 +57,7 @@ def submit_inline(
     if not _was_asked_before(services, tenant, named, digest):
         with services.database.read() as session:
             check_limits(session, services.settings, tenant)
-    order = options.order(tenant, key=named, client={SHA: digest})
+    order = options.order(tenant, key=named, client={SHA: digest}, traceparent=traceparent)
     card = options.card(services.settings)
     source = source_of_prompts(prompts, digest)
     return submit(services.database, services.settings, card, source, order)

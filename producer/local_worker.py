@@ -129,7 +129,12 @@ class LocalWorker:
             self._is_stopping = True
 
     def end_if_idle(self) -> None:
-        """End it at once if no job is in its hands; Celery alone would take seconds."""
+        """End it at once if no job is in its hands; Celery alone would take seconds.
+
+        One that traces is left to end by itself: its last spans are still to be sent.
+        """
+        if self._settings.traces:
+            return
         with self._database.read() as session:
             held = session.scalar(
                 select(Job.id).where(IS_LEASED, Job.worker_id.in_(self._worker_ids)).limit(1)

@@ -62,6 +62,8 @@ class Order:
     """How many of its images are drawn at once, to measure that; None leaves it to the workers."""
     client: dict[str, Any] = field(default_factory=dict)
     """What the submitting program wants to remember."""
+    traceparent: str | None = None
+    """Of the span of who asks for it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from shared.messaging.broker import Broker
 from shared.settings import Settings
 from shared.storage.base import ObjectStore
 from shared.storage.open import open_store
+from shared.telemetry.traces import PRODUCER, start_traces
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,9 @@ def open_services(settings: Settings) -> Iterator[Services]:
 
     Raises:
         ServiceUnavailableError: one of them does not answer.
+        ConfigurationError: traces are wanted and cannot be sent.
     """
+    start_traces(PRODUCER, is_on=settings.traces)
     database = Database(settings.resolved_database_url)
     broker = Broker(settings)
     try:

@@ -20,6 +20,7 @@ from producer.read_ahead import read_ahead
 from producer.rejects import RejectLog, Rejects, rejects_path
 from producer.reuse import images_from_before
 from producer.settle import Settler, check_default_size
+from producer.submit_traces import current_traceparent, tracing
 from shared.clock import utc_now
 from shared.db.batches import cancel_batch, release_positions
 from shared.db.bulk import NewJob, ReusedJob, Row, insert_jobs, insert_reused_jobs
@@ -73,6 +74,20 @@ def submit(
         ServiceUnavailableError: the list of rejects cannot be written.
     """
     order = order or Order()
+    with tracing(order) as note:
+        submission = _submit(database, settings, card, source, order, on_progress)
+        note(submission)
+    return submission
+
+
+def _submit(
+    database: Database,
+    settings: Settings,
+    card: ModelCard,
+    source: PromptSource,
+    order: Order,
+    on_progress: OnProgress | None,
+) -> Submission:
     check_order(order, card, settings)
     batch = _begun_before(database, order)
     # What goes on has to be read as it was begun, for its jobs to be the same.
@@ -142,6 +157,7 @@ def _new_batch(card: ModelCard, source: PromptSource, order: Order) -> Batch:
         total=0,
         deadline_at=None if order.wanted_within is None else now + order.wanted_within,
         created_at=now,
+        traceparent=current_traceparent(),
     )
 
 

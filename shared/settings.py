@@ -187,6 +187,12 @@ class Settings(BaseSettings):
         "make those that somebody looks at.",
     )
 
+    traces: bool = Field(
+        default=False,
+        description="Send OpenTelemetry traces, where and how the variables OTEL_* say; needs "
+        "tenstep[telemetry].",
+    )
+
     server: ServerUrl | None = Field(
         default=None,
         description="For the command line: a tenstep server to work with, such as "

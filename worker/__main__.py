@@ -36,6 +36,7 @@ def main() -> int:
         starter_pid,
         waits_to_begin,
     )
+    from shared.telemetry.traces import WORKER, start_traces
 
     try:
         settings = load_settings()
@@ -47,6 +48,7 @@ def main() -> int:
         lock = hold_device(devices[0], worker_ids[0], os.environ)
         pin_environment(devices[0], settings.cpu_threads, os.environ)
         os.environ.setdefault(COMPILED, str(settings.data_dir.absolute() / "compiled"))
+        start_traces(WORKER, is_on=settings.traces)
     except TenstepError as error:
         tell_why(error)
         return error.exit_code

@@ -77,6 +77,8 @@ def render_chunk(runtime: Runtime, message: RenderChunk, wait_for_turn: WaitForT
     patience = runtime.settings.outage_patience_seconds
     claimed_at = time.perf_counter_ns()
     leases, terms = patiently(partial(_claim, runtime, message), patience)
+    if runtime.trace is not None:
+        runtime.trace.note_claim(claimed_at, len(leases))
     if not leases:
         log.info("chunk_has_nothing_to_claim")
         return

@@ -94,16 +94,18 @@ def finish(runtime: Runtime, drawn: Drawn, times: ChunkTimes, over: Callable[[],
         times.end(image)
         over()
 
-    with about_attempt(runtime.worker_id, drawn.held):
+    begun_ns = time.perf_counter_ns()
+    with about_attempt(runtime, drawn.held):
         try:
             if isinstance(drawn.outcome, Exception):
                 raise drawn.outcome  # noqa: TRY301 - it is dealt with like an error of the store's
             job = publish(runtime, drawn, drawn.outcome)
         except Exception as error:  # noqa: BLE001 - whatever it is, it ends this attempt alone
-            _fail(runtime, drawn, error)
+            _fail(runtime, drawn, begun_ns, error)
             end(None)
             return
-    runtime.bookkeeper.add(Done(job, partial(_is_written, runtime, drawn, job.times, end)))
+    tell = partial(_is_written, runtime, drawn, begun_ns, job.times, end)
+    runtime.bookkeeper.add(Done(job, tell))
 
 
 def fail_all(
@@ -121,29 +123,32 @@ def fail_all(
 def _is_written(
     runtime: Runtime,
     drawn: Drawn,
+    begun_ns: int,
     times: PhaseTimes,
     end: Callable[[ImageTime | None], None],
     came_in_time: bool | Exception,  # noqa: FBT001 - an answer, not a switch
 ) -> None:
     """Hear what became of an image in the books."""
-    with about_attempt(runtime.worker_id, drawn.held):
+    with about_attempt(runtime, drawn.held):
         if isinstance(came_in_time, OUTAGES):
             # Nothing can be written down: the lease runs out.
             log.error("outcome_not_written_down", exc_info=came_in_time)
             end(None)
             return
         if isinstance(came_in_time, Exception):
-            _fail(runtime, drawn, came_in_time)
+            _fail(runtime, drawn, begun_ns, came_in_time)
             end(None)
             return
         what = "image_done" if came_in_time else "image_came_too_late"
         log.info(what, device_ms=times.device_ns // 1_000_000)
+    if runtime.trace is not None:
+        runtime.trace.note_image(drawn.held, begun_ns, times, what.removeprefix("image_"))
     asked = drawn.settings
     shape = Shape.of(asked.width, asked.height, asked.steps, asked.squeeze, asked.guidance_scale)
     end(ImageTime(shape, drawn.times.device_ns))
 
 
-def _fail(runtime: Runtime, drawn: Drawn, error: Exception) -> None:
+def _fail(runtime: Runtime, drawn: Drawn, begun_ns: int, error: Exception) -> None:
     job = drawn.held.job
     decision = decide(error, job.attempts, runtime.settings.max_attempts, SystemRandom())
     delay = decision.delay_seconds
@@ -172,3 +177,5 @@ def _fail(runtime: Runtime, drawn: Drawn, error: Exception) -> None:
     except Exception:
         # The job stays leased; its lease runs out.
         log.exception("outcome_not_written_down")
+    if runtime.trace is not None:
+        runtime.trace.note_failure(drawn.held, begun_ns, decision.code)

@@ -24,6 +24,7 @@ from shared.errors import TenstepError
 from shared.messaging.contracts import RenderChunk, TaskName
 from shared.settings import Settings
 from shared.telemetry.logs import configure_logs
+from shared.telemetry.traces import TRACEPARENT
 from worker.chunk import DrainedError
 from worker.device_faults import tell_why
 from worker.devices import Device
@@ -87,8 +88,8 @@ def _recycle_if_due(recycling: Recycling, process: WorkerProcess) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-@shared_task(name=TaskName.RENDER_CHUNK, ignore_result=True)
-def render(message: dict[str, Any]) -> None:
+@shared_task(name=TaskName.RENDER_CHUNK, ignore_result=True, bind=True)
+def render(task: Any, message: dict[str, Any]) -> None:
     """Decode a pointer and draw what it points to; what cannot be decoded is set aside."""
     if _process is None:
         raise RuntimeError("a task came before the worker was ready")
@@ -98,7 +99,7 @@ def render(message: dict[str, Any]) -> None:
         _set_aside(_process, message, error)
         return
     try:
-        _process.render(pointer)
+        _process.render(pointer, task.request.get(TRACEPARENT))
     except DrainedError:
         # Put back any sooner it would come straight back: the consumer lets go of its queue first.
         time.sleep(LET_GO_SECONDS)

@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from uuid import UUID
 
 from structlog.contextvars import bound_contextvars
 
 from shared.db.leases import Lease
 from shared.messaging.contracts import RenderChunk
+from worker.runtime import Runtime
 
 
-def about_chunk(worker_id: UUID, message: RenderChunk) -> AbstractContextManager[None]:
+def about_chunk(runtime: Runtime, message: RenderChunk) -> AbstractContextManager[None]:
     """Have all lines of this thread say which chunk they are about, while the block runs."""
     return bound_contextvars(
-        worker_id=str(worker_id), batch_id=str(message.batch_id), chunk_id=str(message.chunk_id)
+        worker_id=str(runtime.worker_id),
+        batch_id=str(message.batch_id),
+        chunk_id=str(message.chunk_id),
+        **_trace(runtime),
     )
 
 
-def about_attempt(worker_id: UUID, held: Lease) -> AbstractContextManager[None]:
+def about_attempt(runtime: Runtime, held: Lease) -> AbstractContextManager[None]:
     """Have all lines of this thread say which attempt they are about, while the block runs."""
     return bound_contextvars(
-        worker_id=str(worker_id),
+        worker_id=str(runtime.worker_id),
         batch_id=str(held.job.batch_id),
         chunk_id=str(held.job.chunk_id),
         job_id=str(held.job.id),
         attempt_id=str(held.attempt.id),
         attempt=held.job.attempts,
+        **_trace(runtime),
     )
+
+
+def _trace(runtime: Runtime) -> dict[str, str]:
+    return {} if runtime.trace is None else {"trace": runtime.trace.trace_id}

@@ -86,6 +86,8 @@ def draw_pass(
         drawings = _draw(runtime, ready, check_safety=check_safety)
     except Exception as error:  # a driver may raise anything: it ends this attempt
         wasted_ns += time.perf_counter_ns() - begin
+        if runtime.trace is not None:
+            runtime.trace.note_failed_pass(runtime.drawn_by, begin, len(group), error)
         if is_device_lost(error):
             raise DeviceLostError(str(error)) from error
         # Else the pass's tensors would stay on the device for as long as its error lives.
@@ -104,6 +106,8 @@ def draw_pass(
             share = sum(shares[start : start + part])
             yield from draw_pass(runtime, smaller, check_safety=check_safety, wasted_ns=share)
         return
+    if runtime.trace is not None:
+        runtime.trace.note_pass(runtime.drawn_by, [drawing.times for drawing in drawings])
     shares = share_evenly(wasted_ns, len(group))
     for held, asked, drawing, share in zip(group, ready.settings, drawings, shares, strict=True):
         times = replace(drawing.times, denoise_ns=drawing.times.denoise_ns + share)

@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from uuid import UUID
 
 import structlog
@@ -21,6 +22,7 @@ from worker.heartbeat import start_heartbeat, write_down
 from worker.log_context import about_chunk
 from worker.retry import DeviceLostError
 from worker.runtime import Runtime, Shared, share, start_runtime
+from worker.traces import trace_chunk
 from worker.turns import PLACES, WaitForTurn
 
 log = structlog.get_logger()
@@ -42,14 +44,22 @@ class WorkerProcess:
         """How many chunks it may have at its devices."""
         return PLACES * len(self.runtimes)
 
-    def render(self, message: RenderChunk) -> None:
-        """Draw a chunk on the device that has least to do; see `render_chunk`."""
-        with self._place() as (runtime, wait_for_turn), about_chunk(runtime.worker_id, message):
-            try:
-                render_chunk(runtime, message, wait_for_turn)
-            except DeviceLostError as error:
-                # In its place still: what waits behind it must not go in, and be to blame.
-                self._end_with_device(error)
+    def render(self, message: RenderChunk, traceparent: str | None = None) -> None:
+        """Draw a chunk on the device that has least to do; see `render_chunk`.
+
+        Args:
+            message: which.
+            traceparent: of the span that it was sent in.
+        """
+        with self._place() as (runtime, wait_for_turn):
+            trace = trace_chunk(runtime.worker_id, runtime.device_kind, message, traceparent)
+            traced = runtime if trace is None else replace(runtime, trace=trace)
+            with about_chunk(traced, message):
+                try:
+                    render_chunk(traced, message, wait_for_turn)
+                except DeviceLostError as error:
+                    # In its place still: what waits behind it must not go in, and be to blame.
+                    self._end_with_device(error)
         self.after_chunk()
 
     @property

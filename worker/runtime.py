@@ -44,6 +44,7 @@ from worker.rates import RateLog
 from worker.simulated import simulated_pipeline
 from worker.slow_store import SlowStore
 from worker.terms import Terms
+from worker.traces import ChunkTrace
 from worker.turns import Turns
 
 
@@ -51,7 +52,7 @@ from worker.turns import Turns
 class Runtime:
     """A worker: one device and what it takes to draw on it, by one of its models.
 
-    A chunk is drawn by a copy that has the chunk's model; all else is shared.
+    A chunk is drawn by a copy that has the chunk's model and trace; all else is shared.
     """
 
     worker_id: UUID
@@ -76,6 +77,8 @@ class Runtime:
         default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="prepare")
     )
     """Makes ready the next pass while one is in the device."""
+    trace: ChunkTrace | None = None
+    """Of the chunk, where that is recorded."""
 
     @property
     def pipeline(self) -> Draws[Any]:

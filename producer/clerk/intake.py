@@ -65,6 +65,7 @@ def _submit(services: Services, claim: Claim, request: BatchRequest, file: FileV
         key=f"{KEY_PREFIX}{request.id}",
         batch_id=request.id,
         client={"file_id": str(request.input_file_id)},
+        traceparent=request.traceparent,
     )
     card = options.card(services.settings)
     with open_requested(services.store, request, file, card.name) as source:

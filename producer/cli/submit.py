@@ -210,10 +210,16 @@ def _submit_here(
     from dataclasses import replace
 
     from producer.cli.database import opened
+    from producer.logs import log_to_file
     from producer.order import RefusedError, content_key
     from producer.submit import submit as submit_batch
     from shared.models.catalog import load_card
+    from shared.telemetry.traces import PRODUCER, start_traces
 
+    if settings.traces:
+        # What they have to say is not for the terminal.
+        log_to_file(settings)
+    start_traces(PRODUCER, is_on=settings.traces)
     card = load_card(model or settings.model, settings.resolved_models_dir)
     with prompt_source(prompts, settings, card.name) as source:
         order = replace(order, key=key or content_key(source, order, card))

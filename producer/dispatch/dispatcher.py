@@ -18,6 +18,7 @@ from producer.dispatch.lead import Lead
 from producer.dispatch.picking import Picker, Picks
 from producer.dispatch.queries import Waiting
 from producer.dispatch.queues import Queue, Readers, read_readers
+from producer.dispatch.traces import ChunkTraces
 from producer.dispatch.upkeep import Chores, Upkeep
 from shared.db.engine import Database
 from shared.db.lost_leases import expire_leases, has_expired_leases
@@ -98,6 +99,7 @@ class Dispatcher:
         self._picker = Picker(settings.chunk_size)
         silence = timedelta(seconds=settings.lease_seconds)
         self._upkeep = Upkeep(database, silence, only_batch)
+        self._traces = ChunkTraces(database)
 
     def tick_now(self) -> int:
         """Look once, at the time that the database tells; see `tick`."""
@@ -221,7 +223,7 @@ class Dispatcher:
             return 0
         log.warning("chunks_sent_again", queue=queue.name, chunks=len(lost))
         messages = [RenderChunk(chunk_id=chunk, batch_id=batch) for chunk, batch in lost.items()]
-        self._broker.send_chunks(queue.name, messages)
+        self._send(queue, messages)
         with self._database.write() as session:
             queries.mark_sent_again(session, lost, now)
         return len(lost)
@@ -241,11 +243,15 @@ class Dispatcher:
                     room = self._room(queue.readers, queries.count_sent(session, queue.name))
                 most = min(room - sent, CHUNKS_A_TRANSACTION)
                 messages = self._assign(session, queue, batches, shares, most, now)
-            self._broker.send_chunks(queue.name, messages)
+            self._send(queue, messages)
             sent += len(messages)
             if len(messages) < CHUNKS_A_TRANSACTION:
                 break
         return sent
+
+    def _send(self, queue: Queue, messages: Sequence[RenderChunk]) -> None:
+        with self._traces.sending(queue.name, messages) as traceparents:
+            self._broker.send_chunks(queue.name, messages, traceparents)
 
     def _shares_of(self, queue: str, batches: Sequence[OpenBatch]) -> Shares:
         """Return what the tenants have had; at first, what they have under way."""

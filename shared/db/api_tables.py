@@ -12,6 +12,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from shared.db.base import Base, partial_index
 from shared.domain.identifiers import new_id
 from shared.domain.requests import RequestState
+from shared.telemetry.traces import TRACEPARENT_CHARACTERS
 
 UNFINISHED = "ended_at IS NULL"
 NEVER_BEGAN = "ended_at IS NOT NULL AND in_progress_at IS NULL AND end_announced_at IS NULL"
@@ -114,6 +115,8 @@ class BatchRequest(Base):
     client_metadata: Mapped[dict[str, Any] | None]
     base_url: Mapped[str | None] = mapped_column(String(512))
     """What the client called the server by: what URLs in its results begin with."""
+    traceparent: Mapped[str | None] = mapped_column(String(TRACEPARENT_CHARACTERS))
+    """Of the client's span, where it sent one."""
     state: Mapped[str] = mapped_column(String(16), default=RequestState.VALIDATING)
     requests: Mapped[int] = mapped_column(default=0, server_default="0")
     """Lines of the file, the bad ones too; known when it is taken in."""

@@ -24,6 +24,7 @@ from shared.db.cost_tables import ANY_SKU, NO_TEXT
 from shared.domain.identifiers import new_id
 from shared.domain.jobs import DEFAULT_TENANT, AttemptOutcome, BatchControl, JobState
 from shared.domain.sampling import SchedulerName
+from shared.telemetry.traces import TRACEPARENT_CHARACTERS
 
 
 def _one_of(column: str, values: type[JobState | AttemptOutcome | BatchControl]) -> CheckConstraint:
@@ -83,6 +84,8 @@ class Batch(Base):
     """When webhooks were told that it has ended."""
     budget_announced_at: Mapped[datetime | None]
     """When they were told that its money is spent."""
+    traceparent: Mapped[str | None] = mapped_column(String(TRACEPARENT_CHARACTERS))
+    """Of the span of its submission, where that was traced: those of its chunks link to it."""
 
 
 UNSENT = "state = 'pending' AND chunk_id IS NULL"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from uuid import UUID
 
 from kombu.utils.url import maybe_sanitize_url
@@ -19,6 +20,7 @@ from shared.messaging.envelope import envelope
 from shared.settings import Settings
 
 CONNECT_TIMEOUT_SECONDS = 5
+NO_TRACES: Mapping[UUID, str] = MappingProxyType({})
 
 
 def broker_url(settings: Settings) -> str:
@@ -70,16 +72,27 @@ class Broker:
                 hint="Start it, or correct TENSTEP_REDIS_URL; unset, tenstep runs its own.",
             ) from error
 
-    def send_chunks(self, queue: str, messages: Sequence[RenderChunk]) -> None:
+    def send_chunks(
+        self,
+        queue: str,
+        messages: Sequence[RenderChunk],
+        traceparents: Mapping[UUID, str] = NO_TRACES,
+    ) -> None:
         """Publish pointers, all of them or none.
+
+        Args:
+            queue: where.
+            messages: the pointers.
+            traceparents: of the spans that chunks are sent in, where they are recorded.
 
         Raises:
             ServiceUnavailableError: they may not have been sent.
         """
         if not messages:
             return
+        sent = [envelope(queue, one, traceparents.get(one.chunk_id)) for one in messages]
         try:
-            self._client.lpush(self._key(queue), *(envelope(queue, one) for one in messages))
+            self._client.lpush(self._key(queue), *sent)
         except (RedisError, OSError) as error:
             raise ServiceUnavailableError(
                 f"Redis at {self.display_url} does not answer: {error}"

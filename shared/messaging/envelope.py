@@ -12,6 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 from shared.messaging.contracts import RenderChunk, TaskName
+from shared.telemetry.traces import TRACEPARENT
 
 EMBEDDED: dict[str, None] = dict.fromkeys(("callbacks", "errbacks", "chain", "chord"))
 """What is to be done after the task: nothing."""
@@ -32,13 +33,16 @@ HEADERS: dict[str, Any] = {
 PERSISTENT = 2
 
 
-def envelope(queue: str, message: RenderChunk) -> str:
+def envelope(queue: str, message: RenderChunk, traceparent: str | None = None) -> str:
     """Return what is pushed to the queue's list in Redis.
 
     Args:
         queue: its name, without the prefix of keys.
         message: the pointer.
+        traceparent: of the span that it is sent in. It travels beside the pointer, so that
+            workers that do not know of it take the message all the same.
     """
+    traced = {} if traceparent is None else {TRACEPARENT: traceparent}
     chunk_id = str(message.chunk_id)
     keywords = {"message": message.model_dump(mode="json")}
     body = json.dumps([[], keywords, EMBEDDED]).encode()
@@ -49,6 +53,7 @@ def envelope(queue: str, message: RenderChunk) -> str:
             "content-type": "application/json",
             "headers": {
                 **HEADERS,
+                **traced,
                 "id": chunk_id,
                 "root_id": chunk_id,
                 "kwargsrepr": repr(keywords),

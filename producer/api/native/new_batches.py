@@ -29,6 +29,7 @@ from producer.uploads import FileView
 from producer.wire.batches import NewBatchOut
 from shared.db.api_tables import StoredFile
 from shared.domain.prompts import Label
+from shared.telemetry.traces import TRACEPARENT, valid_traceparent
 
 router = APIRouter(prefix="/api/batches", tags=["batches"], responses=NATIVE_ERRORS)
 
@@ -120,10 +121,11 @@ async def post_batch(
     A body that is no JSON is the file itself; the options are then in the query. A file is
     read after the answer: the batch's state is "validating" until then.
     """
+    traceparent = valid_traceparent(request.headers.get(TRACEPARENT))
     kind = request.headers.get("content-type", JSON).split(";")[0].strip().lower()
     if kind == JSON:
         new = parsed(NewBatch, await request.body())
-        made = await run_sync(_submitted, context, who, new, idempotency_key)
+        made = await run_sync(_submitted, context, who, new, idempotency_key, traceparent)
     elif kind in FORMATS:
         options = _options_of(request.query_params)
         # Before it sends what may be gigabytes.
@@ -137,7 +139,7 @@ async def post_batch(
             purpose=PURPOSE,
             key=idempotency_key and f"{KEY_PREFIX}{idempotency_key}",
         )
-        asked = asked_of_file(who, options, file, FORMATS[kind], idempotency_key)
+        asked = asked_of_file(who, options, file, FORMATS[kind], idempotency_key, traceparent)
         made = await run_sync(put_request, context, asked)
     else:
         raise ApiError(
@@ -165,13 +167,23 @@ def _check(context: Context, who: Principal, options: BatchOptions, key: str | N
         check_room(session, context.settings, who.tenant, key)
 
 
-def _submitted(context: Context, who: Principal, new: NewBatch, key: str | None) -> NewBatchOut:
+def _submitted(
+    context: Context, who: Principal, new: NewBatch, key: str | None, traceparent: str | None
+) -> NewBatchOut:
     options = new.options()
     options.card(context.settings)
     if new.prompts is None:
         file = file_of(context, new.file_id, who)
-        return put_request(context, asked_of_file(who, options, file, new.format, key))
-    submission = submit_inline(context.services, options, new.prompts, tenant=who.tenant, key=key)
+        asked = asked_of_file(who, options, file, new.format, key, traceparent)
+        return put_request(context, asked)
+    submission = submit_inline(
+        context.services,
+        options,
+        new.prompts,
+        tenant=who.tenant,
+        key=key,
+        traceparent=traceparent,
+    )
     keep_rejects(context.store, submission.batch_id, submission.rejects)
     return _made(submission)
 
@@ -194,6 +206,7 @@ def asked_of_file(
     file: FileView,
     prompt_format: PromptFormat | None,
     key: str | None,
+    traceparent: str | None = None,
 ) -> Asked:
     """Say what is asked for: a batch of a file that was uploaded.
 
@@ -203,6 +216,7 @@ def asked_of_file(
         file: the prompts.
         prompt_format: how it is written; None tells by its name, or by how it begins.
         key: idempotency key; the same is the same batch, if all else is the same too.
+        traceparent: of the client's span.
     """
     told = {
         "options": options.model_dump(mode="json"),
@@ -216,6 +230,7 @@ def asked_of_file(
         options=options,
         key=key,
         request_sha256=fingerprint(told),
+        traceparent=traceparent,
     )
 
 

@@ -36,6 +36,7 @@ from producer.prompt_openai import ENDPOINT
 from producer.uploads import FileView
 from shared.db.api_tables import BatchRequest, StoredFile
 from shared.errors import ConfigurationError
+from shared.telemetry.traces import TRACEPARENT, valid_traceparent
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -92,11 +93,18 @@ async def post_openai_batch(
     Lines that cannot be drawn are left out, and told in the file of errors.
     """
     new = parsed(NewOpenAIBatch, await request.body())
-    return await run_sync(_submitted, context, who, new, context.base_url(request), idempotency_key)
+    traceparent = valid_traceparent(request.headers.get(TRACEPARENT))
+    base_url = context.base_url(request)
+    return await run_sync(_submitted, context, who, new, base_url, idempotency_key, traceparent)
 
 
 def _submitted(
-    context: Context, who: Principal, new: NewOpenAIBatch, base_url: str, key: str | None
+    context: Context,
+    who: Principal,
+    new: NewOpenAIBatch,
+    base_url: str,
+    key: str | None,
+    traceparent: str | None,
 ) -> dict[str, Any]:
     window = window_of(new.completion_window)
     if len(base_url) > MAX_BASE_URL:
@@ -120,6 +128,7 @@ def _submitted(
         window=window,
         client_metadata=new.metadata,
         base_url=base_url,
+        traceparent=traceparent,
     )
     with context.database.write() as session:
         now = context.database.now(session)
