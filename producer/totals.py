@@ -15,16 +15,18 @@ from producer.backlog import Backlog, Pool, read_backlog
 from producer.busy import busy_ratios
 from producer.dispatch.queries import batches_over_budget, keep_to_index_order
 from producer.dispatch_health import DispatchHealth, read_dispatch_health
-from producer.recent_attempts import RecentAttempts, read_recent_attempts
+from producer.recent_attempts import read_chunk_jobs
 from producer.webhooks.outbox import count_pending
 from shared.db.cost_tables import CostSum
 from shared.db.device_faults import list_faults
 from shared.db.engine import Database
 from shared.db.fleet import live_workers
+from shared.db.phases import Drawing, read_phases
 from shared.db.served_models import Served, served_by
 from shared.db.setbacks import SetbackKind, read_setbacks
 from shared.db.tables import BatchCount, JobCounts, Tally, Worker
 from shared.domain.jobs import JobState
+from shared.domain.phases import PhaseSums
 from shared.settings import Settings
 
 
@@ -78,7 +80,10 @@ class Totals:
     """Which part of the last minutes devices were at work, by kind."""
     setbacks: Mapping[SetbackKind, int]
     """Attempts that came to nothing."""
-    recent: RecentAttempts
+    phases: Mapping[Drawing, PhaseSums]
+    """How long those of all images took, of each how many."""
+    chunk_jobs: Mapping[str, float]
+    """Jobs of a chunk that was claimed lately, on average, by device kind."""
     dispatch: DispatchHealth
     backlog: Backlog
     deliveries: int
@@ -91,7 +96,8 @@ def read_totals(database: Database, settings: Settings) -> Totals:
     """Add it all up, as of one moment.
 
     A row a batch is read, a row a batch, worker and day of its costs, a row a worker and minute
-    of the last few, and of jobs and attempts only those under way and a few thousand others.
+    of the last few, some thousand rows of phases, and of jobs and attempts only those under way
+    and a few thousand others.
     """
     with database.snapshot() as session:
         keep_to_index_order(session)
@@ -114,7 +120,8 @@ def read_totals(database: Database, settings: Settings) -> Totals:
             faulty_devices=Counter(fault.device_kind for fault in list_faults(session, now)),
             busy=busy_ratios(session, workers, now),
             setbacks=read_setbacks(session),
-            recent=read_recent_attempts(session, now),
+            phases=read_phases(session),
+            chunk_jobs=read_chunk_jobs(session),
             dispatch=read_dispatch_health(session, settings.dispatcher_lease_seconds, now),
             deliveries=count_pending(session),
             backlog=read_backlog(session, set(pool_of.values())),

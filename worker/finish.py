@@ -143,6 +143,8 @@ def _is_written(
         log.info(what, device_ms=times.device_ns // 1_000_000)
     if runtime.trace is not None:
         runtime.trace.note_image(drawn.held, begun_ns, times, what.removeprefix("image_"))
+    if came_in_time:
+        runtime.rates.add_phases(times)
     asked = drawn.settings
     shape = Shape.of(asked.width, asked.height, asked.steps, asked.squeeze, asked.guidance_scale)
     end(ImageTime(shape, drawn.times.device_ns))

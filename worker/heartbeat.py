@@ -14,7 +14,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from shared.db.fleet import mark_stopped
 from shared.db.leases import renew_leases
 from shared.db.pass_rates import record_passes
+from shared.db.phases import Drawing, record_phases
 from shared.db.rates import record_rates
+from shared.domain.phases import PhaseSums
 from worker.runtime import Runtime, Shared
 
 log = structlog.get_logger()
@@ -49,6 +51,7 @@ def write_down(shared: Shared, runtimes: Sequence[Runtime], *, stops: bool = Fal
     # What a heartbeat has taken is in the books before the last one asks for the rest.
     with shared.writes_down, ExitStack() as taken, shared.database.write() as session:
         now = shared.database.now(session)
+        phases: list[tuple[Drawing, PhaseSums]] = []
         in_hand = {runtime.worker_id: runtime.in_hand.chunk_ids for runtime in runtimes}
         for runtime in runtimes:
             for model, rates in runtime.models.rates.items():
@@ -57,10 +60,12 @@ def write_down(shared: Shared, runtimes: Sequence[Runtime], *, stops: bool = Fal
                 measured = taken.enter_context(rates.taken())
                 record_rates(session, runtime.worker_id, model, measured.images, now)
                 record_passes(session, runtime.worker_id, model, measured.passes, now)
+                phases.append((Drawing(runtime.device_kind, model), measured.phases))
         renew_leases(session, in_hand, now, runtimes[0].lease)
         if stops:
             for runtime in runtimes:
                 mark_stopped(session, runtime.worker_id, now)
+        record_phases(session, runtimes[0].worker_id, phases)
 
 
 def _end_if_hung(runtime: Runtime) -> None:

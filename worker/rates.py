@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple, TypeVar
 
+from shared.db.outcomes import PHASES, PhaseTimes
 from shared.domain.pass_rates import MeasuredPasses, PassSize
+from shared.domain.phases import PhaseBucket, PhaseSum, PhaseSums, bound_of
 from shared.domain.rates import NANOSECONDS_SQUARED, Measured, Shape
 
 KEPT_SECONDS = 30
@@ -29,6 +32,7 @@ class Taken(NamedTuple):
 
     images: Mapping[Shape, Measured]
     passes: Mapping[PassSize, MeasuredPasses]
+    phases: PhaseSums
 
 
 class RateLog:
@@ -39,6 +43,7 @@ class RateLog:
         self._taken_at = time.monotonic()
         self._images: dict[Shape, Measured] = {}
         self._passes: dict[PassSize, MeasuredPasses] = {}
+        self._phases = _no_phases()
 
     def add_chunk(self, images: Sequence[ImageTime], tried: int, wall_ns: int) -> None:
         """Add the images that came of a chunk.
@@ -71,6 +76,15 @@ class RateLog:
         with self._lock:
             self._passes[size] = _sum(self._passes.get(size), one)
 
+    def add_phases(self, times: PhaseTimes) -> None:
+        """Add an image that is in the books."""
+        with self._lock:
+            for phase, field in PHASES.items():
+                nanoseconds = getattr(times, field)
+                sums = self._phases[phase, bound_of(nanoseconds)]
+                sums[0] += 1
+                sums[1] += nanoseconds
+
     @property
     def is_old(self) -> bool:
         """Whether something was measured and not written down for a while."""
@@ -80,9 +94,10 @@ class RateLog:
     def taken(self) -> Iterator[Taken]:
         """Hand out what is new; if the block fails, it is as new as before."""
         with self._lock:
-            taken = Taken(self._images, self._passes)
+            phases = {PhaseBucket(*key): PhaseSum(*sums) for key, sums in self._phases.items()}
+            taken = Taken(self._images, self._passes, phases)
             self._taken_at = time.monotonic()
-            self._images, self._passes = {}, {}
+            self._images, self._passes, self._phases = {}, {}, _no_phases()
         try:
             yield taken
         except BaseException:
@@ -91,7 +106,16 @@ class RateLog:
                     self._images[shape] = _sum(self._images.get(shape), images)
                 for size, passes in taken.passes.items():
                     self._passes[size] = _sum(self._passes.get(size), passes)
+                for bucket, one in taken.phases.items():
+                    sums = self._phases[bucket]
+                    sums[0] += one.images
+                    sums[1] += one.nanoseconds
             raise
+
+
+def _no_phases() -> defaultdict[tuple[str, int], list[int]]:
+    """Make sums of images and nanoseconds by phase and bound: lists, for speed."""
+    return defaultdict(lambda: [0, 0])
 
 
 def _sum(known: Sums | None, more: Sums) -> Sums:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import accumulate
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+)
 from prometheus_client.metrics_core import Metric
 
 OTHER = "other"
@@ -35,6 +41,32 @@ def gauges(name: str, help_text: str, labels: Sequence[str], values: Values) -> 
 def counters(name: str, help_text: str, labels: Sequence[str], values: Values) -> Metric:
     """Make figures that only go up; the name ends in ``_total`` by itself."""
     return _filled(CounterMetricFamily(name, help_text, labels=labels), values)
+
+
+def histograms(
+    name: str,
+    help_text: str,
+    labels: Sequence[str],
+    bounds: Sequence[float],
+    counts: Mapping[tuple[str, ...], Sequence[int]],
+    sums: Values,
+) -> Metric:
+    """Make figures of how many there are up to each of some bounds.
+
+    Args:
+        name: the family's.
+        help_text: what it is.
+        labels: their names.
+        bounds: in order; the last one is infinite.
+        counts: how many there are between each bound and the one before, by labels.
+        sums: of what was counted, by labels.
+    """
+    family = HistogramMetricFamily(name, help_text, labels=labels)
+    names = ["+Inf" if bound == math.inf else str(bound) for bound in bounds]
+    for key, between in sorted(counts.items()):
+        up_to = accumulate(between)
+        family.add_metric(key, list(zip(names, up_to, strict=True)), sums[key])
+    return family
 
 
 def _filled(family: GaugeMetricFamily | CounterMetricFamily, values: Values) -> Metric:

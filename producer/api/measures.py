@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import math
+from bisect import bisect_left
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 
 from prometheus_client.metrics_core import Metric
 
 from producer.amounts import usd
-from producer.api.families import Values, bounded, counter, counters, gauge, gauges, summed
+from producer.api.families import (
+    Values,
+    bounded,
+    counter,
+    counters,
+    gauge,
+    gauges,
+    histograms,
+    summed,
+)
 from producer.backlog import Pool
 from producer.totals import Totals
 from shared.domain.jobs import (
@@ -20,10 +31,13 @@ from shared.domain.jobs import (
     LedgerKind,
 )
 from shared.domain.money import NANOSECONDS
+from shared.domain.phases import BOUNDS_NS
 
 MAY_FALL = frozenset({LedgerKind.IDLE, LedgerKind.CORRECTION})
 """Kinds of the books whose sum may become less: what was idle time turns out to be work."""
 POOL = ("device_kind", "model")
+BOUNDS = (*(nanoseconds / NANOSECONDS for nanoseconds in BOUNDS_NS), math.inf)
+"""Of phases, in seconds."""
 
 Name = Callable[[str], str]
 
@@ -36,6 +50,7 @@ def measures(totals: Totals) -> Iterator[Metric]:
     yield from _workers(totals, name)
     yield from _queues(totals, name)
     yield from _backlog(totals, name)
+    yield from _phases(totals)
     yield from _recent(totals)
     yield from _setbacks(totals)
     yield from _dispatcher(totals)
@@ -189,22 +204,37 @@ def _backlog(totals: Totals, name: Name) -> Iterator[Metric]:
     )
 
 
-def _recent(totals: Totals) -> Iterator[Metric]:
-    yield gauges(
-        "tenstep_recent_phase_seconds",
-        "What a phase of an image took, of the latest attempts, at most 3000, that ended in one: "
-        "not a counter, since the books keep no sums of phases.",
-        ["device_kind", "phase", "percentile"],
-        {
-            (of.device_kind, of.phase, str(of.percentile)): nanoseconds / NANOSECONDS
-            for of, nanoseconds in totals.recent.phase_ns.items()
-        },
+def _phases(totals: Totals) -> Iterator[Metric]:
+    drawn: Counter[str] = Counter()
+    for drawing, buckets in totals.phases.items():
+        drawn[drawing.model] += sum(phases.images for phases in buckets.values())
+    # Not the models that matter now: one that came to be "other" would look like new images.
+    name = bounded(model for model, _ in drawn.most_common())
+    counts: defaultdict[tuple[str, ...], list[int]] = defaultdict(lambda: [0] * len(BOUNDS))
+    spent: Counter[tuple[str, ...]] = Counter()
+    for drawing, buckets in totals.phases.items():
+        for bucket, phases in buckets.items():
+            key = drawing.device_kind, name(drawing.model), bucket.phase
+            # Another version may have other bounds: what is between ours counts as the next.
+            counts[key][bisect_left(BOUNDS_NS, bucket.most_ns)] += phases.images
+            spent[key] += phases.nanoseconds
+    yield histograms(
+        "tenstep_phase_seconds",
+        "What a phase of an image took that was finished; of a device's phases, its share of its "
+        "pass. Workers tell at their leisure, within a minute.",
+        [*POOL, "phase"],
+        BOUNDS,
+        counts,
+        {key: nanoseconds / NANOSECONDS for key, nanoseconds in spent.items()},
     )
+
+
+def _recent(totals: Totals) -> Iterator[Metric]:
     yield gauges(
         "tenstep_recent_chunk_jobs",
         "Images of a chunk on average, of the latest attempts.",
         ["device_kind"],
-        {(kind,): jobs for kind, jobs in totals.recent.chunk_jobs.items()},
+        {(kind,): jobs for kind, jobs in totals.chunk_jobs.items()},
     )
 
 

@@ -55,6 +55,8 @@ class PhaseTimes:
         return self.text_encode_ns + self.denoise_ns + self.decode_ns + self.safety_check_ns
 
 
+PHASES = {field.name.removesuffix("_ns"): field.name for field in fields(PhaseTimes)}
+"""Names of phases, and of their fields."""
 MEASURED = (*(field.name for field in fields(PhaseTimes)), "device_ns")
 ATTEMPTS = cast("Table", Attempt.__table__)
 END_IN_AN_IMAGE = (

@@ -12,6 +12,7 @@ import shared.db.backlog_tables
 import shared.db.cost_tables
 import shared.db.fault_tables
 import shared.db.model_tables
+import shared.db.phase_tables
 import shared.db.setback_tables
 import shared.db.tables  # noqa: F401 - declares them all
 from shared.db.base import Base, UtcDateTime

@@ -15,8 +15,10 @@ from prometheus_client import Metric
 from pydantic import SecretStr
 from sqlalchemy import func, select
 
+from producer.api.measures import BOUNDS
 from shared.db.cost_tables import LedgerEntry
 from shared.db.engine import Database
+from shared.db.outcomes import PHASES
 from shared.db.tables import Attempt, Job
 from shared.domain.jobs import ON_DEVICE, WORKER_LOST, AttemptOutcome, JobState
 from shared.settings import Settings
@@ -28,7 +30,7 @@ from support.valkey import RedisServer
 INFRA = Path(__file__).parents[3] / "infra"
 LABELS = frozenset(
     {
-        *("device_kind", "kind", "model", "percentile", "phase", "queue", "reason", "service"),
+        *("device_kind", "kind", "model", "phase", "queue", "reason", "service"),
         *("state", "version", "process", "method", "route", "status", "le"),
     }
 )
@@ -157,6 +159,30 @@ def test_counters_say_what_the_books_say(server: ApiServer, families: Mapping[st
     booked, device_ns = _booked(database)
     assert costs == pytest.approx(booked)
     assert values(families, "tenstep_device_seconds", "kind") == pytest.approx(device_ns)
+
+
+def test_histograms_of_phases_add_up_to_the_attempts(
+    server: ApiServer, families: Mapping[str, Metric]
+) -> None:
+    spent: Counter[str] = Counter()
+    with server.database.read() as session:
+        done = select(Attempt).where(Attempt.outcome == AttemptOutcome.DONE)
+        for attempt in session.scalars(done):
+            spent.update({phase: getattr(attempt, field) for phase, field in PHASES.items()})
+    found = families["tenstep_phase_seconds"]
+
+    assert found.type == "histogram"
+    sums = {one.labels["phase"]: one.value for one in found.samples if one.name.endswith("_sum")}
+    assert sums == pytest.approx({phase: ns / 1e9 for phase, ns in spent.items()})
+    for phase in PHASES:
+        of_phase = [one for one in found.samples if one.labels["phase"] == phase]
+        counts = [one.value for one in of_phase if one.name.endswith("_bucket")]
+        assert counts == sorted(counts)
+        assert len(counts) == len(BOUNDS)
+        assert {one.value for one in of_phase if one.name.endswith("_count")} == {3}
+        assert {one.labels["le"] for one in of_phase if "le" in one.labels and one.value == 3} >= {
+            "+Inf"
+        }
 
 
 def _count_done(database: Database) -> int:
