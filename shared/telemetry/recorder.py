@@ -39,7 +39,7 @@ Attributes = Mapping[str, str | int]
 class Recorder:
     """Records the spans of one process."""
 
-    def __init__(self, provider: TracerProvider, exporter: _Exporter) -> None:
+    def __init__(self, provider: TracerProvider, exporter: SpanSender) -> None:
         self._provider = provider
         self._exporter = exporter
         self._tracer = provider.get_tracer("tenstep", VERSION)
@@ -129,7 +129,7 @@ class Recorder:
         self._provider.shutdown()
 
 
-class _Exporter(SpanExporter):
+class SpanSender(SpanExporter):
     """Tells once that spans are not taken; the next line is about the next outage."""
 
     def __init__(self, exporter: SpanExporter) -> None:
@@ -172,7 +172,7 @@ def open_recorder(service: str) -> Recorder:
         provider = TracerProvider(
             resource=named.merge(OTELResourceDetector().detect()), shutdown_on_exit=False
         )
-        exporter = _Exporter(OTLPSpanExporter())
+        exporter = SpanSender(OTLPSpanExporter())
         provider.add_span_processor(BatchSpanProcessor(exporter))
     except (ValueError, OSError) as error:
         # What it says may quote a value.

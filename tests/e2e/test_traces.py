@@ -28,6 +28,11 @@ def environment(stack_env: dict[str, str]) -> dict[str, str]:
     return {**stack_env, **CHUNKS}
 
 
+@pytest.fixture
+def simulated(environment: dict[str, str]) -> dict[str, str]:
+    return {**environment, "TENSTEP_DEVICE": "simulated:0"}
+
+
 def prompts_in(folder: Path) -> str:
     path = folder / "prompts.txt"
     path.write_text("".join(f"a red apple number {i}\n" for i in range(IMAGES)), "utf-8")
@@ -116,52 +121,52 @@ def worker_log(environment: dict[str, str]) -> list[str]:
 
 @pytest.mark.parametrize("stack_env", ["local"], indirect=True)
 def test_a_worker_that_traces_takes_the_messages_of_a_dispatcher_that_does_not(
-    environment: dict[str, str], redis_url: str, tmp_path: Path
+    simulated: dict[str, str], redis_url: str, tmp_path: Path
 ) -> None:
-    environment |= {"TENSTEP_REDIS_URL": redis_url}
+    simulated |= {"TENSTEP_REDIS_URL": redis_url}
     with collecting() as collector:
         # Where to send traces is said, and not that any are wanted.
-        silent = {**environment, **collector.settings, "TENSTEP_TRACES": "false"}
+        silent = {**simulated, **collector.settings, "TENSTEP_TRACES": "false"}
         tenstep_json(silent, "submit", prompts_in(tmp_path), cwd=tmp_path)
         with (
             running(silent, "dispatch", cwd=tmp_path),
             running({**silent, "TENSTEP_TRACES": "true"}, "worker", cwd=tmp_path),
         ):
-            wait_until(lambda: all_done(environment))
+            wait_until(lambda: all_done(simulated))
 
         assert collector.receiver.calls == []
 
 
 @pytest.mark.parametrize("stack_env", ["local"], indirect=True)
 def test_a_collector_that_is_away_costs_one_line_and_no_image(
-    environment: dict[str, str], tmp_path: Path
+    simulated: dict[str, str], tmp_path: Path
 ) -> None:
     with collecting() as collector:
         away = collector.settings
     # The second of the headers is none.
     headers = f"authorization=Bearer%20{SECRET},{SECRET}"
-    environment |= away | {"OTEL_EXPORTER_OTLP_HEADERS": headers}
+    simulated |= away | {"OTEL_EXPORTER_OTLP_HEADERS": headers}
 
-    done = tenstep(environment, "render", prompts_in(tmp_path), "--out", "out", cwd=tmp_path)
+    done = tenstep(simulated, "render", prompts_in(tmp_path), "--out", "out", cwd=tmp_path)
 
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "out").glob("[0-9]*.png"))) == IMAGES
-    log = "\n".join(worker_log(environment))
+    log = "\n".join(worker_log(simulated))
     assert log.count("traces_not_sent") == 1
-    folder = Path(environment["TENSTEP_DATA_DIR"]) / "logs"
+    folder = Path(simulated["TENSTEP_DATA_DIR"]) / "logs"
     said = [path.read_text() for path in folder.iterdir()]
     assert SECRET not in "".join([done.stdout, done.stderr, *said])
     assert "Traceback" not in "".join([done.stderr, *said])
 
 
 @pytest.mark.parametrize("stack_env", ["local"], indirect=True)
-def test_of_a_sample_of_none_nothing_is_sent(environment: dict[str, str], tmp_path: Path) -> None:
+def test_of_a_sample_of_none_nothing_is_sent(simulated: dict[str, str], tmp_path: Path) -> None:
     with collecting() as collector:
-        environment |= collector.settings | {
+        simulated |= collector.settings | {
             "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
             "OTEL_TRACES_SAMPLER_ARG": "0",
         }
-        done = tenstep(environment, "render", prompts_in(tmp_path), "--out", "out", cwd=tmp_path)
+        done = tenstep(simulated, "render", prompts_in(tmp_path), "--out", "out", cwd=tmp_path)
 
         assert done.returncode == 0, done.stderr
         assert collector.receiver.calls == []
