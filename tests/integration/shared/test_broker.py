@@ -69,12 +69,14 @@ def test_a_message_is_what_celery_would_send(redis_url: str, tmp_path: Path) -> 
     settings = Settings(data_dir=tmp_path, redis_url=redis_url)
     broker, message = Broker(settings), new_message()
     celery = make_celery(settings, broker.url)
-    broker.send_chunks(QUEUE, [message])
+    traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    broker.send_chunks(QUEUE, [message], {message.chunk_id: traceparent})
     celery.send_task(
         TaskName.RENDER_CHUNK,
         kwargs={"message": message.model_dump(mode="json")},
         task_id=str(message.chunk_id),
         queue=QUEUE,
+        headers={"traceparent": traceparent},
     )
     with Redis.from_url(redis_url) as client:
         theirs, ours = map(json.loads, client.lrange(f"tenstep:{QUEUE}", 0, -1))
