@@ -52,6 +52,7 @@ def request_document(request: BatchRequest) -> dict[str, Any]:
         "submitted": request.state in REQUEST_ENDS,
         "total": 0,
         "counts": {state.value: 0 for state in JobState},
+        "details_dropped_at": None,
         "finished": request.state in REQUEST_ENDS,
         "images_per_second": None,
         "eta_seconds": None,

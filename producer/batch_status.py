@@ -54,6 +54,8 @@ class BatchSummary:
     """All that is booked for it; a server's list does not tell it."""
     intake: str | None = None
     """Of a batch of which no job is written yet: how it goes with its file, on a server."""
+    details_dropped_at: datetime | None = None
+    """When its jobs were removed, long after the last of them ended; the counts remain."""
 
     @property
     def total(self) -> int:
@@ -63,6 +65,7 @@ class BatchSummary:
     @classmethod
     def from_json(cls, told: Mapping[str, Any]) -> BatchSummary:
         """Read what `to_json` wrote."""
+        dropped = told.get("details_dropped_at")
         summary = cls(
             id=UUID(told["batch_id"]),
             name=told["name"],
@@ -72,6 +75,7 @@ class BatchSummary:
             created_at=datetime.fromisoformat(told["created_at"]),
             is_submitted=told["submitted"],
             counts={state: told["counts"].get(state.value, 0) for state in JobState},
+            details_dropped_at=None if dropped is None else datetime.fromisoformat(dropped),
         )
         is_told_apart = told["state"] != summary.state and not summary.total
         return replace(summary, intake=told["state"]) if is_told_apart else summary
@@ -116,6 +120,7 @@ class BatchSummary:
             "submitted": self.is_submitted,
             "total": self.total,
             "counts": {state.value: count for state, count in self.counts.items()},
+            "details_dropped_at": self.details_dropped_at and self.details_dropped_at.isoformat(),
         }
 
 

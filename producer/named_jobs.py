@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from producer.text_search import is_storable
 from shared.db.batches import find_batch
+from shared.db.details import require_details
 from shared.db.tables import Batch, Job
 from shared.errors import InputError
 
@@ -20,8 +21,10 @@ def find_jobs(session: Session, batch: Batch, name: str) -> Sequence[Job]:
     """Return a batch's jobs by their line's own id, or the one by its position or its id.
 
     Raises:
+        DetailsDroppedError: the batch's jobs were removed.
         InputError: there is none.
     """
+    require_details(batch)
     for condition in _readings(name):
         found = session.scalars(
             select(Job).where(Job.batch_id == batch.id, condition).order_by(Job.position)

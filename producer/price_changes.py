@@ -203,6 +203,9 @@ def _checked_price(session: Session, change: Change, span: PriceSpan, *, correct
         images = "1 image is" if affected.running == 1 else f"{affected.running:,} images are"
         problem = f"{images} being drawn at the price before, begun since {begin}"
         hint = "Wait for the end, after tenstep pause BATCH, or set it from a later moment."
+    elif affected.carried:
+        problem = f"the details of what was priced from {begin} on were removed in part"
+        hint = "Nobody can correct it any more: set it from a later moment."
     elif affected and not corrects:
         problem = f"{affected_text(affected)} priced from {begin} on already"
         hint = "Say --correct to book the differences, or set it from a later moment."

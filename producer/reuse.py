@@ -50,6 +50,8 @@ def _drawn(session: Session, prints: set[str], order: Order) -> dict[str | None,
         .join(Batch, Batch.id == Job.batch_id)
         .where(Job.fingerprint.in_(prints), IS_DONE)
         .where(Batch.tenant == order.tenant, Batch.safety_checker == order.safety_checker)
+        # Their images are about to go.
+        .where(Batch.details_dropped_at.is_(None))
     )
     return {row.fingerprint: row for row in rows}
 

@@ -99,6 +99,7 @@ def _summary(batch: Batch, tally: BatchTally) -> BatchSummary:
         is_submitted=batch.submitted_at is not None,
         counts=tally.counts,
         cost_nanodollars=tally.nanodollars,
+        details_dropped_at=batch.details_dropped_at,
     )
 
 

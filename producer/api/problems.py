@@ -21,6 +21,7 @@ from producer.batch_requests import LimitReachedError
 from producer.order import RefusedError
 from producer.quote_grounds import NoRateError
 from producer.submit import ConflictError
+from shared.db.details import DetailsDroppedError
 from shared.db.prices import MissingPriceError
 from shared.errors import ConfigurationError, InputError, ServiceUnavailableError
 from shared.storage.base import ObjectNotFoundError
@@ -145,7 +146,7 @@ def documented(model: type[BaseModel], media_type: str, *statuses: int) -> dict[
     }
 
 
-EVERYWHERE = (400, 401, 403, 404, 408, 409, 411, 413, 415, 422, 429, 500, 503)
+EVERYWHERE = (400, 401, 403, 404, 408, 409, 410, 411, 413, 415, 422, 429, 500, 503)
 NATIVE_ERRORS = documented(Problem, PROBLEM, *EVERYWHERE)
 OPENAI_ERRORS = documented(OpenAIError, "application/json", *EVERYWHERE, 504)
 
@@ -224,6 +225,7 @@ FOREIGN: Mapping[type[Exception], HTTPStatus] = {
     MissingPriceError: HTTPStatus.CONFLICT,
     LimitReachedError: HTTPStatus.TOO_MANY_REQUESTS,
     ObjectNotFoundError: HTTPStatus.NOT_FOUND,
+    DetailsDroppedError: HTTPStatus.GONE,
     InputError: HTTPStatus.UNPROCESSABLE_ENTITY,
     ConfigurationError: HTTPStatus.UNPROCESSABLE_ENTITY,
     ServiceUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -250,8 +252,13 @@ def _known(error: Exception, status: HTTPStatus) -> ApiError:
         # What is wrong with a server of ours is its operator's business.
         log.warning("service_unavailable", error=str(error))
         return ApiError(status, "a service that is needed for it is down", headers=headers)
-    hint = getattr(error, "hint", None)
-    return ApiError(status, getattr(error, "message", str(error)), hint=hint, headers=headers)
+    return ApiError(
+        status,
+        getattr(error, "message", str(error)),
+        hint=getattr(error, "hint", None),
+        code=getattr(error, "code", None),
+        headers=headers,
+    )
 
 
 def parsed(model: type[Parsed], body: bytes) -> Parsed:

@@ -14,6 +14,8 @@ from shared.domain.jobs import JobState
 from shared.domain.money import format_dollars
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from rich.console import Console, RenderableType
 
     from producer.batch_status import BatchStatus, BatchSummary
@@ -175,6 +177,7 @@ def print_status(status: BatchStatus) -> None:
         "workers": f"{status.workers_alive} ready with this model",
         "at work": ", ".join(f"{count} x {name}" for name, count in status.devices.items()),
         "progress": _figures(status),
+        "removed": _removed(summary.details_dropped_at),
     }
     for name, value in facts.items():
         if value:
@@ -186,6 +189,10 @@ def print_status(status: BatchStatus) -> None:
         say(f"  refused   {reason}")
     if status.why_idle:
         say(f"  idle      {status.why_idle}")
+
+
+def _removed(at: datetime | None) -> str:
+    return "" if at is None else f"its jobs and images, on {at.date()}; counts and costs remain"
 
 
 def _nonzero(counts: Mapping[JobState, int], total: int, *, is_all: bool) -> str:

@@ -137,9 +137,12 @@ def _show_here(
     from producer.cli.database import opened
     from producer.costs import cost_report, job_costs, make_bill
     from shared.db.batches import find_batch
+    from shared.db.details import require_details
 
     with opened(settings) as database, database.read() as session:
         found = None if by and batch is None else find_batch(session, batch)
+        if found and (jobs or by is CostsBy.JOB):
+            require_details(found)
         if by is CostsBy.JOB and found:
             show_jobs(session, found, output)
         elif by is not None:

@@ -48,13 +48,14 @@ def gallery(
     from producer.gallery import write_gallery
     from producer.names import default_folder
     from shared.db.batches import find_batch
+    from shared.db.details import require_details
     from shared.settings import load_settings
     from shared.storage.open import open_store
 
     settings = load_settings()
     with opened(settings) as database:
         with database.read() as session:
-            found = find_batch(session, batch)
+            found = require_details(find_batch(session, batch))
             batch_id = found.id
             folder = Path(found.client.get("out") or default_folder(found.name))
         with counting_view(quiet=as_json) as report:

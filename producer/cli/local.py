@@ -13,7 +13,9 @@ from producer.job_history import JobHistory, read_job
 from producer.jobs import JobFilter, JobPage, look_on
 from producer.status import list_batches, read_status
 from shared.db.batches import find_batch, set_control
+from shared.db.details import require_details
 from shared.db.engine import Database
+from shared.db.tables import Batch
 from shared.domain.jobs import BatchControl
 from shared.settings import Settings
 
@@ -58,6 +60,8 @@ class LocalBackend:
         self, batch_id: UUID, only: JobFilter, after: int | None, limit: int
     ) -> Iterator[JobPage]:
         """Look until a page is full or the batch ends."""
+        with self._database.read() as session:
+            require_details(session.get_one(Batch, batch_id))
         return look_on(self._database, batch_id, only, after, limit)
 
     def job(self, name: str, reference: str | None) -> JobHistory:

@@ -110,7 +110,7 @@ EPILOGS: dict[Callable[..., None], str] = {
     fleet.up: fleet.UP_EPILOG,
     fleet.serve: fleet.SERVE_EPILOG,
     fleet_now.fleet: fleet_now.EPILOG,
-    gc.gc: "Example: tenstep gc --older-than 2h --dry-run",
+    gc.gc: gc.EPILOG,
     migrate.migrate: "Example: tenstep migrate --json",
     doctor.doctor: doctor.EPILOG,
     pods.pods: pods.EPILOG,

@@ -155,10 +155,11 @@ def _pull_here(
     from producer.cli.database import opened
     from producer.names import default_folder
     from shared.db.batches import find_batch
+    from shared.db.details import require_details
 
     with opened(settings) as database:
         with database.read() as session:
-            found = find_batch(session, batch)
+            found = require_details(find_batch(session, batch))
             batch_id, total = found.id, found.total
             place = to or found.client.get("out") or str(default_folder(found.name))
         with counting_view(quiet=quiet) as report:

@@ -92,7 +92,7 @@ def _beside_status(
         return {"batch": None, "tiles": None, "first": None, "series": None}
     return {
         "batch": batch,
-        "tiles": read_tiles(session, batch_id, begin),
+        "tiles": None if batch.details_dropped_at else read_tiles(session, batch_id, begin),
         "first": first_settings(session, batch_id),
         "series": _series(session, batch),
     }

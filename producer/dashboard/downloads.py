@@ -18,6 +18,7 @@ from producer.costs import make_bill
 from producer.keys import Principal
 from producer.manifest.jobs import job_pages
 from producer.manifest.parquet import parquet_writer
+from shared.db.details import require_details
 from shared.db.tables import Batch
 from shared.storage.base import BLOCK_BYTES
 
@@ -32,7 +33,7 @@ def get_manifest(
     request: Request, context: ContextOf, who: Reader, batch_id: UUID
 ) -> StreamingResponse:
     """Send a line for every job: what it asked for, what drew it, what it cost."""
-    _check(context, batch_id, who)
+    require_details(_own(context, batch_id, who))
     lines = manifest_lines(context, context.base_url(request), batch_id)
     return _file(lines, JSON_LINES, f"{batch_id}.jsonl")
 
@@ -40,7 +41,7 @@ def get_manifest(
 @router.get("/manifest.parquet")
 def get_parquet(context: ContextOf, who: Reader, batch_id: UUID) -> StreamingResponse:
     """Send the same as a Parquet file."""
-    _check(context, batch_id, who)
+    require_details(_own(context, batch_id, who))
     return _file(_parquet(context, batch_id), PARQUET, f"{batch_id}.parquet")
 
 
@@ -62,7 +63,7 @@ def _blocks(file: IO[bytes]) -> Iterator[bytes]:
 @router.get("/rejects.jsonl")
 def get_rejects(context: ContextOf, who: Reader, batch_id: UUID) -> StreamingResponse:
     """Send the lines that were left out, with the reasons."""
-    _check(context, batch_id, who)
+    _own(context, batch_id, who)
     return _file(reject_lines(context, batch_id), JSON_LINES, f"{batch_id}.rejects.jsonl")
 
 
@@ -74,9 +75,9 @@ def get_bill(context: ContextOf, who: Reader, batch_id: UUID) -> Response:
     return JSONResponse(bill.to_json(), headers=_named(f"{batch_id}.bill.json"))
 
 
-def _check(context: Context, batch_id: UUID, who: Principal) -> None:
+def _own(context: Context, batch_id: UUID, who: Principal) -> Batch:
     with context.database.read() as session:
-        get_own(session, Batch, batch_id, who)
+        return get_own(session, Batch, batch_id, who)
 
 
 def _file(content: Iterator[bytes], kind: str, name: str) -> StreamingResponse:

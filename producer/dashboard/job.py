@@ -21,6 +21,7 @@ from producer.dashboard.pages import back_to, page
 from producer.job_details import JobHistory
 from producer.job_history import read_job
 from producer.jobs import MAX_POSITION, JobFilter, list_jobs
+from shared.db.details import require_details
 from shared.db.tables import Batch
 
 router = APIRouter()
@@ -39,7 +40,7 @@ def find_job(
 ) -> Response:
     """Send whoever asks for a batch's job by its position to the job."""
     with context.database.read() as session:
-        get_own(session, Batch, batch_id, who)
+        require_details(get_own(session, Batch, batch_id, who))
         before = position - 1 if position else None
         found = list_jobs(session, batch_id, JobFilter(), before, 1).jobs
     if not found or found[0].position != position:

@@ -15,6 +15,7 @@ from producer.api.tenancy import get_own
 from producer.dashboard.pages import page
 from producer.jobs import MAX_POSITION, JobFilter, list_jobs
 from producer.listed_jobs import MAX_TEXT_CHARACTERS
+from shared.db.details import require_details
 from shared.db.tables import Batch
 from shared.domain.jobs import JobState
 
@@ -56,6 +57,6 @@ def show_jobs(
     """Show a page of them; what no index knows is looked for in a stretch at a time."""
     only = JobFilter(state=wanted.state, error=wanted.error, text=wanted.text)
     with context.database.read() as session:
-        batch = get_own(session, Batch, batch_id, who)
+        batch = require_details(get_own(session, Batch, batch_id, who))
         found = list_jobs(session, batch_id, only, wanted.after, JOBS_A_PAGE)
     return page(request, "jobs.html", batch=batch, found=found, wanted=wanted)

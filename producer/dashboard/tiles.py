@@ -14,6 +14,7 @@ from producer.api.context import ContextOf, Reader
 from producer.api.tenancy import get_own
 from producer.arrivals import Arrival, ArrivedImage, newest_images
 from producer.dashboard.pages import page
+from shared.db.details import require_details
 from shared.db.tables import Batch
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def list_tiles(
 ) -> Response:
     """Send images that are older than one that is shown, or newer."""
     with context.database.read() as session:
-        get_own(session, Batch, batch_id, who)
+        require_details(get_own(session, Batch, batch_id, who))
         if after is None:
             tiles = read_tiles(session, batch_id, Arrival.parse(before) if before else None)
         else:

@@ -33,6 +33,9 @@ BATCHES_AT_ONCE = 500
 OF_AN_ATTEMPT = (LedgerKind.RENDER, LedgerKind.FAILED_ATTEMPT, LedgerKind.DUPLICATE)
 AMOUNT = LedgerEntry.amount_nanodollars
 
+_DROPPED = select(Batch.id).where(Batch.details_dropped_at.is_not(None))
+"""Batches whose attempts were removed, or are being removed: their lines are carried forward."""
+
 OnProgress = Callable[[int, int], None]
 """Is told how many attempts were checked, and of how many."""
 
@@ -61,7 +64,7 @@ def prove(session: Session, on_progress: OnProgress | None = None) -> Proof:
     return Proof(
         findings=[
             attempts,
-            _check_loads(session, prices, [workers[worker_id] for worker_id in served]),
+            _check_loads(session, prices, [workers[one] for one in served | _served_once(session)]),
             time.finding,
             *_check_sums(session),
         ],
@@ -133,17 +136,32 @@ def _attempts_and_entries() -> Select[Any]:
         .group_by(LedgerEntry.attempt_id)
         .subquery()
     )
-    return select(
-        Attempt.id,
-        Attempt.worker_id,
-        Attempt.outcome,
-        Attempt.cost_nanodollars,
-        Attempt.device_ns,
-        entries.c.booked,
-        entries.c.booked_ns,
-        entries.c.renders,
-        func.coalesce(entries.c.priced_at, Attempt.claimed_at).label("priced_at"),
-    ).outerjoin(entries, entries.c.attempt_id == Attempt.id)
+    return (
+        select(
+            Attempt.id,
+            Attempt.worker_id,
+            Attempt.outcome,
+            Attempt.cost_nanodollars,
+            Attempt.device_ns,
+            entries.c.booked,
+            entries.c.booked_ns,
+            entries.c.renders,
+            func.coalesce(entries.c.priced_at, Attempt.claimed_at).label("priced_at"),
+        )
+        .outerjoin(entries, entries.c.attempt_id == Attempt.id)
+        .where(Attempt.batch_id.not_in(_DROPPED))
+    )
+
+
+def _served_once(session: Session) -> set[UUID]:
+    """Return the workers that began with a batch whose attempts were removed.
+
+    Its line in the books alone tells that they were given jobs.
+    """
+    loads = select(LedgerEntry.worker_id).where(
+        LedgerEntry.kind == LedgerKind.MODEL_LOAD, LedgerEntry.batch_id.in_(_DROPPED)
+    )
+    return {worker_id for worker_id in session.scalars(loads) if worker_id is not None}
 
 
 def _check_loads(session: Session, prices: PriceLookup, served: Iterable[Worker]) -> Finding:

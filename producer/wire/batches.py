@@ -46,6 +46,10 @@ class BatchLine(Document):
         examples=[{"pending": 4, "leased": 1, "done": 3, "failed": 0, "cancelled": 0, "held": 0}],
         description="Jobs by state; they add up to the total.",
     )
+    details_dropped_at: datetime | None = Field(
+        default=None,
+        description="When its jobs and images were removed; its counts and costs remain.",
+    )
 
 
 class RejectedCount(Document):

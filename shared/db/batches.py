@@ -18,6 +18,7 @@ from shared.db.conditions import (
     IS_SENT,
     IS_UNSENT,
 )
+from shared.db.details import require_details
 from shared.db.leases import UNDISPATCHED, locked
 from shared.db.tables import Attempt, Batch, Job
 from shared.db.tallies import note_move, read_tally
@@ -92,9 +93,13 @@ def set_control(session: Session, batch: Batch, control: BatchControl) -> None:
 
 
 def cancel_batch(session: Session, batch: Batch, now: datetime) -> int:
-    """Call off every job that has not ended; returns how many. Images drawn so far stay."""
+    """Call off every job that has not ended; returns how many. Images drawn so far stay.
+
+    Raises:
+        DetailsDroppedError: its jobs were removed, long after the last of them ended.
+    """
     session.refresh(batch, with_for_update=True)
-    batch.control = BatchControl.CANCELLED
+    require_details(batch).control = BatchControl.CANCELLED
     session.flush()
     cancelled = _move(session, batch.id, true(), JobState.CANCELLED, finished_at=now, **FREED)
     session.execute(
@@ -229,6 +234,7 @@ def _first(
 def _lock(session: Session, batch: Batch) -> None:
     """Keep out whoever else would change the batch, and look at it as it is by then."""
     session.refresh(batch, with_for_update=True)
+    require_details(batch)
     if batch.control == BatchControl.CANCELLED:
         raise InputError(f"batch {batch.id} was cancelled")
 

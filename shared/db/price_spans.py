@@ -11,6 +11,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from shared.db.cost_tables import LedgerEntry
 from shared.db.tables import Attempt, Worker
+from shared.domain.identifiers import NOBODY
 from shared.domain.jobs import AttemptOutcome, LedgerKind
 
 OF_DEVICE_TIME = (
@@ -56,9 +57,11 @@ class Affected:
     """Whose idle time is booked."""
     running: int = 0
     """Attempts under way: they will be booked at the price that they were claimed at."""
+    carried: int = 0
+    """Entries that stand for many whose details were removed: nothing of them can be corrected."""
 
     def __bool__(self) -> bool:
-        return bool(self.entries or self.workers or self.running)
+        return bool(self.entries or self.workers or self.running or self.carried)
 
 
 def find_affected(session: Session, span: PriceSpan) -> Affected:
@@ -71,7 +74,21 @@ def find_affected(session: Session, span: PriceSpan) -> Affected:
         entries=_count(session, select(LedgerEntry.id).where(*is_entry_of(span))),
         workers=_count(session, settled),
         running=_count(session, select(Attempt.id).where(*running)),
+        carried=_count(session, _carried(span)),
     )
+
+
+def _carried(span: PriceSpan) -> Select[UUID]:
+    """Select entries that were carried forward and have anything that was priced in a span."""
+    conditions = [
+        LedgerEntry.attempt_id == NOBODY,
+        LedgerEntry.worker_id.in_(span.workers),
+        # It was priced before it was booked: the first of them at the one, the last by the other.
+        LedgerEntry.created_at >= span.begin,
+    ]
+    if span.end is not None:
+        conditions.append(LedgerEntry.priced_at < span.end)
+    return select(LedgerEntry.id).where(*conditions)
 
 
 def is_entry_of(span: PriceSpan) -> list[ColumnElement[bool]]:

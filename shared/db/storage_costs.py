@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from shared.db.cost_sums import read_costs
@@ -61,7 +61,9 @@ def _last_booked(session: Session) -> date | None:
 
 
 def _batches_before(session: Session, end: datetime) -> Iterator[list[UUID]]:
-    ids = session.scalars(select(Batch.id).where(Batch.created_at < end)).all()
+    # With the details its images went.
+    has_images = or_(Batch.details_dropped_at.is_(None), Batch.details_dropped_at >= end)
+    ids = session.scalars(select(Batch.id).where(Batch.created_at < end, has_images)).all()
     for start in range(0, len(ids), BATCHES_AT_ONCE):
         yield list(ids[start : start + BATCHES_AT_ONCE])
 

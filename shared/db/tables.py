@@ -86,6 +86,8 @@ class Batch(Base):
     """When they were told that its money is spent."""
     traceparent: Mapped[str | None] = mapped_column(String(TRACEPARENT_CHARACTERS))
     """Of the span of its submission, where that was traced: those of its chunks link to it."""
+    details_dropped_at: Mapped[datetime | None]
+    """When its jobs and attempts were removed, or that was begun: see `shared.db.details`."""
 
 
 UNSENT = "state = 'pending' AND chunk_id IS NULL"

@@ -24,6 +24,7 @@ from producer.rejected_lines import rejects_key
 from producer.wire.jobs import JobDocument, JobList
 from shared.clock import utc_now
 from shared.db.api_tables import BatchRequest
+from shared.db.details import DetailsDroppedError, require_details
 from shared.db.tables import Batch
 from shared.domain.jobs import JobState
 from shared.errors import InputError
@@ -70,7 +71,7 @@ def get_jobs(
     """
     only = JobFilter(state=query.state, error=query.error, text=query.text)
     with context.database.read() as session:
-        get_own(session, Batch, batch_id, who)
+        require_details(get_own(session, Batch, batch_id, who))
         page = list_jobs(session, batch_id, only, query.after, query.limit)
     now = utc_now()
     listed = [{**job.to_json(), "image_url": _url(context, request, job, now)} for job in page.jobs]
@@ -96,6 +97,8 @@ def get_job(
         get_own(session, Batch, batch_id, who)
     try:
         job = read_job(context.database, context.settings, name, str(batch_id))
+    except DetailsDroppedError:
+        raise
     except InputError as error:
         raise not_found(f"job of that name in batch {batch_id}: {error.message}") from None
     url = context.signer.url(context.base_url(request), job.id, utc_now()) if job.image else None
@@ -113,7 +116,7 @@ def get_manifest(
 ) -> StreamingResponse:
     """Return a line for every job, in order: what it asked for, what drew it, what it cost."""
     with context.database.read() as session:
-        get_own(session, Batch, batch_id, who)
+        require_details(get_own(session, Batch, batch_id, who))
     lines = manifest_lines(context, context.base_url(request), batch_id)
     return StreamingResponse(lines, media_type=JSON_LINES)
 
