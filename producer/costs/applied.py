@@ -13,9 +13,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from producer.amounts import usd
-from shared.db.cost_tables import Price
+from shared.db.cost_tables import LedgerEntry, Price
 from shared.db.settlement import online_until
-from shared.db.tables import Attempt, Worker
+from shared.db.tables import Attempt, Batch, Worker
+from shared.domain.identifiers import NOBODY
 
 Span = tuple[datetime, datetime]
 """From when to when; both are part of it."""
@@ -84,7 +85,12 @@ def _claims(session: Session, batch_id: UUID) -> Span | None:
     claimed_at = select(Attempt.claimed_at).where(Attempt.batch_id == batch_id)
     first = session.scalar(claimed_at.order_by(Attempt.claimed_at).limit(1))
     last = session.scalar(claimed_at.order_by(Attempt.claimed_at.desc()).limit(1))
-    return None if first is None or last is None else (first, last)
+    found = [moment for moment in (first, last) if moment is not None]
+    if session.get_one(Batch, batch_id).details_dropped_at is not None:
+        # One line of each price, priced as of the first that it stands for.
+        of_attempts = (LedgerEntry.batch_id == batch_id, LedgerEntry.attempt_id == NOBODY)
+        found += session.scalars(select(LedgerEntry.priced_at).where(*of_attempts))
+    return (min(found), max(found)) if found else None
 
 
 def _in_force(

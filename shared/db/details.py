@@ -2,8 +2,8 @@
 
 Its jobs, its attempts and what is booked for each of these are most of what a database holds.
 The batch, its counts and the sums of its costs stay, and so does a line in the books for each
-worker, kind and day: the sum of those that were dropped, carried forward. So whatever is added
-up of the books is the same to the nano-dollar, before, meanwhile and afterwards.
+worker, kind, day and price: the sum of those that were dropped, carried forward. So whatever is
+added up of the books is the same to the nano-dollar, before, meanwhile and afterwards.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def begin_to_drop(session: Session, batch_id: UUID, now: datetime) -> bool:
 
 
 def carry_lines_forward(session: Session, batch_id: UUID) -> int:
-    """Put up to 5,000 lines of a batch's attempts together, by worker, kind and day.
+    """Put up to 5,000 lines of a batch's attempts together, by worker, kind, day and price.
 
     Lines of loads, storage and requests are no attempt's, and few: they stay as they are.
 
@@ -138,16 +138,17 @@ class _Sum(NamedTuple):
     worker_id: UUID
     kind: str
     day: date
+    nanodollars_per_hour: int
 
 
 def _sum_of(line: Row[Any]) -> _Sum:
     day = line.created_at.astimezone(UTC).date()
-    return _Sum(line.batch_id, line.worker_id, line.kind, day)
+    return _Sum(line.batch_id, line.worker_id, line.kind, day, line.nanodollars_per_hour)
 
 
 def _carried_event(line: Row[Any]) -> str:
-    key = _sum_of(line)
-    return f"carried:{key.batch_id.hex}:{key.worker_id.hex}:{key.kind}:{key.day}"
+    batch_id, worker_id, *others = _sum_of(line)
+    return ":".join(("carried", batch_id.hex, worker_id.hex, *map(str, others)))
 
 
 def _put_together(lines: Iterable[Row[Any]]) -> Iterable[Mapping[str, object]]:

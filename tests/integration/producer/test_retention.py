@@ -32,7 +32,7 @@ from shared.db.tables import Attempt, Batch, Job, Worker
 from shared.db.tallies import fold_tallies
 from shared.domain.jobs import LedgerKind
 from shared.settings import Settings
-from support.booked import CUDA, SECOND, Run
+from support.booked import CUDA, NEW_CUDA, SECOND, Run
 from support.factories import START, add_batch, add_price, jobs_of, ledger_of
 
 YEAR = timedelta(days=365)
@@ -46,6 +46,10 @@ def run(database: Database, monkeypatch: pytest.MonkeyPatch) -> Run:
     run = Run(database)
     run.draw(run.cpu, 3, fails=1)
     run.draw(run.cuda, 4)
+    run.now += 90 * SECOND
+    device = {"device_kind": "cuda", "sku": "g5"}
+    with database.write() as session:
+        add_price(session, **device, nanodollars_per_hour=NEW_CUDA, effective_from=run.now)
     run.draw(run.cpu, 3, lives=False)
     run.draw(run.cuda, 99)
     old = run.batch_id
@@ -103,11 +107,13 @@ def test_sums_are_the_same_before_meanwhile_and_afterwards(run: Run) -> None:
             assert rows <= 3
 
     assert sums(run) == before
+    assert len(before["bill"]["prices"]) == 3
     with database.write() as session:
         assert left_of(session, batch_id)[:2] == [0, 0]
-        kinds = [(entry.worker_id, entry.kind) for entry in ledger_of(session, batch_id)]
-        assert len(kinds) == len(set(kinds))
-        assert {kind for _, kind in kinds} >= {"render", "failed_attempt", "model_load"}
+        lines = ledger_of(session, batch_id)
+        kinds = {(line.worker_id, line.kind, line.nanodollars_per_hour) for line in lines}
+        assert len(kinds) == len(lines)
+        assert {kind for _, kind, _ in kinds} >= {"render", "failed_attempt", "model_load"}
         while fold_tallies(session):
             pass
     assert sums(run) == before
