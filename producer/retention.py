@@ -58,7 +58,7 @@ class Dropped:
     jobs: int = 0
     """That were removed now."""
     entries: int = 0
-    """Of the books, that were put together."""
+    """Of the books, that were carried forward."""
     spared: list[Spared] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
@@ -140,26 +140,27 @@ def drop_details(
         database: where they are.
         batches: found by `find_old_batches`.
         ended_before: as there; whatever has gone on since is left alone.
-        report: is told how many jobs are done with, of all.
+        report: is told how many entries of the books were carried forward, then how many jobs
+            are gone.
     """
     dropped = Dropped()
-    total = sum(batch.jobs for batch in batches)
-    before = 0
+    begun = []
     for batch in batches:
         reason = None if batch.is_begun else _begin(database, batch.id, ended_before)
-        if reason is not None:
-            dropped.spared.append(Spared(batch.id, reason))
+        if reason is None:
+            begun.append(batch)
         else:
-            dropped.batches += 1
-            # While a job is there, the next run finds what is left to do: they go last.
-            dropped.entries += sum(_pieces(database, batch.id, carry_lines_forward))
-            gone = 0
-            for jobs in _pieces(database, batch.id, drop_jobs):
-                gone += jobs
-                report(Progress("jobs", before + gone, total))
-            dropped.jobs += gone
-        before += batch.jobs
-        report(Progress("jobs", before, total))
+            dropped.spared.append(Spared(batch.id, reason))
+    dropped.batches = len(begun)
+    jobs = sum(batch.jobs for batch in begun)
+    # While a job is there, the next run finds what is left to do: they go last.
+    for entries in _pieces(database, begun, carry_lines_forward):
+        dropped.entries += entries
+        # Most jobs have one; some of tries that came to nothing are more.
+        report(Progress("entries", dropped.entries, max(jobs, dropped.entries)))
+    for gone in _pieces(database, begun, drop_jobs):
+        dropped.jobs += gone
+        report(Progress("jobs", dropped.jobs, jobs))
     return dropped
 
 
@@ -176,11 +177,11 @@ def _begin(database: Database, batch_id: UUID, ended_before: datetime) -> str | 
     return None if is_ours else GOES_ON
 
 
-def _pieces(database: Database, batch_id: UUID, drop: Piece) -> Iterator[int]:
+def _pieces(database: Database, batches: Sequence[OldBatch], drop: Piece) -> Iterator[int]:
     """Do it a piece at a time, each in a transaction of its own."""
-    while True:
-        with database.write() as session:
-            rows = drop(session, batch_id)
-        if not rows:
-            return
-        yield rows
+    for batch in batches:
+        rows = 1
+        while rows:
+            with database.write() as session:
+                rows = drop(session, batch.id)
+            yield rows
