@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -184,3 +185,26 @@ def test_its_page_shows_counts_and_costs_and_a_note(api: ApiServer, dropped: str
         assert "were removed" in visit.page(f"/batches/{dropped}/jobs", 410).text
         assert not [one for one in shown.all("a") if "manifest" in one.attributes["href"]]
         assert not shown.all("div", data_grid=f"/batches/{dropped}/images")
+
+
+class Terminal(io.StringIO):
+    """Somebody at a terminal, who types this."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_somebody_at_a_terminal_is_asked(
+    shell: Shell, old: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = images()
+    monkeypatch.setattr("sys.stdin", Terminal("n\n"))
+    assert shell(*GC) == 1
+    assert "Remove the 2 jobs of 1 old batch, " in shell.err
+    assert "nothing was removed" in shell.err
+    assert images() == before
+    assert shell.json("status", old)["details_dropped_at"] is None
+
+    monkeypatch.setattr("sys.stdin", Terminal("y\n"))
+    assert shell(*GC) == 0
+    assert shell.json("status", old)["details_dropped_at"]
