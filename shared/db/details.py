@@ -116,7 +116,7 @@ def carry_lines_forward(session: Session, batch_id: UUID) -> int:
     return len(lines)
 
 
-CARRIED = (
+CARRIED: Sequence[ColumnElement[Any]] = (
     *(LEDGER.c.worker_id, LEDGER.c.kind, LEDGER.c.nanodollars_per_hour, LEDGER.c.device_kind),
     *(LEDGER.c.device_ns, LEDGER.c.amount_nanodollars, LEDGER.c.priced_at, LEDGER.c.created_at),
 )

@@ -208,3 +208,12 @@ def test_somebody_at_a_terminal_is_asked(
     monkeypatch.setattr("sys.stdin", Terminal("y\n"))
     assert shell(*GC) == 0
     assert shell.json("status", old)["details_dropped_at"]
+
+
+def test_commands_through_a_server_say_the_same(remote: Shell, dropped: str) -> None:
+    for command in ("jobs", "pull", "retry", "resume"):
+        assert remote(command, dropped) == 2, command
+        assert f"batch {dropped}: its details were removed on 20" in remote.err, command
+    assert remote("status", dropped) == 0
+    assert "counts and costs remain" in remote.out
+    assert remote("gc", "--batches-older-than", "90d") == 2
