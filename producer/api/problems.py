@@ -252,13 +252,9 @@ def _known(error: Exception, status: HTTPStatus) -> ApiError:
         # What is wrong with a server of ours is its operator's business.
         log.warning("service_unavailable", error=str(error))
         return ApiError(status, "a service that is needed for it is down", headers=headers)
-    return ApiError(
-        status,
-        getattr(error, "message", str(error)),
-        hint=getattr(error, "hint", None),
-        code=getattr(error, "code", None),
-        headers=headers,
-    )
+    message = getattr(error, "message", str(error))
+    hint, code = (getattr(error, name, None) for name in ("hint", "code"))
+    return ApiError(status, message, hint=hint, code=code, headers=headers)
 
 
 def parsed(model: type[Parsed], body: bytes) -> Parsed:
