@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from shared.db.engine import Database
-from shared.db.migrate import migrate
+from shared.db.migrate import prepare
 from shared.messaging.broker import Broker
 from shared.settings import Settings
 from shared.storage.base import ObjectStore
@@ -34,6 +34,7 @@ def open_services(settings: Settings) -> Iterator[Services]:
     """Check each, start those of our own, and close them at the end.
 
     Raises:
+        ConfigurationError: the database's tables are not for this version.
         ServiceUnavailableError: one of them does not answer.
         ConfigurationError: traces are wanted and cannot be sent.
     """
@@ -41,7 +42,7 @@ def open_services(settings: Settings) -> Iterator[Services]:
     database = Database(settings.resolved_database_url)
     broker = Broker(settings)
     try:
-        migrate(database)
+        prepare(database, may_migrate=settings.migrate_at_start)
         store = open_store(settings)
         store.check()
         broker.connect()

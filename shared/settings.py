@@ -42,6 +42,11 @@ class Settings(BaseSettings):
     database_url: DatabaseUrl | None = Field(
         default=None, description="SQL that holds the truth. Default: SQLite in the data folder."
     )
+    migrate_at_start: bool = Field(
+        default=True,
+        description="Whether every command brings an older database to its tables; where several "
+        "hosts share one, false leaves that to tenstep migrate.",
+    )
     storage_url: StorageUrl | None = Field(
         default=None,
         description="s3://bucket/prefix or file:///folder. Default: the data folder.",

@@ -24,20 +24,24 @@ def is_there(settings: Settings) -> bool:
 
 
 @contextmanager
-def opened(settings: Settings, *, may_create: bool = False) -> Iterator[Database]:
-    """Connect, bring the tables to this version's, and close at the end.
+def opened(
+    settings: Settings, *, may_create: bool = False, migrates: bool = False
+) -> Iterator[Database]:
+    """Connect, have this version's tables, and close at the end.
 
     Args:
         settings: where it is.
         may_create: make the file of a SQLite database that is not there. A command that
             only looks should leave no empty database where somebody called it by mistake.
+        migrates: bring older tables to this version's, whatever the settings say.
 
     Raises:
+        ConfigurationError: its tables are not for this version.
         InputError: it is not there.
         ServiceUnavailableError: it does not answer.
     """
     from shared.db.engine import Database
-    from shared.db.migrate import migrate
+    from shared.db.migrate import prepare
 
     if not may_create and not is_there(settings):
         raise InputError(
@@ -46,7 +50,7 @@ def opened(settings: Settings, *, may_create: bool = False) -> Iterator[Database
         )
     database = Database(settings.resolved_database_url)
     try:
-        migrate(database)
+        prepare(database, may_migrate=migrates or settings.migrate_at_start)
         yield database
     finally:
         database.close()

@@ -15,7 +15,7 @@ from producer.doctor.finding import Finding, Verdict, fault, fine, skipped, warn
 from producer.doctor.folders import why_not_writable
 from shared.clock import utc_now
 from shared.db.engine import Database, shown_url
-from shared.db.migrate import current_revision, known_revisions
+from shared.db.migrate import current_revision, is_compatible, known_revisions
 from shared.errors import ConfigurationError, ServiceUnavailableError
 from shared.settings import Settings
 
@@ -121,9 +121,12 @@ def _check_revision(database: Database) -> Finding:
             f"{found}, {behind} {migrations} before {known[-1]}",
             "Bring it to this version's tables: tenstep migrate",
         )
+    newer = f"{found} is of a newer tenstep than this, which knows {known[-1]}"
+    if is_compatible(database):
+        return fine(REVISION, f"{newer} and can work with it")
     return fault(
         REVISION,
-        f"{found} is of a newer tenstep than this, which knows {known[-1]}",
+        newer,
         "Install that version here, or name another database in TENSTEP_DATABASE_URL.",
     )
 

@@ -18,13 +18,19 @@ from shared.domain.jobs import JobState
 from support.books import opened_books
 from support.commands import running, tenstep_json, wait_until
 from support.postgres import Postgres, client_program
-from support.valkey import RedisServer
+from support.valkey import RedisServer, run_valkey
 
 pytestmark = pytest.mark.timeout(300)
 
 OPERATIONS = Path(__file__).parents[2] / "infra/operations.md"
 JOBS = 80
 SLOW = {"TENSTEP_SIMULATED_IMAGE_SECONDS": "0.1"}
+
+
+@pytest.fixture
+def redis() -> Iterator[RedisServer]:
+    with run_valkey() as server:
+        yield server
 
 
 @pytest.fixture
@@ -78,7 +84,7 @@ def images(environment: dict[str, str], batch: str) -> Mapping[int, str | None]:
         found = find_batch(session, batch)
         query = select(Job.position, Job.image_key).where(Job.batch_id == found.id)
         done = session.execute(query.where(Job.state == JobState.DONE))
-        return {position: key for position, key in done}
+        return {row.position: row.image_key for row in done}
 
 
 def done(environment: dict[str, str], batch: str) -> int:
@@ -97,13 +103,12 @@ def assert_books_are_right(environment: dict[str, str], folder: Path, *batches: 
 
 
 def test_a_batch_goes_on_from_an_older_backup_and_ends_as_if_nothing_had_been(
-    lost_and_new: tuple[str, str], _redis: RedisServer, tmp_path: Path
+    lost_and_new: tuple[str, str], redis: RedisServer, tmp_path: Path
 ) -> None:
     old_url, new_url = lost_and_new
-    before = environment_of(old_url, _redis, tmp_path)
-    after = environment_of(new_url, _redis, tmp_path)
+    before = environment_of(old_url, redis, tmp_path)
+    after = environment_of(new_url, redis, tmp_path)
     dump = str(tmp_path / "tenstep.dump")
-    _redis.flush()
     batch = submit(before, tmp_path, "kept", 0)
     with (
         running(before, "dispatch", cwd=tmp_path),
@@ -117,7 +122,7 @@ def test_a_batch_goes_on_from_an_older_backup_and_ends_as_if_nothing_had_been(
     drawn_before = images(before, batch)
     assert len(drawn_before) < JOBS
 
-    _redis.flush()
+    redis.restart_empty()
     run_as_written("pg_restore", DATABASE=libpq(new_url), FILE=dump)
     assert len(images(after, batch)) < len(drawn_before)
     assert submit(after, tmp_path, "kept", 0) == batch, "its key is in the backup"

@@ -122,6 +122,18 @@ def test_workers_are_replaced_first_under_the_old_producers(rollout: Rollout) ->
     assert rollout.drawn_by(old_ids) + rollout.drawn_by(new_ids) == 200
 
 
+def test_a_process_of_the_release_before_that_starts_again_is_refused_the_newer_tables(
+    rollout: Rollout,
+) -> None:
+    """True of the release of revision 0016 alone: those after it go by what the tables say."""
+    rollout.migrate()
+
+    refused = tenstep(rollout.old, "workers", "list", cwd=rollout.folder)
+
+    assert refused.returncode == 2
+    assert f"written by a newer tenstep (revision {HEAD})" in refused.stderr
+
+
 def test_both_releases_draw_the_same_pictures(
     environment: dict[str, str], old_code: Path, tmp_path: Path
 ) -> None:

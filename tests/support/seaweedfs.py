@@ -39,6 +39,8 @@ class S3Server:
 
     endpoint_url: str
     admin: Identity
+    second: Identity
+    """May do all, too: what keys are changed to."""
     reader: Identity
     """May read and list, not write."""
 
@@ -85,12 +87,12 @@ class S3Bucket:
 @contextmanager
 def run_seaweedfs() -> Iterator[S3Server]:
     """Start a server in a folder of its own; it is gone afterwards, with its folder."""
-    admin, reader = _new_identity(), _new_identity()
+    admin, second, reader = (_new_identity() for _ in range(3))
     with tempfile.TemporaryDirectory(prefix="tenstep-s3-", ignore_cleanup_errors=True) as folder:
         root = Path(folder)
         (root / "data").mkdir()
         identities = root / "identities.json"
-        identities.write_text(_identities(admin=admin, reader=reader))
+        identities.write_text(_identities(admin=admin, second=second, reader=reader))
         # Every bucket begins with volumes of its own: one of them is enough.
         (root / "master.toml").write_text("[master.volume_growth]\ncopy_1 = 1\n")
         ports = {name: free_port(GRPC_OFFSET) for name in ("s3", "master", "volume", "filer")}
@@ -107,7 +109,7 @@ def run_seaweedfs() -> Iterator[S3Server]:
             # It reads security.toml and friends from the home folder, too.
             env={"HOME": folder},
         )
-        s3 = S3Server(f"http://127.0.0.1:{ports['s3']}", admin, reader)
+        s3 = S3Server(f"http://127.0.0.1:{ports['s3']}", admin, second, reader)
         try:
             server.wait_until(lambda: _takes_objects(s3))
             yield s3
@@ -120,7 +122,8 @@ def _new_identity() -> Identity:
 
 
 def _identities(**identities: Identity) -> str:
-    actions = {"admin": ["Admin", "Read", "List", "Write"], "reader": ["Read", "List"]}
+    everything = ["Admin", "Read", "List", "Write"]
+    actions = {"admin": everything, "second": everything, "reader": ["Read", "List"]}
     return json.dumps(
         {
             "identities": [

@@ -8,8 +8,9 @@ from typing import NamedTuple
 from sqlalchemy.engine import make_url
 
 from shared.db.engine import Database
-from shared.db.migrate import migrate
+from shared.db.migrate import prepare
 from shared.db.prices import price_in_force
+from shared.settings import Settings
 
 IN_MEMORY = "sqlite://"
 
@@ -21,31 +22,33 @@ class HourlyPrice(NamedTuple):
     source: str
 
 
-def look_up_price(database_url: str, device_kind: str, sku: str) -> HourlyPrice:
+def look_up_price(settings: Settings, device_kind: str) -> HourlyPrice:
     """Return the price in force now, or that of a new database where there is none yet.
 
     A database file that is not there is not made.
 
     Args:
-        database_url: SQLAlchemy's.
+        settings: name the database, and what was bought.
         device_kind: such as cpu.
-        sku: what was bought, as the price book has it; empty for what says nothing.
 
     Raises:
+        ConfigurationError: the database's tables are not for this version.
         MissingPriceError: nobody has set a price for such a device.
         ServiceUnavailableError: the database does not answer.
     """
-    parsed = make_url(database_url)
+    url, sku = settings.resolved_database_url, settings.device_sku
+    parsed = make_url(url)
     is_file = parsed.get_backend_name() == "sqlite"
     if is_file and not Path(parsed.database or "").is_file():
         return HourlyPrice(_read_price(IN_MEMORY, device_kind, sku), "the example that ships")
-    return HourlyPrice(_read_price(database_url, device_kind, sku), "the database's price book")
+    price = _read_price(url, device_kind, sku, may_migrate=settings.migrate_at_start)
+    return HourlyPrice(price, "the database's price book")
 
 
-def _read_price(database_url: str, device_kind: str, sku: str) -> int:
+def _read_price(database_url: str, device_kind: str, sku: str, *, may_migrate: bool = True) -> int:
     database = Database(database_url)
     try:
-        migrate(database)
+        prepare(database, may_migrate=may_migrate)
         with database.read() as session:
             return price_in_force(session, device_kind, sku, database.now(session))
     finally:

@@ -138,7 +138,7 @@ def _price(settings: Settings, device: Device, given: int | None) -> HourlyPrice
 
     if given is not None:
         return HourlyPrice(given, "--usd-per-hour")
-    return look_up_price(settings.resolved_database_url, device.kind, settings.device_sku)
+    return look_up_price(settings, device.kind)
 
 
 def _measure(

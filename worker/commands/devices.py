@@ -58,7 +58,7 @@ def _faults(settings: Settings) -> Sequence[DeviceFault]:
 
     from shared.db.device_faults import list_faults
     from shared.db.engine import Database
-    from shared.db.migrate import migrate
+    from shared.db.migrate import prepare
     from shared.errors import ServiceUnavailableError
 
     url = make_url(settings.resolved_database_url)
@@ -66,7 +66,7 @@ def _faults(settings: Settings) -> Sequence[DeviceFault]:
         return []
     database = Database(settings.resolved_database_url)
     try:
-        migrate(database)
+        prepare(database, may_migrate=settings.migrate_at_start)
         with database.read() as session:
             return list_faults(session, database.now(session), host=platform.node())
     except (ServiceUnavailableError, SQLAlchemyError) as error:

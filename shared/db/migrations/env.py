@@ -9,6 +9,7 @@ from alembic import context
 import shared.db.activity_tables
 import shared.db.api_tables
 import shared.db.backlog_tables
+import shared.db.compatibility_table
 import shared.db.cost_tables
 import shared.db.fault_tables
 import shared.db.model_tables

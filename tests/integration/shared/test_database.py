@@ -106,6 +106,7 @@ def declared_checks() -> set[tuple[str, str]]:
 def test_a_database_of_a_newer_version_is_refused(database: Database) -> None:
     with database.engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = 'ffff'"))
+        connection.execute(text("UPDATE compatibility SET oldest_revision = 'ffff'"))
 
     with pytest.raises(ConfigurationError, match=r"newer tenstep \(revision ffff\)"):
         migrate(database)
