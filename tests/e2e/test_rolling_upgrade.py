@@ -108,8 +108,8 @@ def test_workers_are_replaced_first_under_the_old_producers(rollout: Rollout) ->
     old, new = rollout.old, rollout.new
     _, url = rollout.serve(old)
     rollout.start(old, "dispatch")
-    rollout.migrate()
     old_worker, old_ids = rollout.work({**old, **SLOW}, 1)
+    rollout.migrate()
     rollout.batch_id = rollout.submit(url, PROMPTS[:200])
     wait_until(lambda: rollout.drawn_by(old_ids) >= 4)
 
