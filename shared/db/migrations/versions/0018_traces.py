@@ -1,7 +1,7 @@
 """traces begin with who submits; how long phases took, added up
 
 Revision ID: 0018
-Revises: 0016
+Revises: 0017
 """
 
 from __future__ import annotations

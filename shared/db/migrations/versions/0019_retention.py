@@ -1,7 +1,7 @@
 """when the details of a batch were removed
 
 Revision ID: 0019
-Revises: 0016
+Revises: 0018
 """
 
 from __future__ import annotations
