@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from math import ceil
 from uuid import UUID
@@ -15,11 +14,12 @@ from producer.dispatch import queries
 from producer.dispatch.budgets import look_at_budgets
 from producer.dispatch.fairness import OpenBatch, Shares
 from producer.dispatch.lead import Lead
+from producer.dispatch.look import Look, abandoned
 from producer.dispatch.picking import Picker, Picks
 from producer.dispatch.queries import Waiting
 from producer.dispatch.queues import Queue, Readers, read_readers
 from producer.dispatch.traces import ChunkTraces
-from producer.dispatch.upkeep import Chores, Upkeep
+from producer.dispatch.upkeep import Upkeep
 from shared.db.engine import Database
 from shared.db.lost_leases import expire_leases, has_expired_leases
 from shared.messaging.broker import Broker
@@ -42,35 +42,6 @@ ABANDONED_AFTER = timedelta(seconds=30)
 """How long a chunk waits in a queue that no worker reads any more."""
 
 CHUNKS_A_TRANSACTION = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What a look at the database, without writing, has found."""
-
-    led: bool
-    """Whether we led before, so that nobody else can have sent anything since."""
-    queues: Sequence[Queue]
-    open_batches: Sequence[OpenBatch]
-    has_expired_leases: bool
-    abandoned: Sequence[str]
-    chores: Chores
-
-    def batches_for(self, queue: Queue) -> list[OpenBatch]:
-        """Return those whose jobs a queue's workers can do; none while it is full."""
-        if queue.room <= 0:
-            return []
-        return [batch for batch in self.open_batches if batch.model == queue.readers.model]
-
-    @property
-    def finds_work(self) -> bool:
-        """Whether there is anything to do."""
-        return bool(
-            self.has_expired_leases
-            or self.abandoned
-            or self.chores.is_any
-            or any(queue.unclaimed or self.batches_for(queue) for queue in self.queues)
-        )
 
 
 class Dispatcher:
@@ -154,7 +125,7 @@ class Dispatcher:
             queues=[self._queue(session, one, waiting.get(one.queue), now) for one in readers],
             open_batches=open_batches if readers else (),
             has_expired_leases=has_expired_leases(session, now),
-            abandoned=_abandoned(waiting, {one.queue for one in readers}, now - ABANDONED_AFTER),
+            abandoned=abandoned(waiting, {one.queue for one in readers}, now - ABANDONED_AFTER),
             chores=self._upkeep.look(session, spending, now),
         )
 
@@ -289,14 +260,3 @@ class Dispatcher:
             messages.append(RenderChunk(chunk_id=chunk_id, batch_id=batch.id))
         picks.write()
         return messages
-
-
-def _abandoned(
-    waiting: Mapping[str, Waiting], read: Collection[str], moment: datetime
-) -> Sequence[str]:
-    """Return the queues where jobs wait since ``moment`` that none of these workers reads."""
-    return [
-        queue
-        for queue, of_queue in waiting.items()
-        if queue not in read and of_queue.oldest_at is not None and of_queue.oldest_at < moment
-    ]

@@ -121,6 +121,7 @@ volumeMounts:
 - {name: TENSTEP_S3_ENDPOINT_URL, value: {{ . | quote }}}
 {{- end }}
 - {name: TENSTEP_S3_REGION, value: {{ $values.s3.region | quote }}}
+- {name: TENSTEP_MIGRATE_AT_START, value: "false"}
 - {name: TENSTEP_MODEL, value: {{ .model | quote }}}
 {{- if $values.models.existingClaim }}
 - {name: TENSTEP_MODELS_DIR, value: /models}
