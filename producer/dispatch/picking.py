@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from itertools import islice
 from uuid import UUID
 
 from sqlalchemy.orm import Session
@@ -101,14 +100,13 @@ class Picks:
         if not jobs:
             return None
         size = self._picker.size(self._session, self._readers, batch, jobs[0], self._now)
-        chunk = _alike(jobs, size)
+        chunk, others = _parted(jobs, size)
         if len(chunk) < size and not is_all and jobs[0].fencing_token == 0:
             jobs, _ = self._look(batch, size * chunks)
-            chunk = _alike(jobs, size)
+            chunk, others = _parted(jobs, size)
         if not chunk:  # between the two looks images may have cost what was left
             return None
-        picked = {job.id for job in chunk}
-        self._read[batch.id] = [job for job in jobs if job.id not in picked]
+        self._read[batch.id] = others
         chunk_id = new_id()
         self._picked[chunk_id] = chunk
         return chunk_id, len(chunk)
@@ -131,18 +129,24 @@ class Picks:
         return jobs, len(jobs) < most
 
 
-def _alike(jobs: Sequence[UnsentJob], most: int) -> Sequence[UnsentJob]:
-    """Find the first jobs that can share the first one's chunk, no more than ``most``.
+def _parted(jobs: Sequence[UnsentJob], most: int) -> tuple[Sequence[UnsentJob], list[UnsentJob]]:
+    """Part from the others the first jobs that can share the first one's chunk, up to ``most``.
 
     They share its size, scheduler and steps. A job that was in a worker's hands before goes alone,
     so that if it is what kills its worker, it takes no neighbour with it. The count of attempts
     does not tell: of jobs that were drawn together it blames but one.
     """
     if not jobs or jobs[0].fencing_token > 0:
-        return jobs[:1]
+        return jobs[:1], list(jobs[1:])
     kind = _kind(jobs[0])
-    alike = (job for job in jobs if job.fencing_token == 0 and _kind(job) == kind)
-    return list(islice(alike, most))
+    alike: list[UnsentJob] = []
+    others: list[UnsentJob] = []
+    for index, job in enumerate(jobs):
+        if len(alike) == most:
+            return alike, [*others, *jobs[index:]]
+        is_alike = job.fencing_token == 0 and _kind(job) == kind
+        (alike if is_alike else others).append(job)
+    return alike, others
 
 
 def _kind(job: UnsentJob) -> tuple[int, int, str, int, str | None]:
