@@ -34,9 +34,9 @@ def open_services(settings: Settings) -> Iterator[Services]:
     """Check each, start those of our own, and close them at the end.
 
     Raises:
-        ConfigurationError: the database's tables are not for this version.
+        ConfigurationError: the database's tables are not for this version, or traces are wanted
+            and cannot be sent.
         ServiceUnavailableError: one of them does not answer.
-        ConfigurationError: traces are wanted and cannot be sent.
     """
     start_traces(PRODUCER, is_on=settings.traces)
     database = Database(settings.resolved_database_url)
