@@ -96,5 +96,6 @@ def test_what_measures_leases_does_not_ask_the_hosts_clock() -> None:
         )
     }
 
-    # When a program was compiled is told to people alone.
-    assert askers - {"worker/qaic/compile.py"} == {"shared/db/engine.py"}
+    # When a program was compiled, and when a span began, is told to people alone.
+    told = {"worker/qaic/compile.py", "worker/traces.py"}
+    assert askers - told == {"shared/db/engine.py"}
