@@ -16,10 +16,10 @@ from uuid import UUID
 from sqlalchemy import Subquery, func, select, union_all
 from sqlalchemy.orm import Session
 
-from producer.dispatch.queries import UNSENT_ORDER, keep_to_index_order
 from shared.db.conditions import IS_UNSENT
 from shared.db.rates import read_rates
 from shared.db.tables import Batch, BatchCount, Job, Tally
+from shared.db.unsent import UNSENT_ORDER, keep_to_index_order
 from shared.domain.jobs import BatchControl
 from shared.domain.rates import DeviceRate, Shape, estimate
 

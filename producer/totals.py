@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from producer.backlog import Backlog, Pool, read_backlog
 from producer.busy import busy_ratios
-from producer.dispatch.queries import batches_over_budget, keep_to_index_order
+from producer.dispatch.queries import batches_over_budget
 from producer.dispatch_health import DispatchHealth, read_dispatch_health
 from producer.recent_attempts import read_chunk_jobs
 from producer.webhooks.outbox import count_pending
@@ -25,6 +25,7 @@ from shared.db.phases import Drawing, read_phases
 from shared.db.served_models import Served, served_by
 from shared.db.setbacks import SetbackKind, read_setbacks
 from shared.db.tables import BatchCount, JobCounts, Tally, Worker
+from shared.db.unsent import keep_to_index_order
 from shared.domain.jobs import JobState
 from shared.domain.phases import PhaseSums
 from shared.settings import Settings

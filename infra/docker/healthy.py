@@ -16,7 +16,7 @@ from sqlalchemy.exc import OperationalError
 
 from producer.kubernetes.alive import is_alive
 from shared.db.engine import Database
-from shared.db.fleet import live_workers
+from shared.db.fleet import is_live_host
 from shared.db.leadership import DISPATCHER
 from shared.db.tables import Leadership
 from shared.errors import TenstepError
@@ -55,12 +55,10 @@ def what_is_wrong_with_worker(settings: Settings) -> str | None:
     database = Database(settings.resolved_database_url)
     try:
         with database.read() as session:
-            hosts = {
-                worker.host for worker in live_workers(session, database.now(session), silence)
-            }
+            is_well = is_live_host(session, database.now(session), silence, host)
     finally:
         database.close()
-    return None if host in hosts else f"no worker of {host} is alive"
+    return None if is_well else f"no worker of {host} is alive"
 
 
 def what_is_wrong_with_pods(settings: Settings) -> str | None:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
 from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
+from producer.backlog import Backlog, read_backlog
 from shared.db.adding import add_to_rows
 from shared.db.backlog_tables import ALL, BacklogRow
 from shared.db.engine import Database
 from shared.db.fleet import live_kinds
-
-if TYPE_CHECKING:
-    from producer.backlog import Backlog
 
 VALUES = ("jobs", "device_ns", "unrated_jobs", "written_at")
 
@@ -28,9 +25,6 @@ def rewrite_backlog(database: Database, silence: timedelta, now: datetime) -> No
         silence: after which a worker does not count as alive.
         now: as the database tells it.
     """
-    # It reads jobs in the dispatcher's order, and so cannot be imported before the dispatcher.
-    from producer.backlog import read_backlog
-
     with database.snapshot() as session:
         backlog = read_backlog(session, live_kinds(session, now, silence))
     with database.write() as session:

@@ -22,6 +22,7 @@ from producer.dispatch.traces import ChunkTraces
 from producer.dispatch.upkeep import Upkeep
 from shared.db.engine import Database
 from shared.db.lost_leases import expire_leases, has_expired_leases
+from shared.db.unsent import keep_to_index_order
 from shared.messaging.broker import Broker
 from shared.messaging.contracts import RenderChunk
 from shared.settings import Settings
@@ -113,7 +114,7 @@ class Dispatcher:
         self._lead.give_up()
 
     def _look(self, session: Session, now: datetime, *, led: bool = False) -> Look:
-        queries.keep_to_index_order(session)
+        keep_to_index_order(session)
         silence = timedelta(seconds=self._settings.lease_seconds)
         readers = read_readers(session, now, silence)
         waiting = queries.chunks_waiting(session, self._only_batch) if readers else {}
@@ -145,7 +146,10 @@ class Dispatcher:
 
     def _is_to_be_looked_into(self, queue: str, chunks: int, now: datetime) -> bool:
         """Tell whether it is time to see if messages of a queue are missing."""
-        since = now - self._looked_into_at.get(queue, datetime.min.replace(tzinfo=now.tzinfo))
+        looked_at = self._looked_into_at.get(queue)
+        if looked_at is None:
+            return True
+        since = now - looked_at
         if since < LOOK_INTO_QUEUE_EVERY:
             return False
         if since >= LOOK_INTO_QUEUE_EVERY * (chunks / READ_QUICKLY):
@@ -246,7 +250,7 @@ class Dispatcher:
         now: datetime,
     ) -> list[RenderChunk]:
         """Put jobs in as many chunks as there is room for; takes out batches that have none."""
-        queries.keep_to_index_order(session)
+        keep_to_index_order(session)
         picks = Picks(session, self._picker, queue.readers, now)
         messages: list[RenderChunk] = []
         while batches and len(messages) < room:

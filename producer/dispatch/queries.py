@@ -19,7 +19,6 @@ from sqlalchemy import (
     func,
     or_,
     select,
-    text,
     true,
     update,
 )
@@ -31,25 +30,12 @@ from shared.db.cost_tables import TenantBudget
 from shared.db.leases import JOBS, UNDISPATCHED, locked
 from shared.db.many_rows import update_each
 from shared.db.tables import Batch, Job
+from shared.db.unsent import UNSENT_ORDER
 from shared.domain.jobs import BatchControl
 from shared.domain.sizes import Size, Sizes
 
-UNSENT_ORDER = (Job.batch_id, Job.not_before, Job.position)
-"""The order of the index of unsent jobs; no other index has it."""
-
-
 WINDOW = 2_000
 """Unsent jobs of a batch that are looked at for some that can be drawn."""
-
-
-def keep_to_index_order(session: Session) -> None:
-    """Have Postgres find unsent jobs by the index that has them in order, in this transaction.
-
-    Before it has counted a new batch of millions it takes it for small, and would rather
-    read and sort it.
-    """
-    if session.get_bind().dialect.name == "postgresql":
-        session.execute(text("SET LOCAL enable_sort = off"))
 
 
 def open_batches(session: Session, only_batch: UUID | None) -> list[OpenBatch]:

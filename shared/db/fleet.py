@@ -59,6 +59,12 @@ def is_live(session: Session, now: datetime, silence: timedelta, worker_id: UUID
     return session.scalar(alive) is not None
 
 
+def is_live_host(session: Session, now: datetime, silence: timedelta, host: str) -> bool:
+    """Tell whether one of the `live_workers` is on a host."""
+    alive = select(Worker.id).where(Worker.host == host, is_alive(now, silence))
+    return session.scalar(alive.limit(1)) is not None
+
+
 def count_workers(session: Session, now: datetime, silence: timedelta, model: str) -> Crew:
     """Count the live workers that serve a model; those that are stopping are no longer of use."""
     is_ready = Worker.draining.is_(False)
