@@ -16,6 +16,7 @@ import pytest
 from producer.cli.main import run
 from producer.client import Client
 from support.api import ApiServer
+from support.commands import wait_until
 from support.prompts import FRUIT
 from support.shell import Shell, write
 
@@ -43,6 +44,8 @@ def watched(api: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> Watched
         with api.drawing(), redirect_stdout(io.StringIO()) as out:
             code = run(("--server", api.url, "watch", str(batch_id), "--json"))
         assert client.batch(batch_id).counts["done"] == 2  # type: ignore[index]
+        # What a server tells of a batch may be half a second old: of when a worker still was.
+        wait_until(lambda: client.batch(batch_id).workers_alive == 0)
     return Watched(str(batch_id), code, out.getvalue())
 
 
