@@ -100,6 +100,11 @@ class Settings(BaseSettings):
         description="Have torch compile denoiser and decoder, at the first image of each size; "
         "what it made is kept in the data folder.",
     )
+    winograd: bool = Field(
+        default=True,
+        description="Have torch convolve by Winograd's filters on the processor; they take up to "
+        "half of the memory that is free when a model is loaded.",
+    )
     unchecked_batches: bool = Field(
         default=False,
         description="For operators: lets batches be submitted without the safety checker.",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from shared.errors import ConfigurationError
 from shared.models.card import ModelCard, read_json
 from shared.settings import load_settings
-from worker.backends.base import Backend
+from worker.backends.base import Backend, Manner
 from worker.devices import Device
 from worker.drawing import DeviceUse
 from worker.models.networks import silence_libraries
@@ -29,7 +29,7 @@ def load_pipeline(
     backend: str = "auto",
     precision: str = "auto",
     threads: int = 0,
-    compiles: bool = False,
+    manner: Manner = "fused",
     models_dir: Path | None = None,
     clock: DeviceUse | None = None,
 ) -> Pipeline:
@@ -42,7 +42,7 @@ def load_pipeline(
             model's folder is made for.
         precision: of the networks, or auto.
         threads: of the processor; 0 takes one a core.
-        compiles: whether torch compiles the networks; other backends have no use for it.
+        manner: how torch runs the networks; other backends have no use for it.
         models_dir: where compiled programs are kept; None asks the settings.
         clock: of the device, where other models draw on it too.
 
@@ -53,7 +53,15 @@ def load_pipeline(
     """
     silence_libraries()
     return Pipeline(
-        _open_backend(card, device, backend, precision, threads, models_dir, compiles=compiles),
+        _open_backend(
+            card,
+            device,
+            backend,
+            precision,
+            threads,
+            models_dir,
+            manner=manner,
+        ),
         PromptTokenizer(card),
         read_json(card.folder / "scheduler" / "scheduler_config.json"),
         _safety_checker(card, device),
@@ -69,7 +77,7 @@ def _open_backend(
     threads: int,
     models_dir: Path | None,
     *,
-    compiles: bool,
+    manner: Manner,
 ) -> Backend:
     # Each imports what the others do without.
     match _choose(card, device, backend):
@@ -86,7 +94,11 @@ def _open_backend(
             from worker.backends.torch_backend import TorchBackend
 
             return TorchBackend(
-                card, device, precision=precision, threads=threads, compiles=compiles
+                card,
+                device,
+                precision=precision,
+                threads=threads,
+                manner=manner,
             )
 
 

@@ -30,7 +30,7 @@ from shared.settings import Settings
 from shared.storage.base import ObjectStore
 from shared.storage.open import open_store
 from shared.version import VERSION
-from worker.backends.base import BackendRecord
+from worker.backends.base import BackendRecord, Manner
 from worker.bookkeeper import Bookkeeper
 from worker.devices import Device
 from worker.drawing import DeviceUse, Draws
@@ -236,9 +236,15 @@ def _loader(
         backend=settings.backend,
         precision=settings.precision,
         threads=settings.cpu_threads,
-        compiles=settings.torch_compile,
+        manner=_manner(settings),
         clock=DeviceUse(),
     )
+
+
+def _manner(settings: Settings) -> Manner:
+    if settings.torch_compile:
+        return "compiled"
+    return "fused" if settings.winograd else "plain"
 
 
 def import_engine(settings: Settings, device: Device) -> None:

@@ -106,7 +106,7 @@ def test_times_of_phases_are_those_of_the_device(cuda: Pipeline) -> None:
 
 
 def test_compiled_networks_draw_the_same(card: Any, cuda: Pipeline) -> None:
-    compiled = load_pipeline(card, Device.parse("cuda:0"), compiles=True)
+    compiled = load_pipeline(card, Device.parse("cuda:0"), manner="compiled")
     assert compiled.describe().backend_version.endswith(", compiled")
     difference = abs(pixels(compiled, jobs(4)) - pixels(cuda, jobs(4)))
     assert difference.mean() <= MEAN_SHADES_OF_HALF

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:  # a simulated device does without torch
     from torch import Tensor
+
+Manner = Literal["plain", "fused", "compiled"]
+"""How torch runs networks: as diffusers wrote them, in parts of ours, or through its compiler."""
 
 
 class BackendRecord(BaseModel):

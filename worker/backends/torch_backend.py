@@ -11,12 +11,14 @@ from torch import Tensor
 
 from shared.errors import ConfigurationError
 from shared.models.card import ModelCard
-from worker.backends.base import BackendRecord
+from worker.backends.base import BackendRecord, Manner
 from worker.backends.pixels import to_pixels
 from worker.devices import Device, processor_name
+from worker.host_memory import available_bytes
 from worker.models.networks import load_networks
 from worker.models.weights import weights_identity
 
+TOLD = {"plain": "", "fused": ", Winograd", "compiled": ", compiled"}
 PRECISIONS = {
     "float32": torch.float32,
     "float16": torch.float16,
@@ -34,7 +36,7 @@ class TorchBackend:
         *,
         precision: str = "auto",
         threads: int = 0,
-        compiles: bool = False,
+        manner: Manner = "fused",
     ) -> None:
         """Load a model.
 
@@ -43,8 +45,10 @@ class TorchBackend:
             device: the processor or one CUDA device.
             precision: "auto" is float32 on the processor and float16 on CUDA.
             threads: of the processor; 0 takes one a core.
-            compiles: whether denoiser and decoder are compiled, at the first image of each
-                size. That takes minutes, or seconds where the compiler's cache knows them.
+            manner: how denoiser and decoder are run. Compiled, they are at the first image of
+                each size, which takes minutes, or seconds where the compiler's cache knows them.
+                Fused parts, which are for a processor in float32, take up to half of the memory
+                that is free.
 
         Raises:
             ConfigurationError: a part of the model is missing or broken.
@@ -67,10 +71,16 @@ class TorchBackend:
             )
         self._torch_device = torch.device("cuda:0" if self._is_cuda else "cpu")
         self._networks = load_networks(card, self._torch_device, self._dtype)
-        self._compiles = compiles
-        if compiles:
+        can_fuse = not self._is_cuda and self._dtype is torch.float32
+        self._manner = "plain" if manner == "fused" and not can_fuse else manner
+        if self._manner == "compiled":
             self._networks.denoiser.compile()
             self._networks.decoder.compile()
+        if self._manner == "fused":
+            # What it imports takes a while, and accelerators do without.
+            from worker.models.fusion import fuse_networks
+
+            fuse_networks(self._networks, available_bytes() // 2)
         # The denoiser has CUDA's default stream.
         self._beside = _new_stream() if self._is_cuda else None
         self._copies = _new_stream() if self._is_cuda else None
@@ -137,7 +147,7 @@ class TorchBackend:
         """Tell what drew an image."""
         return BackendRecord(
             backend="torch",
-            backend_version=f"{torch.__version__}{', compiled' if self._compiles else ''}",
+            backend_version=f"{torch.__version__}{TOLD[self._manner]}",
             precision=self._precision,
             threads=None if self._is_cuda else torch.get_num_threads(),
             device=str(self._device),

@@ -141,11 +141,11 @@ class FlexibleDownBlock(nn.Module):
         """Return the block's output and the skip states that it emits, in order."""
         skips = []
         for module in self.modules_list:
-            if isinstance(module, ResnetBlock2D):
+            if isinstance(module, SpatialTransformer):
+                hidden = module(hidden, context)
+            else:
                 hidden = module(hidden, temb)
                 skips.append(hidden)
-            else:
-                hidden = module(hidden, context)
         for downsampler in self.downsamplers:
             hidden = downsampler(hidden)
             if not self.is_last:
@@ -181,8 +181,8 @@ class FlexibleMidBlock(nn.Module):
         """
         hidden = self.modules_list[0](hidden, temb)
         for module in self.modules_list:
-            is_resnet = isinstance(module, ResnetBlock2D)
-            hidden = module(hidden, temb if is_resnet else context)
+            is_transformer = isinstance(module, SpatialTransformer)
+            hidden = module(hidden, context if is_transformer else temb)
         for upsampler in self.upsamplers:
             hidden = upsampler(hidden, size)
         return hidden
@@ -222,10 +222,10 @@ class FlexibleUpBlock(nn.Module):
         before it was halved is not half of twice its half.
         """
         for module in self.modules_list:
-            if isinstance(module, ResnetBlock2D):
-                hidden = module(torch.cat([hidden, skips.pop()], dim=1), temb)
-            else:
+            if isinstance(module, SpatialTransformer):
                 hidden = module(hidden, context)
+            else:
+                hidden = module(torch.cat([hidden, skips.pop()], dim=1), temb)
         for upsampler in self.upsamplers:
             hidden = upsampler(hidden, size_of_next(skips))
         return hidden

@@ -1,0 +1,1 @@
+"""Loops over arrays on the processor, compiled to its own instructions by numba."""

@@ -1,0 +1,57 @@
+"""How kernels are compiled, and how many threads run them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import numba
+import torch
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+OPTIONS: dict[str, Any] = {
+    # Sums may be taken in any order and multiplications fused with them; infinities and NaN stay.
+    "fastmath": {"reassoc", "contract", "arcp", "nsz"},
+    # Python's check of each divisor would keep loops from being vectorized.
+    "error_model": "numpy",
+}
+
+MOST_THREADS: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]  # made at import
+
+_one_at_a_time = threading.Lock()
+"""Numba's own threads end the process if two of Python's ask for them at once."""
+
+
+def part(function: F) -> F:
+    """Compile what one thread does of a kernel."""
+    compiled: F = numba.njit(function, **OPTIONS)
+    return compiled
+
+
+def kernel(function: F) -> F:
+    """Compile a function whose ``numba.prange`` loops run on several threads.
+
+    It should hold no more than those loops: what numba makes parallel takes it ten times as
+    long to compile. The machine code is kept for later processes, where there is a folder to
+    keep it in.
+    """
+
+    def compile_it(*, is_kept: bool) -> F:
+        compiled: F = numba.njit(function, parallel=True, nogil=True, cache=is_kept, **OPTIONS)
+        return compiled
+
+    try:
+        return compile_it(is_kept=True)
+    except RuntimeError:  # neither the code's folder nor the user's cache can be written
+        return compile_it(is_kept=False)
+
+
+@contextmanager
+def as_many_threads_as_torch() -> Iterator[None]:
+    """Run the block's kernels on as many threads as torch has, one caller at a time."""
+    with _one_at_a_time:
+        numba.set_num_threads(min(torch.get_num_threads(), MOST_THREADS))
+        yield

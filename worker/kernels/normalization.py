@@ -1,0 +1,103 @@
+"""Group normalization as a factor and a summand a channel, which whoever reads next applies."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.kernels.compiling import kernel, part
+
+Array = NDArray[np.float32]
+
+_ROWS_AT_ONCE = 64
+"""So many positions are added up in float32 before they are added to a sum in float64."""
+
+
+class GroupNorm(NamedTuple):
+    """Wu and He 2018 (arXiv 1803.08494)."""
+
+    weight: Array
+    """(C)."""
+    bias: Array
+    """(C)."""
+    groups: int
+    """Of channels."""
+    eps: float
+    """Is added to each variance."""
+
+
+class Factors(NamedTuple):
+    """A normalization x * scale + offset."""
+
+    scale: Array
+    """(N, C)."""
+    offset: Array
+    """(N, C)."""
+
+
+@part
+def _add_up(begin: int, end: int, image: Array, sums: NDArray[np.float64]) -> None:
+    """Fill sums (2, C) with those of the positions' distances from the first, and their squares.
+
+    Taken from the first position's, squares do not swallow small variances.
+    """
+    channels = image.shape[1]
+    origin = image[0]
+    total = np.empty((2, channels), np.float32)
+    sums[:] = 0
+    for first in range(begin, end, _ROWS_AT_ONCE):
+        total[:] = np.float32(0)
+        for position in range(first, min(first + _ROWS_AT_ONCE, end)):
+            for c in range(channels):
+                value = image[position, c] - origin[c]
+                total[0, c] += value
+                total[1, c] += value * value
+        for c in range(channels):
+            sums[0, c] += total[0, c]
+            sums[1, c] += total[1, c]
+
+
+@part
+def _factors_of(
+    n: int, images: Array, sums: NDArray[np.float64], norm: GroupNorm, factors: Factors
+) -> None:
+    _, positions, channels = images.shape
+    width = channels // norm.groups
+    for group in range(norm.groups):
+        mean, variance = 0.0, 0.0
+        for c in range(group * width, (group + 1) * width):
+            mean += images[n, 0, c] + sums[n, :, 0, c].sum() / positions
+        mean /= width
+        for c in range(group * width, (group + 1) * width):
+            away = images[n, 0, c] - mean
+            variance += sums[n, :, 1, c].sum() / positions
+            variance += away * (away + 2 * sums[n, :, 0, c].sum() / positions)
+        inverse = 1 / np.sqrt(variance / width + norm.eps)
+        for c in range(group * width, (group + 1) * width):
+            factors.scale[n, c] = norm.weight[c] * inverse
+            factors.offset[n, c] = norm.bias[c] - mean * norm.weight[c] * inverse
+
+
+@kernel
+def group_norm_factors(
+    images: Array, sums: NDArray[np.float64], norm: GroupNorm, factors: Factors
+) -> None:
+    """Compute what makes of x its group normalization.
+
+    Args:
+        images: (N, positions, C).
+        sums: (N, pieces, 2, C), for the sums of as many pieces of each image.
+        norm: which.
+        factors: of (N, C), are filled.
+    """
+    count, positions, _ = images.shape
+    pieces = sums.shape[1]
+    for index in numba.prange(count * pieces):
+        n, piece = index // pieces, index % pieces
+        begin, end = positions * piece // pieces, positions * (piece + 1) // pieces
+        _add_up(begin, end, images[n], sums[n, piece])
+    for n in numba.prange(count):
+        _factors_of(n, images, sums, norm, factors)

@@ -1,0 +1,182 @@
+"""Parts of networks as the processor runs them quickest: the same sums, in another order.
+
+Each stands in the place of one of diffusers' parts, whose parameters it keeps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from diffusers.models.resnet import ResnetBlock2D
+from diffusers.models.upsampling import Upsample2D
+from torch import Tensor, nn
+from torch.utils.weak import WeakIdKeyDictionary
+
+from worker.kernels.convolution import convolve, normalization_of, winograd_filters
+from worker.kernels.winograd import TILE
+
+LEAST_CHANNELS = 64
+"""Below, what is saved in products is lost in transforms."""
+LEAST_TILES = 6
+"""Of a convolution: transformed filters are four times as large, and few tiles wait for them."""
+LEAST_PRODUCTS = 40_000_000
+"""Of a convolution as it is defined: fewer are done before threads have been woken thrice."""
+REMEMBERED_TIMES = 256
+"""Distinct rows of timesteps whose embeddings are kept."""
+
+
+class FusedResnet(nn.Module):
+    """A residual block: normalization and activation are read into Winograd's transform.
+
+    Time embedding and residual are added where the outputs are written.
+    """
+
+    def __init__(self, block: ResnetBlock2D) -> None:
+        """Take over a block that `fits_resnet`."""
+        super().__init__()
+        self.plain = block
+        self.filters1 = winograd_filters(block.conv1.weight)
+        self.filters2 = winograd_filters(block.conv2.weight)
+        self._shifts = WeakIdKeyDictionary()
+
+    def forward(self, hidden: Tensor, temb: Tensor | None) -> Tensor:
+        """Map (B, C, H, W) and the embedded timestep, (B, D) or None, to (B, K, H, W)."""
+        block = self.plain
+        if not _pays(hidden, block.conv2):
+            plain: Tensor = block(hidden, temb)
+            return plain
+        shift = self._shift(temb, len(hidden))
+        middle = convolve(
+            hidden, self.filters1, shift, factors=normalization_of(hidden, block.norm1)
+        )
+        kept = hidden if block.conv_shortcut is None else block.conv_shortcut(hidden)
+        return convolve(
+            middle,
+            self.filters2,
+            _bias(block.conv2, len(hidden)),
+            factors=normalization_of(middle, block.norm2),
+            residual=kept,
+        )
+
+    def _shift(self, temb: Tensor | None, rows: int) -> Tensor:
+        block = self.plain
+        if temb is None:
+            return _bias(block.conv1, rows)
+        if temb not in self._shifts:
+            project: Any = block.time_emb_proj
+            projected = project(block.nonlinearity(temb))
+            self._shifts[temb] = projected + _bias(block.conv1, rows)
+        shift: Tensor = self._shifts[temb]
+        return shift
+
+
+class FusedUpsample(nn.Module):
+    """Nearest upsampling that is read into the transform of the convolution after it."""
+
+    def __init__(self, upsample: Upsample2D) -> None:
+        """Take over a part that `fits_upsample`."""
+        super().__init__()
+        self.plain = upsample
+        self.filters = winograd_filters(self._convolution.weight)
+
+    def forward(self, hidden: Tensor, size: Sequence[int] | None = None) -> Tensor:
+        """Map (B, C, H, W) to (B, C, 2 H, 2 W), or to another size."""
+        height, width = hidden.shape[2:]
+        is_double = size is None or tuple(size) == (2 * height, 2 * width)
+        if not (is_double and _pays(hidden, self._convolution)):
+            plain: Tensor = self.plain(hidden, size)
+            return plain
+        bias = _bias(self._convolution, len(hidden))
+        return convolve(hidden, self.filters, bias, doubles=True)
+
+    @property
+    def _convolution(self) -> nn.Conv2d:
+        convolution: Any = self.plain.conv
+        return cast("nn.Conv2d", convolution)
+
+
+class RememberedProjection(nn.Module):
+    """A layer whose input stays the same over the steps of a job, and so its output.
+
+    Keys and values of cross-attention are projections of the text.
+    """
+
+    def __init__(self, layer: nn.Module) -> None:
+        """Take over a layer."""
+        super().__init__()
+        self.plain = layer
+        self._last: tuple[Tensor, Tensor] | None = None
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Project tokens, which nobody changes in place; the same tensor is projected once."""
+        if self._last is None or self._last[0] is not tokens:
+            self._last = tokens, self.plain(tokens)
+        return self._last[1]
+
+
+class RememberedTimes(nn.Module):
+    """Embeddings of timesteps, each made once: all jobs of a schedule take the same steps."""
+
+    def __init__(self, embedding: nn.Module) -> None:
+        """Take over diffusers' time embedding."""
+        super().__init__()
+        self.plain = embedding
+        self._known: dict[bytes, Tensor] = {}
+
+    def forward(self, frequencies: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Embed the frequencies of timesteps, (B, C), as (B, D)."""
+        if condition is not None:
+            conditioned: Tensor = self.plain(frequencies, condition)
+            return conditioned
+        key = frequencies.numpy().tobytes()
+        if key not in self._known:
+            if len(self._known) == REMEMBERED_TIMES:
+                self._known.clear()
+            self._known[key] = self.plain(frequencies)
+        return self._known[key]
+
+
+def fits_resnet(block: ResnetBlock2D) -> bool:
+    """Tell whether `FusedResnet` does what a block does."""
+    return (
+        block.upsample is None
+        and block.downsample is None
+        and block.time_embedding_norm == "default"
+        and not block.skip_time_act
+        and block.output_scale_factor == 1
+        and isinstance(block.nonlinearity, nn.SiLU)
+        and _is_wide(block.conv1)
+        and _is_wide(block.conv2)
+    )
+
+
+def fits_upsample(upsample: Upsample2D) -> bool:
+    """Tell whether `FusedUpsample` does what a part does."""
+    part: Any = upsample  # whose types rule out what it may be
+    is_convolution = part.use_conv and not part.use_conv_transpose
+    return bool(is_convolution and part.norm is None and part.interpolate and _is_wide(part.conv))
+
+
+def _pays(hidden: Tensor, convolution: nn.Conv2d) -> bool:
+    """Tell whether Winograd's convolution is quicker on (B, C, H, W)."""
+    count, _, height, width = hidden.shape
+    tiles = count * -(-height // TILE) * -(-width // TILE)
+    products = count * height * width * convolution.weight.numel()
+    return tiles >= LEAST_TILES and products >= LEAST_PRODUCTS
+
+
+def _is_wide(convolution: nn.Conv2d) -> bool:
+    return (
+        convolution.kernel_size == (3, 3)
+        and convolution.padding == (1, 1)
+        and convolution.stride == (1, 1)
+        and min(convolution.in_channels, convolution.out_channels) >= LEAST_CHANNELS
+    )
+
+
+def _bias(convolution: nn.Conv2d, rows: int) -> Tensor:
+    if convolution.bias is None:
+        return torch.zeros(rows, convolution.out_channels)
+    return convolution.bias.expand(rows, -1).contiguous()

@@ -1,0 +1,105 @@
+"""Puts fused parts into networks that the processor runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from diffusers.models.attention_processor import Attention
+from diffusers.models.embeddings import TimestepEmbedding
+from diffusers.models.resnet import ResnetBlock2D
+from diffusers.models.upsampling import Upsample2D
+from torch import nn
+
+from worker.kernels.winograd import PLACES
+from worker.models.fused import (
+    FusedResnet,
+    FusedUpsample,
+    RememberedProjection,
+    RememberedTimes,
+    fits_resnet,
+    fits_upsample,
+)
+from worker.models.networks import Networks
+
+BYTES_A_NUMBER = 4
+FILTER_SIZE = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a part could be taken over."""
+
+    parent: nn.Module
+    name: str
+    part: ResnetBlock2D | Upsample2D
+    more_bytes: int
+    """What the fused part takes beside the plain one."""
+
+    def fuse(self) -> None:
+        """Put the fused part there."""
+        part = self.part
+        fused = FusedResnet(part) if isinstance(part, ResnetBlock2D) else FusedUpsample(part)
+        setattr(self.parent, self.name, fused)
+
+
+def fuse_networks(networks: Networks, most_bytes: int) -> None:
+    """Have a model's denoiser and decoder run fused, in float32 on the processor.
+
+    Args:
+        networks: are changed.
+        most_bytes: that they may take more than they have.
+    """
+    taken = fuse(networks.denoiser, most_bytes)
+    remember(networks.denoiser)
+    fuse(networks.decoder, most_bytes - taken)
+
+
+def fuse(network: nn.Module, most_bytes: int) -> int:
+    """Have a network's residual blocks and upsamplers run fused.
+
+    Transformed filters take memory. Those of few channels are the smallest and, since they lie
+    where feature maps are large, save the most: they come first.
+
+    Args:
+        network: any of a model's; is changed.
+        most_bytes: that may be taken for filters.
+
+    Returns:
+        How many bytes are.
+    """
+    taken = 0
+    for place in sorted(_convolving(network), key=lambda place: place.more_bytes):
+        if taken + place.more_bytes > most_bytes:
+            break
+        place.fuse()
+        taken += place.more_bytes
+    return taken
+
+
+def remember(denoiser: nn.Module) -> None:
+    """Have a denoiser project its text once a job, and embed each timestep once."""
+    for module in list(denoiser.modules()):
+        if isinstance(module, Attention) and module.is_cross_attention:
+            for name in ("to_k", "to_v"):
+                setattr(module, name, RememberedProjection(getattr(module, name)))
+        for name, part in list(module.named_children()):
+            if isinstance(part, TimestepEmbedding):
+                setattr(module, name, RememberedTimes(part))
+
+
+def _convolving(network: nn.Module) -> Iterator[Place]:
+    for parent in network.modules():
+        for name, part in parent.named_children():
+            if (isinstance(part, ResnetBlock2D) and fits_resnet(part)) or (
+                isinstance(part, Upsample2D) and fits_upsample(part)
+            ):
+                filters = sum(_numbers(one) for one in part.modules())
+                yield Place(parent, name, part, filters // FILTER_SIZE * PLACES * BYTES_A_NUMBER)
+
+
+def _numbers(module: nn.Module) -> int:
+    """Return the size of a 3 x 3 convolution's filters; 0 of anything else."""
+    if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3):
+        return module.weight.numel()
+    return 0
