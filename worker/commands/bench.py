@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from shared.errors import InputError
-from worker.commands import bench_busy
+from worker.commands import bench_busy, bench_speed
 
 if TYPE_CHECKING:
     from shared.models.card import ModelCard
@@ -37,6 +37,7 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 app.command(epilog=bench_busy.EPILOG, help=bench_busy.HELP)(bench_busy.busy)
+app.command(epilog=bench_speed.EPILOG, help=bench_speed.HELP)(bench_speed.speed)
 
 
 @app.command(epilog="Example: tenstep bench cost --usd-per-hour 1.006 --json", help=COST_HELP)
@@ -70,7 +71,7 @@ def cost(
     from worker.devices import Device
     from worker.extra import require_worker_extra
 
-    _check_size(size)
+    check_size(size)
     settings = load_settings()
     device = Device.parse(settings.device)
     _check_device(device)
@@ -92,7 +93,12 @@ def cost(
         print_report(report)
 
 
-def _check_size(size: int) -> None:
+def check_size(size: int) -> None:
+    """Check an option of a side of an image.
+
+    Raises:
+        InputError: networks do not halve it as often as they must, or it is too large.
+    """
     from shared.domain.prompts import MAX_SIDE_PIXELS
 
     if size % SIDE_MULTIPLE or size > MAX_SIDE_PIXELS:

@@ -1,0 +1,1 @@
+"""Parts and whole images of models, in tenstep and in its peers, measured in turn."""

@@ -1,0 +1,185 @@
+"""A run: who is measured beside whom, in turn, so that each ratio is of one stretch of time.
+
+Not all fit into memory at once. Whoever is compared is loaded together: first the models on one
+backend, and then, model by model, each peer beside tenstep's first backend.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from shared.db.outcomes import PhaseTimes
+from shared.errors import TenstepError
+from shared.models.card import ModelCard
+from worker.bench.comparison import ModelTimes
+from worker.bench.speed.contestants import Contestant, Setup
+from worker.bench.speed.field import Entry, Name, open_contestant, prepare, why_not
+from worker.bench.speed.machine import multiply_peak
+
+Watch = Callable[[str, int], None]
+"""Told what begins, and how many of `all_rounds` are done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is asked for."""
+
+    cards: Sequence[ModelCard]
+    side: int
+    """Width and height of every image, in pixels."""
+    chunks: Sequence[int]
+    """Images drawn at once."""
+    rounds: int
+    backends: Sequence[Name]
+    """tenstep's; peers are measured beside the first."""
+    peers: Sequence[Name]
+    threads: int
+    """At least one."""
+    whole: bool
+    """Whether all steps of an image are taken."""
+
+    def setup(self, entry: Entry) -> Setup:
+        """Return what an entry is to run."""
+        return Setup(entry.card, self.side, entry.chunk, self.threads, self.whole)
+
+
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """Some who were loaded together and measured in turn."""
+
+    times: dict[Entry, list[PhaseTimes]]
+    """Of one image; a round each."""
+    peak: list[float] = field(default_factory=list)
+    """GFLOP/s of matrix products between them."""
+
+    def times_of(self, entry: Entry) -> ModelTimes:
+        """Return medians of an entry's rounds."""
+        return ModelTimes(entry.card.sampler.evaluations, self.times[entry])
+
+
+@dataclass(slots=True)
+class Outcome:
+    """Everything that was measured."""
+
+    contests: list[Contest] = field(default_factory=list)
+    settings: dict[Entry, str] = field(default_factory=dict)
+    """Version and options of each entry that was loaded."""
+    absent: dict[Entry, str] = field(default_factory=dict)
+    """Why an entry was not measured."""
+
+
+def contests_of(plan: Plan) -> list[list[Entry]]:
+    """Return who is measured beside whom; whoever cannot take part is among them."""
+    together: list[list[Entry]] = []
+    for chunk in plan.chunks:
+        if len(plan.cards) > 1:
+            together += [
+                [Entry(backend, card, chunk) for card in plan.cards] for backend in plan.backends
+            ]
+        first, *others = plan.backends
+        beside = [*others, *plan.peers]
+        for card in plan.cards:
+            ours = Entry(first, card, chunk)
+            duels = [[ours, Entry(name, card, chunk)] for name in beside]
+            together += duels or ([] if len(plan.cards) > 1 else [[ours]])
+    return together
+
+
+def all_rounds(plan: Plan) -> int:
+    """Return how many rounds there will be at most."""
+    return plan.rounds * sum(map(len, contests_of(plan)))
+
+
+def run(plan: Plan, folder: Path, watch: Watch) -> Outcome:
+    """Measure all that is planned.
+
+    Args:
+        plan: what.
+        folder: keeps graphs and weights for the length of the run.
+        watch: told of the progress.
+
+    Raises:
+        TenstepError: tenstep itself cannot run a model.
+    """
+    measuring = _Run(plan, folder, watch)
+    measuring.prepare()
+    for entries in contests_of(plan):
+        measuring.hold(entries)
+    return measuring.outcome
+
+
+class _Run:
+    def __init__(self, plan: Plan, folder: Path, watch: Watch) -> None:
+        self.outcome = Outcome()
+        self._plan = plan
+        self._folder = folder
+        self._watch = watch
+        self._loaded: dict[Entry, Contestant] = {}
+        self._done = 0
+
+    def prepare(self) -> None:
+        """Write the files of all who can take part."""
+        entries = (entry for entries in contests_of(self._plan) for entry in entries)
+        for entry in dict.fromkeys(entries):
+            if reason := why_not(entry):
+                self.outcome.absent[entry] = reason
+                continue
+            self._watch(f"preparing {entry.card.name}: {entry.title}", 0)
+            with self._absent_if_it_fails(entry):
+                prepare(entry, self._folder)
+
+    def hold(self, entries: Sequence[Entry]) -> None:
+        """Have a contest, unless all who could come to it were measured already."""
+        able = [entry for entry in entries if entry not in self.outcome.absent]
+        if any(not self._is_measured(entry) for entry in able) or able == [*entries]:
+            self._load(able)
+            self._take_rounds([entry for entry in able if entry in self._loaded])
+        self._done += self._plan.rounds * len(entries)
+
+    def _is_measured(self, entry: Entry) -> bool:
+        return any(entry in contest.times for contest in self.outcome.contests)
+
+    def _load(self, entries: Sequence[Entry]) -> None:
+        # Before others are loaded: two large models at once are as many as memory holds.
+        for entry in [entry for entry in self._loaded if entry not in entries]:
+            del self._loaded[entry]
+        gc.collect()
+        for entry in entries:
+            if entry in self._loaded:
+                continue
+            self._watch(f"loading {entry.card.name}: {entry.title}", self._done)
+            with self._absent_if_it_fails(entry):
+                contestant = open_contestant(entry, self._plan.setup(entry), self._folder)
+                contestant.warm()
+                self._loaded[entry] = contestant
+                self.outcome.settings[entry] = contestant.settings
+
+    def _take_rounds(self, entries: Sequence[Entry]) -> None:
+        contest = Contest({entry: [] for entry in entries})
+        self.outcome.contests.append(contest)
+        for index in range(self._plan.rounds):
+            contest.peak.extend(multiply_peak())
+            for position, (entry, times) in enumerate(contest.times.items()):
+                what = f"round {index + 1} of {self._plan.rounds}: {entry.card.name}, {entry.title}"
+                self._watch(what, self._done + index * len(entries) + position)
+                times.append(self._loaded[entry].round())
+
+    @contextmanager
+    def _absent_if_it_fails(self, entry: Entry) -> Iterator[None]:
+        """Note what a peer cannot do: it is a finding, and no end of the run."""
+        try:
+            yield
+        except Exception as error:
+            if entry.is_ours:
+                raise
+            self.outcome.absent[entry] = f"failed: {_first_line(error)}"
+
+
+def _first_line(error: Exception) -> str:
+    if isinstance(error, TenstepError):
+        return str(error)
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -1,0 +1,52 @@
+"""The machine that is measured: its name, and how fast it multiplies at best."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from worker.devices import processor_name
+
+SQUARE = 2048
+"""Rows and columns: large enough for a library to reach its best, and a tenth of a second."""
+REPEATS = 3
+MEMORY_FILE = Path("/proc/meminfo")
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What a report says of the machine."""
+
+    processor: str
+    cores: int
+    threads: int
+    """That each contestant takes."""
+    memory_bytes: int | None
+
+
+def this_machine(threads: int) -> Machine:
+    """Describe the machine that this process runs on."""
+    return Machine(processor_name(), os.cpu_count() or 1, threads, _memory_bytes())
+
+
+def multiply_peak() -> list[float]:
+    """Return GFLOP/s of a few products of large square float32 matrices, by torch."""
+    left, right = torch.rand(SQUARE, SQUARE), torch.rand(SQUARE, SQUARE)
+    rates = []
+    for _ in range(REPEATS):
+        begin = time.perf_counter_ns()
+        torch.mm(left, right)
+        rates.append(2 * SQUARE**3 / (time.perf_counter_ns() - begin))
+    return rates
+
+
+def _memory_bytes() -> int | None:
+    try:
+        first = MEMORY_FILE.read_text("utf-8").splitlines()[0]
+        return int(first.split()[1]) * 1024
+    except (OSError, IndexError, ValueError):
+        return None
