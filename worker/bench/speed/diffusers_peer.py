@@ -63,8 +63,9 @@ class DiffusersNetworks:
 
     def lay_out(self, layout: torch.memory_format) -> None:
         """Lay convolutions' weights out."""
-        for network in (self._denoiser, self._autoencoder):
-            network.to(memory_format=layout)  # type: ignore[attr-defined]
+        networks: tuple[Any, ...] = (self._denoiser, self._autoencoder)
+        for network in networks:
+            network.to(memory_format=layout)
 
 
 def open_diffusers(setup: Setup) -> NetworksContestant:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from statistics import median
@@ -54,7 +54,7 @@ class Report:
         plan: Plan,
         outcome: Outcome,
         machine: Machine,
-        works: dict[str, Sequence[ComponentWork]],
+        works: Mapping[str, Sequence[ComponentWork]],
     ) -> None:
         """Put together what was measured.
 
