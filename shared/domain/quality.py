@@ -59,3 +59,12 @@ QUALITIES: Mapping[Quality, Shortcuts] = {
     Quality.FAST: Shortcuts(guidance_interval=(0.3, 5.0), feature_reuse=2),
 }
 """What each stands for where a model's card says nothing else. See infra/decisions/0038."""
+
+DENOISER_PERCENT: Mapping[Quality, tuple[int, int]] = {
+    Quality.EXACT: (100, 100),
+    Quality.BALANCED: (100, 80),
+    Quality.FAST: (70, 56),
+}
+"""Of the denoiser's work, of images without guidance and of those with it, that is left to do in
+DeciDiffusion 2.0's ten steps: guidance in six of them, and a step that reuses takes about two
+fifths of a full one. Time that was not measured is guessed by it."""
