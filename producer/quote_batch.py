@@ -67,8 +67,8 @@ def without_reused(
         .group_by(*kind)
     )
     left = Counter(images)
-    for *settings, count in session.execute(reused):
-        left[Shape.of(*settings)] -= count
+    for width, height, steps, squeeze, scale, quality, count in session.execute(reused):
+        left[Shape.of(width, height, steps, squeeze, scale, quality)] -= count
     return +left
 
 

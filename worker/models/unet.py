@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Self, cast
 
 import torch
 from diffusers.models.embeddings import TimestepEmbedding, Timesteps
@@ -223,7 +223,9 @@ class UNetNAS(nn.Module):
         hidden = self.conv_in(sample)
         skips = [hidden]
         for down, resnets in zip(
-            self.down_blocks, self.config.down_blocks_num_resnets, strict=True
+            cast("Iterable[FlexibleDownBlock]", self.down_blocks),
+            self.config.down_blocks_num_resnets,
+            strict=True,
         ):
             wanted = self.config.up_blocks_num_resnets[-1] - len(skips)
             if wanted <= resnets:
