@@ -184,11 +184,6 @@ class UNetNAS(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Run the network once, and keep what `reuse` takes.
 
-        Args:
-            sample: as in `forward`.
-            timestep: as in `forward`.
-            encoder_hidden_states: as in `forward`.
-
         Returns:
             The prediction, and the deep feature: what goes into the outermost up block.
         """
@@ -211,9 +206,9 @@ class UNetNAS(nn.Module):
         DeepCache, Ma et al. 2023 (arXiv 2312.00858), section 3.2.
 
         Args:
-            sample: as in `forward`.
-            timestep: as in `forward`.
-            encoder_hidden_states: as in `forward`.
+            sample: this and the next two as in `forward`.
+            timestep: see there.
+            encoder_hidden_states: see there.
             deep: what `keep` returned for the same images, (B, C, H, W).
 
         Returns:
