@@ -31,7 +31,7 @@ BATCHES_SAMPLED = 5
 """Of each model: the largest. Its other batches are taken to be like them."""
 JOBS_SAMPLED = 32
 """Of each of these: the next that will be sent."""
-SHAPE = (Job.width, Job.height, Job.steps, Job.squeeze, Job.guidance_scale)
+SHAPE = (Job.width, Job.height, Job.steps, Job.squeeze, Job.guidance_scale, Job.quality)
 
 
 class Pool(NamedTuple):

@@ -59,7 +59,12 @@ def plan_images(services: Services, wish: ImageWish) -> ImagePlan:
     card = load_served_card(wish.model, settings.model, settings.resolved_models_dir)
     settled = _settle(wish, card)
     shape = Shape.of(
-        settled.width, settled.height, settled.steps, settled.squeeze, settled.guidance_scale
+        settled.width,
+        settled.height,
+        settled.steps,
+        settled.squeeze,
+        settled.guidance_scale,
+        settled.quality,
     )
     work = Work({shape: wish.images}, settings.chunk_size)
     terms = Terms(start_up_ns=START_UP_SECONDS * NANOSECONDS)

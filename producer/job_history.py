@@ -31,7 +31,7 @@ NANOSECONDS_A_MICROSECOND = 1_000
 
 SETTINGS = (
     *("seed", "width", "height", "scheduler", "steps", "squeeze"),
-    *("guidance_scale", "guidance_rescale"),
+    *("guidance_scale", "guidance_rescale", "quality"),
 )
 REASONS = {
     AttemptOutcome.LOST: "its worker stopped renewing the lease",

@@ -134,9 +134,10 @@ def new_jobs(
                 request.prompt,
                 negative_prompt,
                 seed,
-                *settled,
+                *settled[:-1],
                 details,
                 state.value,
+                quality=settled.quality,
             )
             position += 1
 
@@ -151,6 +152,7 @@ def by_shape(counts: Mapping[Settled, int]) -> Mapping[Shape, int]:
             settled.steps,
             settled.squeeze,
             settled.guidance_scale,
+            settled.quality,
         )
         images[shape] += count
     return dict(images)

@@ -60,15 +60,15 @@ def without_reused(
     session: Session, batch_id: UUID, images: Mapping[Shape, int]
 ) -> Mapping[Shape, int]:
     """Leave out the images of a batch that were there before: they cost nothing."""
-    kind = (Job.width, Job.height, Job.steps, Job.squeeze, Job.guidance_scale)
+    kind = (Job.width, Job.height, Job.steps, Job.squeeze, Job.guidance_scale, Job.quality)
     reused = (
         select(*kind, func.count())
         .where(Job.batch_id == batch_id, Job.reused_from.is_not(None))
         .group_by(*kind)
     )
     left = Counter(images)
-    for width, height, steps, squeeze, guidance_scale, count in session.execute(reused):
-        left[Shape.of(width, height, steps, squeeze, guidance_scale)] -= count
+    for width, height, steps, squeeze, scale, quality, count in session.execute(reused):
+        left[Shape.of(width, height, steps, squeeze, scale, quality)] -= count
     return +left
 
 

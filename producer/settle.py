@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from producer.rejects import FieldError
 from shared.domain.prompts import MAX_IMAGES_A_PROMPT, MAX_SEED, Prompt, PromptRequest, Side
+from shared.domain.quality import Quality
 from shared.domain.sampling import MAX_STEPS, SchedulerName, settle_sampler
 from shared.domain.sizes import Sizes, cannot_draw, how_to_compile
 from shared.errors import InputError
@@ -38,6 +39,7 @@ class BatchDefaults(BaseModel):
     squeeze: Annotated[str, Field(max_length=16)] | None = None
     guidance_scale: float | None = Field(default=None, ge=0, le=50, allow_inf_nan=False)
     guidance_rescale: float | None = Field(default=None, ge=0, le=1, allow_inf_nan=False)
+    quality: Quality | None = None
 
 
 class LineChoice(NamedTuple):
@@ -50,10 +52,11 @@ class LineChoice(NamedTuple):
     squeeze: str | None
     guidance_scale: float | None
     guidance_rescale: float | None
+    quality: Quality | None
 
 
 CHOICES = frozenset(LineChoice._fields)
-NO_CHOICE = LineChoice(None, None, None, None, None, None, None)
+NO_CHOICE = LineChoice(*[None] * len(LineChoice._fields))
 
 
 class Settled(NamedTuple):
@@ -66,6 +69,7 @@ class Settled(NamedTuple):
     squeeze: str | None
     guidance_scale: float
     guidance_rescale: float
+    quality: str
 
 
 class Settler:
@@ -102,6 +106,7 @@ class Settler:
                 request.squeeze,
                 request.guidance_scale,
                 request.guidance_rescale,
+                request.quality,
             )
         )
 
@@ -140,6 +145,7 @@ class Settler:
             squeeze=sampler.squeeze,
             guidance_scale=sampler.guidance_scale,
             guidance_rescale=sampler.guidance_rescale,
+            quality=(choice.quality or defaults.quality or Quality.EXACT).value,
         )
 
 

@@ -47,7 +47,7 @@ class Draws(Protocol[Prepared]):
     """A loaded model on a device."""
 
     def prepare(self, jobs: Sequence[ImageSettings]) -> Prepared:
-        """Make ready a batch of images that share size, scheduler, steps and squeeze.
+        """Make ready a batch of images that share size, scheduler, steps, squeeze and quality.
 
         May be called while another batch is being drawn, by another thread.
         """

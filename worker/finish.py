@@ -15,6 +15,7 @@ import structlog
 from shared.db.leases import Lease
 from shared.db.outcomes import PhaseTimes, record_failure
 from shared.domain.prompts import ImageSettings
+from shared.domain.quality import Quality
 from shared.domain.rates import Shape
 from worker.bookkeeper import Done
 from worker.log_context import about_attempt
@@ -146,6 +147,9 @@ def _is_written(
     if came_in_time:
         runtime.rates.add_phases(times)
     asked = drawn.settings
+    if asked.quality is not Quality.EXACT:  # its time would be taken for an exact image's
+        end(None)
+        return
     shape = Shape.of(asked.width, asked.height, asked.steps, asked.squeeze, asked.guidance_scale)
     end(ImageTime(shape, drawn.times.device_ns))
 

@@ -94,7 +94,9 @@ class Latency:
     def _of_image(self, job: ImageSettings) -> int:
         if not self.rates:
             return self.image_ns
-        shape = Shape.of(job.width, job.height, job.steps, job.squeeze, job.guidance_scale)
+        shape = Shape.of(
+            job.width, job.height, job.steps, job.squeeze, job.guidance_scale, job.quality
+        )
         known = estimate(self.rates, shape)
         return self.image_ns if known is None else known.device_ns.expected
 

@@ -66,6 +66,7 @@ def load_pipeline(
         read_json(card.folder / "scheduler" / "scheduler_config.json"),
         _safety_checker(card, device),
         clock,
+        card.qualities,
     )
 
 

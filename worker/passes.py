@@ -17,6 +17,7 @@ from shared.domain.devices import DeviceKind
 from shared.domain.money import share_evenly
 from shared.domain.pass_rates import PassSize
 from shared.domain.prompts import ImageSettings
+from shared.domain.quality import Quality
 from shared.domain.rates import Shape
 from worker.drawing import Drawing
 from worker.patience import patiently
@@ -51,7 +52,9 @@ class Pass:
     def shape(self) -> Shape:
         """What decides how long it takes."""
         one = self.settings[0]
-        return Shape.of(one.width, one.height, one.steps, one.squeeze, one.guidance_scale)
+        return Shape.of(
+            one.width, one.height, one.steps, one.squeeze, one.guidance_scale, one.quality
+        )
 
 
 def prepare_pass(runtime: Runtime, group: Sequence[Lease]) -> Pass:
@@ -123,7 +126,8 @@ def _draw(runtime: Runtime, ready: Pass, *, check_safety: bool) -> list[Drawing]
     # CUDA's libraries choose their kernels in the first pass of each size: that tells nothing.
     is_first = (size := PassSize(ready.shape, len(drawings))) not in runtime.model.sizes_drawn
     runtime.model.sizes_drawn.add(size)
-    if not (is_first and runtime.device_kind == DeviceKind.CUDA):
+    is_exact = ready.settings[0].quality is Quality.EXACT
+    if is_exact and not (is_first and runtime.device_kind == DeviceKind.CUDA):
         runtime.rates.add_pass(*size, device_ns, peak_bytes)
     return drawings
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from shared.db.outcomes import PhaseTimes
 from shared.domain.money import share_evenly
 from shared.domain.prompts import ImageSettings
+from shared.domain.quality import QUALITIES, Quality, Shortcuts
 from worker.backends.base import Backend, BackendRecord
 from worker.diffusion.noise import initial_noise
 from worker.diffusion.sampler import denoise
@@ -54,6 +55,7 @@ class Pipeline:
         scheduler_config: Mapping[str, Any],
         safety_checker: SafetyChecker | None = None,
         clock: DeviceUse | None = None,
+        qualities: Mapping[Quality, Shortcuts] = QUALITIES,
     ) -> None:
         """Put loaded parts together.
 
@@ -63,6 +65,7 @@ class Pipeline:
             scheduler_config: the checkpoint's ``scheduler_config.json``.
             safety_checker: the checkpoint's, where it has one.
             clock: of the device, where other models draw on it too.
+            qualities: what an image of each may be drawn without.
 
         Raises:
             ConfigurationError: the scheduler's configuration is wrong.
@@ -74,6 +77,7 @@ class Pipeline:
         self._safety_checker = safety_checker
         self._embeddings = EmbeddingCache(backend.encode_text)
         self._clock = clock or DeviceUse()
+        self._qualities = qualities
 
     def draw(self, jobs: Sequence[ImageSettings], *, check_safety: bool = True) -> list[Drawing]:
         """Prepare a batch and draw it."""
@@ -84,7 +88,7 @@ class Pipeline:
         """Do for a batch what needs no denoiser: tokens, text embeddings, noise, timesteps.
 
         Args:
-            jobs: one an image; they share size, scheduler, steps and squeeze.
+            jobs: one an image; they share size, scheduler, steps, squeeze and quality.
 
         Raises:
             ValueError: the squeeze does not fit the steps.
@@ -171,6 +175,8 @@ class Pipeline:
             batch.embeddings,
             guidance_scale=torch.tensor([job.guidance_scale for job in batch.jobs]),
             guidance_rescale=torch.tensor([job.guidance_rescale for job in batch.jobs]),
+            shortcuts=self._qualities[batch.jobs[0].quality],
+            deep=self.backend.deep_denoiser,
         )
 
     def _timed(self, work: Callable[[], T]) -> tuple[T, int]:

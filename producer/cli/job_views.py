@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from producer.cli.console import print_rich, say
 from shared.domain.money import NANOSECONDS, format_dollars
+from shared.domain.quality import Quality
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -132,10 +133,12 @@ def _facts(job: JobHistory) -> Iterator[tuple[str, str]]:
 def _settings(job: JobHistory) -> str:
     chosen = job.settings
     squeeze = f" squeezed to {chosen['squeeze']}" if chosen["squeeze"] else ""
+    quality = chosen.get("quality", Quality.EXACT)  # a server before it knows none
+    shortened = "" if quality == Quality.EXACT else f", quality {quality}"
     return (
         f"seed {chosen['seed']}, {chosen['width']}x{chosen['height']}, "
         f"{chosen['scheduler']} {chosen['steps']} steps{squeeze}, "
-        f"guidance {chosen['guidance_scale']:g}, rescale {chosen['guidance_rescale']:g}"
+        f"guidance {chosen['guidance_scale']:g}, rescale {chosen['guidance_rescale']:g}{shortened}"
     )
 
 

@@ -137,6 +137,15 @@ GuidanceRescale = Annotated[
     float | None,
     typer.Option("--guidance-rescale", help="0 to 1.", rich_help_panel=IMAGES),
 ]
+QualityName = Annotated[
+    str | None,
+    typer.Option(
+        "--quality",
+        metavar="NAME",
+        help="exact, balanced or fast: the less exact, the faster; default exact.",
+        rich_help_panel=IMAGES,
+    ),
+]
 
 
 NoSafetyChecker = Annotated[

@@ -118,6 +118,7 @@ def plan(
     steps: options.Steps = None,
     squeeze: options.Squeeze = None,
     guidance_scale: options.GuidanceScale = None,
+    quality: options.QualityName = None,
     *,
     deadline: Deadline,
     zip_values: Zip = False,
@@ -155,6 +156,7 @@ def plan(
         steps=steps,
         squeeze=squeeze,
         guidance_scale=guidance_scale,
+        quality=quality,
     )
     given = GivenPrompts(file, prompt_format, template, var or [], zip_values)
     with prompt_source(given, settings, card.name) as source:

@@ -74,6 +74,7 @@ def quote(
     squeeze: options.Squeeze = None,
     guidance_scale: options.GuidanceScale = None,
     guidance_rescale: options.GuidanceRescale = None,
+    quality: options.QualityName = None,
     *,
     zip_values: Zip = False,
     as_json: options.Json = False,
@@ -103,6 +104,7 @@ def quote(
         squeeze=squeeze,
         guidance_scale=guidance_scale,
         guidance_rescale=guidance_rescale,
+        quality=quality,
     )
     prompts = GivenPrompts(file, prompt_format, template, var or [], zip_values)
     if settings.server is not None:

@@ -26,7 +26,7 @@ from shared.db.tables import Batch
 
 router = APIRouter()
 
-AGAIN = ("seed", "width", "height", "steps", "squeeze", "scheduler", "guidance_scale")
+AGAIN = ("seed", "width", "height", "steps", "squeeze", "scheduler", "guidance_scale", "quality")
 """Settings that "render again" begins with."""
 
 

@@ -31,6 +31,7 @@ from producer.uploads import FileView
 from shared.domain.access import Scope
 from shared.domain.identifiers import new_id
 from shared.domain.prompts import Label
+from shared.domain.quality import Quality
 from shared.domain.sampling import SchedulerName
 from shared.errors import InputError
 from shared.storage.base import BLOCK_BYTES
@@ -120,6 +121,7 @@ def _form(
         models=models,
         formats=[known.value for known in PromptFormat],
         schedulers=[name.value for name in SchedulerName],
+        qualities=[name.value for name in Quality if name is not Quality.EXACT],
         may_be_unchecked=settings.unchecked_batches,
         most_form_bytes=MAX_FORM_BYTES,
         most_upload_bytes=settings.max_upload_bytes,

@@ -21,8 +21,8 @@ PROMPTS, FILE, FILE_ID, FORMAT, KEY = "prompts", "file", "file_id", "format", "k
 TAGS = "tags"
 OPTIONS = (
     *("name", "model", "negative_prompt", "n", "seed", "width", "height", "steps", "squeeze"),
-    *("scheduler", "guidance_scale", "guidance_rescale", "priority", "deadline_hours"),
-    *("max_cost_usd", "sample", TAGS),
+    *("scheduler", "guidance_scale", "guidance_rescale", "quality", "priority"),
+    *("deadline_hours", "max_cost_usd", "sample", TAGS),
 )
 """Fields that are typed, by the names of the options; an empty one says nothing."""
 BOXES: Mapping[str, tuple[str, bool]] = {

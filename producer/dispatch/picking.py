@@ -132,9 +132,9 @@ class Picks:
 def _parted(jobs: Sequence[UnsentJob], most: int) -> tuple[Sequence[UnsentJob], list[UnsentJob]]:
     """Part from the others the first jobs that can share the first one's chunk, up to ``most``.
 
-    They share its size, scheduler and steps. A job that was in a worker's hands before goes alone,
-    so that if it is what kills its worker, it takes no neighbour with it. The count of attempts
-    does not tell: of jobs that were drawn together it blames but one.
+    They share its size, scheduler, steps and quality. A job that was in a worker's hands before
+    goes alone, so that if it is what kills its worker, it takes no neighbour with it. The count of
+    attempts does not tell: of jobs that were drawn together it blames but one.
     """
     if not jobs or jobs[0].fencing_token > 0:
         return jobs[:1], list(jobs[1:])
@@ -149,9 +149,9 @@ def _parted(jobs: Sequence[UnsentJob], most: int) -> tuple[Sequence[UnsentJob], 
     return alike, others
 
 
-def _kind(job: UnsentJob) -> tuple[int, int, str, int, str | None]:
-    return job.width, job.height, job.scheduler, job.steps, job.squeeze
+def _kind(job: UnsentJob) -> tuple[int, int, str, int, str | None, str]:
+    return job.width, job.height, job.scheduler, job.steps, job.squeeze, job.quality
 
 
 def _shape(job: UnsentJob) -> Shape:
-    return Shape.of(job.width, job.height, job.steps, job.squeeze, job.guidance_scale)
+    return Shape.of(job.width, job.height, job.steps, job.squeeze, job.guidance_scale, job.quality)

@@ -91,6 +91,7 @@ class UnsentJob(NamedTuple):
     steps: int
     squeeze: str | None
     guidance_scale: float
+    quality: str
     fencing_token: int
 
 

@@ -13,6 +13,7 @@ from producer.manifest.jobs import record_of
 from producer.pull.fetch import UnavailableImageError, fetch_image
 from shared.domain.jobs import JobState
 from shared.domain.money import format_dollars
+from shared.domain.quality import Quality
 from shared.storage.base import ObjectStore
 
 THUMBNAIL_PIXELS = 256
@@ -87,6 +88,7 @@ def _described(facts: JobFacts) -> dict[str, str]:
         "steps": f"{job.steps}" + (f", squeezed {job.squeeze}" if job.squeeze else ""),
         "scheduler": job.scheduler,
         "guidance": f"{job.guidance_scale:g}",
+        "quality": job.quality if job.quality != Quality.EXACT else None,
         "without": job.negative_prompt,
         "cost": format_dollars(facts.cost_nanodollars, decimals=9),
         "device": f"{attempt.device_name} ({attempt.device_kind})" if attempt else None,

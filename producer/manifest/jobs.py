@@ -38,6 +38,7 @@ class JobRow(NamedTuple):
     squeeze: str | None
     guidance_scale: float
     guidance_rescale: float
+    quality: str
     metadata: str
     """JSON, as it is stored."""
     state: str
@@ -103,7 +104,7 @@ _job, _attempt = Job.__table__.c, Attempt.__table__.c
 JOB_COLUMNS = (
     *(_job.position, _job.custom_id, _job.source_line, _job.prompt, _job.negative_prompt),
     *(_job.seed, _job.width, _job.height, _job.scheduler, _job.steps, _job.squeeze),
-    *(_job.guidance_scale, _job.guidance_rescale, cast(_job.details, Text)),
+    *(_job.guidance_scale, _job.guidance_rescale, _job.quality, cast(_job.details, Text)),
     *(_job.state, _job.attempts, _job.image_key, _job.image_sha256, _job.image_bytes),
     *(_job.error_code, _job.error_message, _job.finished_at, _job.reused_from, _job.id),
 )

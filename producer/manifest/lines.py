@@ -72,6 +72,7 @@ def _asked(job: JobRow) -> dict[str, Any]:
         "squeeze": job.squeeze,
         "guidance_scale": job.guidance_scale,
         "guidance_rescale": job.guidance_rescale,
+        "quality": job.quality,
     }
 
 

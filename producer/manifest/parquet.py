@@ -55,6 +55,7 @@ COLUMNS = (
     _of_job("squeeze", pa.string()),
     _of_job("guidance_scale", pa.float64()),
     _of_job("guidance_rescale", pa.float64()),
+    _of_job("quality", pa.string()),
     _of_job("metadata", pa.string()),
     _Column("model", pa.string(), lambda row: row[0].model),
     _of_job("state", pa.string()),

@@ -10,6 +10,8 @@ import psycopg
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from shared.domain.quality import Quality
+
 
 class NewJob(NamedTuple):
     """A job's columns, in the order in which they are written; the others are null.
@@ -36,6 +38,7 @@ class NewJob(NamedTuple):
     state: str
     attempts: int = 0
     fencing_token: int = 0
+    quality: str = Quality.EXACT.value
 
 
 class ReusedJob(NamedTuple):

@@ -59,6 +59,7 @@ class ClaimedJob(NamedTuple):
     squeeze: str | None
     guidance_scale: float
     guidance_rescale: float
+    quality: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from shared.db.base import Base, partial_index
 from shared.db.cost_tables import ANY_SKU, NO_TEXT
 from shared.domain.identifiers import new_id
 from shared.domain.jobs import DEFAULT_TENANT, AttemptOutcome, BatchControl, JobState
+from shared.domain.quality import Quality
 from shared.domain.sampling import SchedulerName
 from shared.telemetry.traces import TRACEPARENT_CHARACTERS
 
@@ -136,6 +137,9 @@ class Job(Base):
     squeeze: Mapped[str | None] = mapped_column(String(16))
     guidance_scale: Mapped[float]
     guidance_rescale: Mapped[float]
+    quality: Mapped[str] = mapped_column(
+        String(16), default=Quality.EXACT, server_default=Quality.EXACT
+    )
     details: Mapped[dict[str, Any]] = mapped_column(default=dict)
     """The caller's own fields of the prompt line."""
 

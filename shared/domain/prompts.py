@@ -8,6 +8,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from shared.domain.quality import Quality
 from shared.domain.sampling import MAX_STEPS, SchedulerName
 
 MAX_SEED = 2**32 - 1
@@ -77,6 +78,7 @@ class PromptRequest(BaseModel):
     squeeze: str | None = Field(default=None, max_length=16)
     guidance_scale: float | None = Field(default=None, ge=0, le=50, allow_inf_nan=False)
     guidance_rescale: float | None = Field(default=None, ge=0, le=1, allow_inf_nan=False)
+    quality: Quality | None = None
     custom_id: Label | None = None
 
     @model_validator(mode="after")
@@ -109,3 +111,4 @@ class ImageSettings(BaseModel):
     squeeze: str | None = None
     guidance_scale: float = Field(ge=0, le=50)
     guidance_rescale: float = Field(ge=0, le=1)
+    quality: Quality = Quality.EXACT

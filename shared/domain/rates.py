@@ -9,6 +9,7 @@ from enum import StrEnum
 from math import isqrt
 from typing import NamedTuple, Self
 
+from shared.domain.quality import DENOISER_PERCENT, Quality
 from shared.domain.sampling import Squeeze
 
 MILLION = 1_000_000
@@ -34,11 +35,23 @@ class Shape(NamedTuple):
 
     @classmethod
     def of(
-        cls, width: int, height: int, steps: int, squeeze: str | None, guidance_scale: float
+        cls,
+        width: int,
+        height: int,
+        steps: int,
+        squeeze: str | None,
+        guidance_scale: float,
+        quality: str = Quality.EXACT,
     ) -> Self:
-        """Return the shape of an image with these settings."""
+        """Return the shape of an image with these settings.
+
+        One that is drawn with shortcuts counts as one of fewer iterations, as many as take about
+        as long. Rates are measured by exact images alone.
+        """
         iterations = Squeeze.parse(squeeze).steps if squeeze else steps
-        return cls(width, height, iterations, guidance_scale != 1)
+        is_guided = guidance_scale != 1
+        percent = DENOISER_PERCENT[Quality(quality)][is_guided]
+        return cls(width, height, -(-iterations * percent // 100), is_guided)
 
     @property
     def work(self) -> int:

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from shared.domain.prompts import Side
+from shared.domain.quality import EXACTLY, QUALITIES, Quality, Shortcuts
 from shared.domain.sampling import SamplerSettings
 from shared.errors import ConfigurationError
 
@@ -44,6 +45,8 @@ class ModelCard(BaseModel):
     height: Side
     sampler: SamplerSettings
     max_prompt_tokens: int
+    quality: Mapping[Quality, Shortcuts] = {}
+    """What its images may be drawn without, where that is not what is right for most models."""
     weights: Literal["stored", "random"] = "stored"
     """Random weights are a preset's: they draw noise, at the speed of the real ones."""
     note: str | None = None
@@ -54,6 +57,18 @@ class ModelCard(BaseModel):
     """Commit of the repository that it was pulled from."""
     weights_sha256: str | None = None
     folder: Path = Path()
+
+    @field_validator("quality")
+    @classmethod
+    def _exact_is_exact(cls, value: Mapping[Quality, Shortcuts]) -> Mapping[Quality, Shortcuts]:
+        if value.get(Quality.EXACT, EXACTLY) != EXACTLY:
+            raise ValueError("exact has no shortcuts")
+        return value
+
+    @property
+    def qualities(self) -> Mapping[Quality, Shortcuts]:
+        """What an image of each quality may be drawn without."""
+        return {**QUALITIES, **self.quality}
 
     @property
     def has_safety_checker(self) -> bool:

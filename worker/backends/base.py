@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict
 if TYPE_CHECKING:  # a simulated device does without torch
     from torch import Tensor
 
+    from worker.diffusion.reuse import DeepDenoiser
+
 Manner = Literal["plain", "fused", "compiled"]
 """How torch runs networks: as diffusers wrote them, in parts of ours, or through its compiler."""
 
@@ -52,6 +54,11 @@ class Backend(Protocol):
 
     def denoise(self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor) -> Tensor:
         """Run the denoiser once: (B, C, H, W), (B,), (B, T, D) to (B, C, H, W)."""
+        ...
+
+    @property
+    def deep_denoiser(self) -> DeepDenoiser | None:
+        """The denoiser, where it can be run without its inner part; else None."""
         ...
 
     def decode(self, latents: Tensor) -> Tensor:

@@ -11,6 +11,10 @@ from torch import Tensor
 class TensorsOnProcessor:
     """What such backends have in common."""
 
+    @property
+    def deep_denoiser(self) -> None:
+        """Its programs run whole."""
+
     def to_device(self, tensor: Tensor) -> Tensor:
         """Give a tensor the precision that is kept between runs."""
         return tensor.to("cpu", torch.float32)

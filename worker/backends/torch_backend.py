@@ -14,8 +14,10 @@ from shared.models.card import ModelCard
 from worker.backends.base import BackendRecord, Manner
 from worker.backends.pixels import to_pixels
 from worker.devices import Device, processor_name
+from worker.diffusion.reuse import DeepDenoiser
 from worker.host_memory import available_bytes
 from worker.models.networks import load_networks
+from worker.models.unet import UNetNAS
 from worker.models.weights import weights_identity
 
 TOLD = {"plain": "", "fused": ", Winograd", "compiled": ", compiled"}
@@ -106,6 +108,12 @@ class TorchBackend:
         """Run the denoiser once: (B, C, H, W), (B,), (B, T, D) to (B, C, H, W)."""
         prediction: Tensor = self._networks.denoiser(sample, timestep, encoder_hidden_states)
         return prediction
+
+    @property
+    def deep_denoiser(self) -> DeepDenoiser | None:
+        """The denoiser, where it can be run without its inner part; else None."""
+        denoiser = self._networks.denoiser
+        return denoiser if isinstance(denoiser, UNetNAS) else None
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> Tensor:

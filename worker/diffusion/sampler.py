@@ -7,8 +7,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from shared.domain.quality import EXACTLY, Shortcuts
 from worker.diffusion.guidance import guide
-from worker.diffusion.schedule import Solver
+from worker.diffusion.reuse import DeepDenoiser, Remembering
+from worker.diffusion.schedule import Solver, noise_level
 
 
 class Denoiser(Protocol):
@@ -27,6 +29,8 @@ def denoise(
     *,
     guidance_scale: Tensor,
     guidance_rescale: Tensor,
+    shortcuts: Shortcuts = EXACTLY,
+    deep: DeepDenoiser | None = None,
 ) -> Tensor:
     """Walk from noise to clean latents along the scheduler's timesteps.
 
@@ -38,6 +42,8 @@ def denoise(
         contexts: text tokens of the negative prompts, then of the prompts, (2 B, T, D).
         guidance_scale: (B,), in RAM; 1 everywhere skips the unconditional half.
         guidance_rescale: (B,), 0 to 1, in RAM; 0 everywhere skips the rescaling.
+        shortcuts: what the images are drawn without.
+        deep: the same denoiser, where it can reuse features; None computes them in each step.
 
     Returns:
         Latents, (B, C, H, W), before the VAE's scaling is undone.
@@ -51,18 +57,31 @@ def denoise(
         if guidance_rescale.any()
         else None
     )
-    guided = bool((guidance_scale != 1).any())
-    context = contexts if guided else contexts[batch:]
+    guided_steps = _guided_steps(scheduler, guidance_scale, shortcuts)
+    if deep is not None and shortcuts.feature_reuse > 1:
+        denoiser = Remembering(deep, shortcuts.feature_reuse, batch)
+    prompts = contexts[batch:]
     latents = noise.to(working) * scheduler.init_noise_sigma
     on_device = scheduler.timesteps.to(noise.device)
-    for index in range(len(on_device)):  # to walk over a tensor makes all its parts at once
+    for index, guided in enumerate(guided_steps):
         timestep = scheduler.timesteps[index]
         sample = scheduler.scale_model_input(latents, timestep).to(noise.dtype)
         sample = torch.cat([sample, sample]) if guided else sample
         timesteps = on_device[index].expand(sample.shape[0])
-        prediction = denoiser(sample, timesteps, context).to(working)
+        prediction = denoiser(sample, timesteps, contexts if guided else prompts).to(working)
         if guided:
             unconditional, conditional = prediction.chunk(2)
             prediction = guide(unconditional, conditional, scale, rescale)
         latents = scheduler.step(prediction, timestep, latents, return_dict=False)[0]
     return latents.to(noise.dtype)
+
+
+def _guided_steps(scheduler: Solver, scale: Tensor, shortcuts: Shortcuts) -> list[bool]:
+    """Tell of each step whether both halves of the guidance pair run in it."""
+    is_guided = bool((scale != 1).any())
+    if not is_guided or shortcuts.guidance_interval is None:
+        return [is_guided] * len(scheduler.timesteps)
+    return [
+        shortcuts.is_guided_at(noise_level(scheduler, float(timestep)))
+        for timestep in scheduler.timesteps
+    ]

@@ -59,6 +59,8 @@ class Solver(Protocol):
 
     timesteps: Tensor
     """(N,), falling; whole numbers, but for Euler."""
+    alphas_cumprod: Tensor
+    """ᾱ at every timestep of training, (T,), float32."""
 
     @property
     def init_noise_sigma(self) -> float | Tensor:
@@ -80,8 +82,6 @@ class Scheduler(Solver, Protocol):
     """What is used of diffusers' schedulers."""
 
     config: Any
-    alphas_cumprod: Tensor
-    """ᾱ at every timestep of training, (T,), float32."""
 
     def set_timesteps(self, num_inference_steps: int | None = None, **settings: Any) -> None:
         """Choose the grid."""
@@ -90,6 +90,14 @@ class Scheduler(Solver, Protocol):
     def save_pretrained(self, save_directory: Any) -> None:
         """Write ``scheduler_config.json``."""
         ...
+
+
+def noise_level(solver: Solver, timestep: float) -> float:
+    """Return sqrt((1 - ᾱ) / ᾱ) at a timestep, between those of training on the line."""
+    below = min(max(int(timestep), 0), len(solver.alphas_cumprod) - 2)
+    ends = solver.alphas_cumprod[below : below + 2].double()
+    low, high = ((1 - ends) / ends).sqrt().tolist()
+    return float(low + (timestep - below) * (high - low))
 
 
 def build_scheduler(

@@ -38,18 +38,16 @@ class Step:
 class Multistep:
     """A multistep DPM-Solver whose steps were worked out beforehand; for one batch."""
 
-    def __init__(
-        self, timesteps: Tensor, init_noise_sigma: float | Tensor, steps: Sequence[Step]
-    ) -> None:
+    def __init__(self, scheduler: Scheduler, steps: Sequence[Step]) -> None:
         """Stand before the first step.
 
         Args:
-            timesteps: (N,).
-            init_noise_sigma: what noise is multiplied with.
+            scheduler: set to the grid; it is left as it is.
             steps: one a timestep.
         """
-        self.timesteps = timesteps
-        self.init_noise_sigma = init_noise_sigma
+        self.timesteps = scheduler.timesteps
+        self.init_noise_sigma = scheduler.init_noise_sigma
+        self.alphas_cumprod = scheduler.alphas_cumprod
         self._steps = iter(steps)
         self._converted: deque[Tensor] = deque(maxlen=max(len(step.history) for step in steps))
 
@@ -103,7 +101,7 @@ class Course:
         """Return a solver for one batch."""
         if self.steps is None:
             return with_timesteps(self.scheduler, *self.remake)
-        return Multistep(self.scheduler.timesteps, self.scheduler.init_noise_sigma, self.steps)
+        return Multistep(self.scheduler, self.steps)
 
 
 def plot_course(

@@ -152,6 +152,21 @@ class FlexibleDownBlock(nn.Module):
                 skips.append(hidden)
         return hidden, skips
 
+    def first_skips(
+        self, hidden: Tensor, temb: Tensor, context: Tensor, count: int
+    ) -> list[Tensor]:
+        """Return the first skip states, at most one a resnet; no module behind them runs."""
+        skips: list[Tensor] = []
+        for module in self.modules_list:
+            if len(skips) == count:
+                break
+            if isinstance(module, ResnetBlock2D):
+                hidden = module(hidden, temb)
+                skips.append(hidden)
+            else:
+                hidden = module(hidden, context)
+        return skips
+
 
 class FlexibleMidBlock(nn.Module):
     """The bottom of the U. Its first resnet is applied twice, as the checkpoints expect."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Self, cast
 
 import torch
 from diffusers.models.embeddings import TimestepEmbedding, Timesteps
@@ -177,16 +177,69 @@ class UNetNAS(nn.Module):
         Returns:
             The prediction, (B, out_channels, H, W), of the sample's dtype.
         """
-        frequencies = self.time_proj(timestep.expand(sample.shape[0]))
-        temb = self.time_embedding(frequencies.to(sample.dtype))
+        return self.keep(sample, timestep, encoder_hidden_states)[0]
+
+    def keep(
+        self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Run the network once, and keep what `reuse` takes.
+
+        Returns:
+            The prediction, and the deep feature: what goes into the outermost up block.
+        """
+        temb = self._embedded(sample, timestep)
         hidden = self.conv_in(sample)
         skips = [hidden]
         for down in self.down_blocks:
             hidden, emitted = down(hidden, temb, encoder_hidden_states)
             skips.extend(emitted)
-        hidden = self.mid_block(hidden, temb, encoder_hidden_states, size_of_next(skips))
-        for up in self.up_blocks:
-            hidden = up(hidden, skips, temb, encoder_hidden_states)
+        deep = self.mid_block(hidden, temb, encoder_hidden_states, size_of_next(skips))
+        for up in self.up_blocks[:-1]:
+            deep = up(deep, skips, temb, encoder_hidden_states)
+        return self._outermost(deep, skips, temb, encoder_hidden_states), deep
+
+    def reuse(
+        self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor, deep: Tensor
+    ) -> Tensor:
+        """Run only what is outside of a deep feature of another timestep.
+
+        DeepCache, Ma et al. 2023 (arXiv 2312.00858), section 3.2.
+
+        Args:
+            sample: this and the next two as in `forward`.
+            timestep: see there.
+            encoder_hidden_states: see there.
+            deep: what `keep` returned for the same images, (B, C, H, W).
+
+        Returns:
+            The prediction, (B, out_channels, H, W), of the sample's dtype.
+        """
+        temb = self._embedded(sample, timestep)
+        hidden = self.conv_in(sample)
+        skips = [hidden]
+        for down, resnets in zip(
+            cast("Iterable[FlexibleDownBlock]", self.down_blocks),
+            self.config.down_blocks_num_resnets,
+            strict=True,
+        ):
+            wanted = self.config.up_blocks_num_resnets[-1] - len(skips)
+            if wanted <= resnets:
+                skips.extend(down.first_skips(hidden, temb, encoder_hidden_states, wanted))
+                break
+            hidden, emitted = down(hidden, temb, encoder_hidden_states)
+            skips.extend(emitted)
+        return self._outermost(deep, skips, temb, encoder_hidden_states)
+
+    def _embedded(self, sample: Tensor, timestep: Tensor) -> Tensor:
+        frequencies = self.time_proj(timestep.expand(sample.shape[0]))
+        embedded: Tensor = self.time_embedding(frequencies.to(sample.dtype))
+        return embedded
+
+    def _outermost(
+        self, deep: Tensor, skips: list[Tensor], temb: Tensor, context: Tensor
+    ) -> Tensor:
+        last: nn.Module = self.up_blocks[-1]
+        hidden = last(deep, skips, temb, context)
         prediction: Tensor = self.conv_out(self.conv_act(self.conv_norm_out(hidden)))
         return prediction
 

@@ -205,6 +205,7 @@ def test_json_has_all_of_it_as_plain_values(story: Story) -> None:
         "squeeze": None,
         "guidance_scale": 7.5,
         "guidance_rescale": 0.8,
+        "quality": "exact",
     }
     assert job["image"]["bytes"] == len(png)
     assert (
