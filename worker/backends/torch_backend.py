@@ -13,8 +13,10 @@ from shared.errors import ConfigurationError
 from shared.models.card import ModelCard
 from worker.backends.base import BackendRecord
 from worker.backends.pixels import to_pixels
+from worker.device_memory import free_bytes
 from worker.devices import Device, processor_name
-from worker.models.networks import load_networks
+from worker.models.networks import load_networks, load_tiny_decoder
+from worker.models.tiles import decode_within
 from worker.models.weights import weights_identity
 
 PRECISIONS = {
@@ -67,6 +69,7 @@ class TorchBackend:
             )
         self._torch_device = torch.device("cuda:0" if self._is_cuda else "cpu")
         self._networks = load_networks(card, self._torch_device, self._dtype)
+        self._tiny_decoder = load_tiny_decoder(card, self._torch_device, self._dtype)
         self._compiles = compiles
         if compiles:
             self._networks.denoiser.compile()
@@ -98,9 +101,12 @@ class TorchBackend:
         return prediction
 
     @torch.inference_mode()
-    def decode(self, latents: Tensor) -> Tensor:
+    def decode(self, latents: Tensor, *, tiny: bool = False) -> Tensor:
         """Decode latents (B, C, H, W) to pixels (B, height, width, 3), uint8, on the CPU."""
-        return self._fetch(to_pixels(self._networks.decoder(latents)))
+        if tiny and self._tiny_decoder is not None:
+            return self._fetch(to_pixels(self._tiny_decoder(latents)))
+        free = free_bytes(self._device)
+        return self._fetch(to_pixels(decode_within(self._networks.decoder, latents, free)))
 
     def to_device(self, tensor: Tensor) -> Tensor:
         """Move a tensor to where the networks are, in their precision."""
