@@ -34,8 +34,6 @@ logger = logging.getLogger(__name__)
 SAMPLES = "samples.safetensors"
 """Latents (N, C, h, w) and the full decoder's pictures of them (N, H, W, 3), uint8."""
 PASS_IMAGES = 8
-MIXTURES = 4
-"""Other samples that each is put together with, side by side and one above the other."""
 GRADIENT_WEIGHT = 1.0
 OPTIMISER = OptimiserConfig(learning_rate=2e-3, warmup_steps=100, decay_share=0.7)
 CHECKPOINT_SECONDS = 60.0
@@ -99,12 +97,10 @@ def variations(latents: Tensor) -> list[Tensor]:
     What matters is how a decoder reads a few neighbouring positions, and less what they show.
     """
     _, _, height, width = latents.shape
-    made = [latents.flip(3), latents.flip(2), latents.mT]
-    for distance in range(1, MIXTURES + 1):
-        others = latents.roll(distance, dims=0)
-        made.append(torch.cat([latents[..., : width // 2], others[..., width // 2 :]], dim=3))
-        made.append(torch.cat([latents[:, :, : height // 2], others[:, :, height // 2 :]], dim=2))
-    return made
+    beside, below = latents.clone(), latents.clone()
+    beside[..., width // 2 :] = latents.roll(1, dims=0)[..., width // 2 :]
+    below[:, :, height // 2 :] = latents.roll(2, dims=0)[:, :, height // 2 :]
+    return [latents.flip(3), beside, below]
 
 
 def train(config: TinyDecoderConfig, run: Run, folder: Path) -> TinyDecoder:
