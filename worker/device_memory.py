@@ -7,7 +7,7 @@ import os
 
 from shared.models.card import ModelCard, weight_files
 from worker.devices import Device
-from worker.host_memory import return_freed_memory
+from worker.host_memory import available_bytes, return_freed_memory
 from worker.qaic.cards import find_cards
 
 PERCENT_OF_RAM = 80
@@ -38,6 +38,20 @@ def used_bytes(device: Device) -> int:
     import torch
 
     return torch.cuda.memory_allocated()
+
+
+def free_bytes(device: Device) -> int:
+    """Return the memory that torch may still take of a device; 0 where it does not tell."""
+    match device.kind:
+        case "cuda":
+            import torch
+
+            kept = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+            return torch.cuda.mem_get_info()[0] + kept
+        case "cpu":
+            return available_bytes()
+        case _:
+            return 0
 
 
 def weights_bytes(card: ModelCard) -> int:

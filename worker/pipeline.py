@@ -128,7 +128,8 @@ class Pipeline:
         text_ns = max(0, encoded - max(begin, self._clock.free_since_ns))
         checker = self._safety_checker if check_safety else None
         latents, steps_ns = self._timed(lambda: self._sample(prepared))
-        pixels, decode_ns = self._timed(lambda: self.backend.decode(latents))
+        tiny = self._qualities[prepared.jobs[0].quality].tiny_decoder
+        pixels, decode_ns = self._timed(lambda: self.backend.decode(latents, tiny=tiny))
         flags, check_ns = self._timed(lambda: checker(pixels)) if checker else (None, 0)
         self._clock.free_since_ns = time.perf_counter_ns()
         peak_bytes = _peak_bytes()

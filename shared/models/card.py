@@ -20,6 +20,8 @@ INDEX = "model_index.json"
 FLEXIBLE_UNET = "flexible_unet"
 """Where DeciDiffusion's repositories keep the denoiser that is used in place of ``unet/``."""
 SAFETY_CHECKER = "safety_checker"
+TINY_VAE = "tiny_vae"
+"""Where a model's tiny decoder is, which draws faster and not the same."""
 UNKNOWN_LICENCE = "unknown"
 
 PUBLISHED_SQUEEZED = SamplerSettings(
@@ -74,6 +76,11 @@ class ModelCard(BaseModel):
     def has_safety_checker(self) -> bool:
         """Whether its images are looked at before they are published."""
         return (self.folder / SAFETY_CHECKER / "config.json").is_file()
+
+    @property
+    def has_tiny_decoder(self) -> bool:
+        """Whether images may be decoded faster, and not quite as its own decoder does."""
+        return (self.folder / TINY_VAE / "config.json").is_file()
 
     @property
     def backend(self) -> Literal["torch", "onnxruntime"]:

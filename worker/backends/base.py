@@ -61,8 +61,13 @@ class Backend(Protocol):
         """The denoiser, where it can be run without its inner part; else None."""
         ...
 
-    def decode(self, latents: Tensor) -> Tensor:
-        """Decode latents (B, C, H, W) to pixels (B, height, width, 3), uint8, on the CPU."""
+    def decode(self, latents: Tensor, *, tiny: bool = False) -> Tensor:
+        """Decode latents (B, C, H, W) to pixels (B, height, width, 3), uint8, on the CPU.
+
+        Args:
+            latents: of unit variance.
+            tiny: by the model's tiny decoder, where it has one and the backend knows it.
+        """
         ...
 
     def to_device(self, tensor: Tensor) -> Tensor:

@@ -84,7 +84,7 @@ class OnnxBackend(TensorsOnProcessor):
         }
         return run(self._denoiser, inputs)
 
-    def decode(self, latents: Tensor) -> Tensor:
+    def decode(self, latents: Tensor, *, tiny: bool = False) -> Tensor:
         """Decode latents (B, C, H, W) to pixels (B, height, width, 3), uint8."""
         return to_pixels(run(self._decoder, {"latents": latents}))
 

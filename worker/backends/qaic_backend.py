@@ -109,7 +109,7 @@ class QaicBackend(TensorsOnProcessor):
         program = self._programs.denoiser(self._size_of(sample), batch)
         return self._run(program, inputs, _by_pairs(batch))
 
-    def decode(self, latents: Tensor) -> Tensor:
+    def decode(self, latents: Tensor, *, tiny: bool = False) -> Tensor:
         """Decode latents (B, C, H, W) to pixels (B, height, width, 3), uint8.
 
         Raises:

@@ -13,10 +13,12 @@ from shared.errors import ConfigurationError
 from shared.models.card import ModelCard
 from worker.backends.base import BackendRecord, Manner
 from worker.backends.pixels import to_pixels
+from worker.device_memory import free_bytes
 from worker.devices import Device, processor_name
 from worker.diffusion.reuse import DeepDenoiser
 from worker.host_memory import available_bytes
-from worker.models.networks import load_networks
+from worker.models.networks import load_networks, load_tiny_decoder
+from worker.models.tiles import decode_within
 from worker.models.unet import UNetNAS
 from worker.models.weights import weights_identity
 
@@ -73,6 +75,7 @@ class TorchBackend:
             )
         self._torch_device = torch.device("cuda:0" if self._is_cuda else "cpu")
         self._networks = load_networks(card, self._torch_device, self._dtype)
+        self._tiny_decoder = load_tiny_decoder(card, self._torch_device, self._dtype)
         can_fuse = not self._is_cuda and self._dtype is torch.float32
         self._manner = "plain" if manner == "fused" and not can_fuse else manner
         if self._manner == "compiled":
@@ -116,9 +119,12 @@ class TorchBackend:
         return denoiser if isinstance(denoiser, UNetNAS) else None
 
     @torch.inference_mode()
-    def decode(self, latents: Tensor) -> Tensor:
+    def decode(self, latents: Tensor, *, tiny: bool = False) -> Tensor:
         """Decode latents (B, C, H, W) to pixels (B, height, width, 3), uint8, on the CPU."""
-        return self._fetch(to_pixels(self._networks.decoder(latents)))
+        if tiny and self._tiny_decoder is not None:
+            return self._fetch(to_pixels(self._tiny_decoder(latents)))
+        free = free_bytes(self._device)
+        return self._fetch(to_pixels(decode_within(self._networks.decoder, latents, free)))
 
     def to_device(self, tensor: Tensor) -> Tensor:
         """Move a tensor to where the networks are, in their precision."""

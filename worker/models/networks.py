@@ -12,13 +12,14 @@ from diffusers.utils import logging as diffusers_logging
 from torch import nn
 
 from shared.errors import ConfigurationError
-from shared.models.card import FLEXIBLE_UNET, ModelCard, read_json
+from shared.models.card import FLEXIBLE_UNET, TINY_VAE, ModelCard, read_json
 from worker.models.text_encoder import (
     POSITION_IDS,
     TextEncoder,
     TextEncoderConfig,
     modern_text_name,
 )
+from worker.models.tiny_vae import TinyDecoder, TinyDecoderConfig
 from worker.models.unet import UNetNAS
 from worker.models.vae import (
     ENCODER_TENSORS,
@@ -85,6 +86,25 @@ def load_networks(
     for part in (networks.text_encoder, networks.denoiser, networks.decoder):
         _frozen(part)
     return networks
+
+
+def load_tiny_decoder(
+    card: ModelCard, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> TinyDecoder | None:
+    """Load a model's tiny decoder, where it has one.
+
+    Raises:
+        ConfigurationError: it is broken.
+    """
+    if not card.has_tiny_decoder:
+        return None
+    folder = card.folder / TINY_VAE
+    path = folder / "config.json"
+    config = read_json(path)
+    with torch.device("meta"):
+        network = _made(path, lambda: TinyDecoder(TinyDecoderConfig.from_json(config)))
+    load_strictly(network, find_weights(folder), device=device, dtype=dtype)
+    return _frozen(network)
 
 
 def make_networks(card: ModelCard) -> Networks:

@@ -77,9 +77,14 @@ class VAEDecoder(nn.Module):
 
     def forward(self, latents: Tensor) -> Tensor:
         """Decode unit-variance latents (B, C, h, w) to pixels (B, 3, H, W), about -1 to 1."""
-        unscaled = latents / self.config.scaling_factor + (self.config.shift_factor or 0)
-        pixels: Tensor = self.decoder(self.post_quant_conv(unscaled))
+        pixels: Tensor = self.decoder(self.unscale(latents))
         return pixels
+
+    def unscale(self, latents: Tensor) -> Tensor:
+        """Turn unit-variance latents into what the decoder proper reads; same shape."""
+        unscaled = latents / self.config.scaling_factor + (self.config.shift_factor or 0)
+        unquantised: Tensor = self.post_quant_conv(unscaled)
+        return unquantised
 
 
 class _Decoder(nn.Module):

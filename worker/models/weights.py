@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from shared.errors import ConfigurationError
-from shared.models.card import ModelCard, weight_files
+from shared.models.card import TINY_VAE, ModelCard, weight_files
 
 STEM = "diffusion_pytorch_model"
 WEIGHTS = f"{STEM}.safetensors"
@@ -184,9 +184,14 @@ def exported_from(card: ModelCard) -> str:
 
 
 def hash_weights(folder: Path) -> str:
-    """Return one SHA-256 over all weights of a model, with their paths, in order of path."""
+    """Return one SHA-256 over all weights of a model, with their paths, in order of path.
+
+    A tiny decoder is left aside: no image is another one because a model was given one.
+    """
     digest = hashlib.sha256()
     for path in weight_files(folder):
+        if path.is_relative_to(folder / TINY_VAE):
+            continue
         digest.update(path.relative_to(folder).as_posix().encode())
         with path.open("rb") as file:
             while block := file.read(HASH_CHUNK_BYTES):
