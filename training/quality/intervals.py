@@ -1,0 +1,49 @@
+"""How sure a mean over drawings is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Values = npt.NDArray[np.float64]
+
+RESAMPLES = 2000
+_TAILS = (2.5, 97.5)
+_SEED = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A mean and its 95 % interval, by the percentile bootstrap over drawings."""
+
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def holds_zero(self) -> bool:
+        """Whether the mean may be zero, for all that is known."""
+        return self.low <= 0 <= self.high
+
+    def moved(self, by: float) -> Interval:
+        """Return the interval of the same values with a constant added to each."""
+        return Interval(self.mean + by, self.low + by, self.high + by)
+
+
+def mean_interval(values: Values) -> Interval:
+    """Return the mean of values (N,), one a drawing, and how sure it is.
+
+    The same drawings are drawn again for all values of one length, so an interval is the
+    same in every run.
+
+    Raises:
+        ValueError: there are no values.
+    """
+    if not len(values):
+        raise ValueError("no drawing was measured")
+    generator = np.random.default_rng(_SEED)
+    chosen = generator.integers(len(values), size=(RESAMPLES, len(values)))
+    low, high = np.percentile(values[chosen].mean(axis=1), _TAILS)
+    return Interval(float(values.mean()), float(low), float(high))
