@@ -16,11 +16,17 @@ from worker.backends.onnx_sessions import open_session, providers_for, run
 from worker.backends.pixels import to_pixels
 from worker.backends.timesteps import whole_timesteps
 from worker.devices import Device, processor_name
-from worker.models.exported import DENOISER, GRAPH, TEXT_ENCODER, VAE_DECODER
+from worker.models.exported import (
+    DENOISER,
+    GRAPH,
+    TEXT_ENCODER,
+    VAE_DECODER,
+    precision_of,
+    require_exact,
+)
 from worker.models.vae import VAEDecoderConfig
 from worker.models.weights import exported_from
 
-PRECISION = "float32"
 QAIC_CONFIG = "qaic.yaml"
 """Beside a graph: how Cloud AI 100's compiler is to treat it."""
 
@@ -36,17 +42,21 @@ class OnnxBackend(TensorsOnProcessor):
         Args:
             card: names the folder of an exported model.
             device: the processor or one accelerator.
-            precision: "auto" or "float32", in which graphs are exported.
+            precision: "auto", or what the model was exported in.
             threads: of the processor; 0 takes one a core.
 
         Raises:
             ConfigurationError: a part of the model is missing or broken, or this ONNX
-                Runtime has no provider for the device.
+                Runtime has no provider for the device, or int8 is to be drawn by anything
+                but the processor.
         """
-        if precision not in {"auto", PRECISION}:
+        self._precision = precision_of(card.folder)
+        if precision not in {"auto", self._precision}:
             raise ConfigurationError(
-                f"precision {precision}: models for ONNX Runtime are exported in {PRECISION}"
+                f"precision {precision}: {card.name} was exported in {self._precision}"
             )
+        if device.kind != "cpu":
+            require_exact(card.folder)
         self._card = card
         self._device = device
         self._threads = threads or os.cpu_count() or 1
@@ -94,7 +104,7 @@ class OnnxBackend(TensorsOnProcessor):
         return BackendRecord(
             backend="onnxruntime",
             backend_version=onnxruntime.__version__,
-            precision=PRECISION,
+            precision=self._precision.value,
             threads=self._threads if is_cpu else None,
             device=str(self._device),
             device_name=processor_name() if is_cpu else str(self._device),
