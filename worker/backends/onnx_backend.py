@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import onnxruntime
 import torch
@@ -12,6 +13,7 @@ from shared.errors import ConfigurationError
 from shared.models.card import ModelCard, read_json
 from worker.backends.base import BackendRecord
 from worker.backends.between_runs import TensorsOnProcessor
+from worker.backends.onnx_denoiser import CutDenoiser
 from worker.backends.onnx_sessions import open_session, providers_for, run
 from worker.backends.pixels import to_pixels
 from worker.backends.timesteps import whole_timesteps
@@ -65,7 +67,7 @@ class OnnxBackend(TensorsOnProcessor):
         vae = VAEDecoderConfig.from_json(read_json(card.folder / "vae" / "config.json"))
         self._latent_channels, self._factor = vae.latent_channels, vae.factor
         self._text_encoder = self._open(TEXT_ENCODER)
-        self._denoiser = self._open(DENOISER)
+        self._denoiser = self._open_denoiser()
         self._decoder = self._open(VAE_DECODER)
         self._weights_sha256 = exported_from(card)
 
@@ -87,12 +89,7 @@ class OnnxBackend(TensorsOnProcessor):
         Raises:
             PermanentRenderError: a timestep is no whole number, which is what graphs take.
         """
-        inputs = {
-            "sample": sample,
-            "timestep": whole_timesteps(timestep),
-            "encoder_hidden_states": encoder_hidden_states,
-        }
-        return run(self._denoiser, inputs)
+        return self._denoiser(sample, whole_timesteps(timestep), encoder_hidden_states)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Decode latents (B, C, H, W) to pixels (B, height, width, 3), uint8."""
@@ -114,9 +111,17 @@ class OnnxBackend(TensorsOnProcessor):
             note=self._card.note,
         )
 
-    def _open(self, component: str) -> onnxruntime.InferenceSession:
+    def _open_denoiser(self) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+        if self._device.kind == "cpu":
+            path = self._card.folder / DENOISER / GRAPH
+            return CutDenoiser(path, lambda graph: self._open(DENOISER, graph))
+        plain = self._open(DENOISER)
+        names = [value.name for value in plain.get_inputs()]
+        return lambda *inputs: run(plain, dict(zip(names, inputs, strict=True)))
+
+    def _open(self, component: str, graph: bytes | None = None) -> onnxruntime.InferenceSession:
         folder = self._card.folder / component
         # A process sees no CUDA device but the one that it is pinned to.
         index = 0 if self._device.kind == "cuda" else self._device.index
         providers = providers_for(self._device.kind, index, qaic_config=folder / QAIC_CONFIG)
-        return open_session(folder / GRAPH, providers, self._threads)
+        return open_session(folder / GRAPH, providers, self._threads, graph=graph)

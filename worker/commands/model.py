@@ -156,9 +156,7 @@ def export(
     from worker.export.export import export_model
     from worker.models.exported import ExportPrecision
 
-    report = export_model(
-        _card(model), to, precision=ExportPrecision(precision), report=_complain
-    )
+    report = export_model(_card(model), to, precision=ExportPrecision(precision), report=_complain)
     if as_json:
         _print_json(report.model_dump())
     else:
