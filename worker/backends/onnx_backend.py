@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import onnxruntime
 import torch
@@ -12,15 +13,22 @@ from shared.errors import ConfigurationError
 from shared.models.card import ModelCard, read_json
 from worker.backends.base import BackendRecord
 from worker.backends.between_runs import TensorsOnProcessor
+from worker.backends.onnx_denoiser import CutDenoiser
 from worker.backends.onnx_sessions import open_session, providers_for, run
 from worker.backends.pixels import to_pixels
 from worker.backends.timesteps import whole_timesteps
 from worker.devices import Device, processor_name
-from worker.models.exported import DENOISER, GRAPH, TEXT_ENCODER, VAE_DECODER
+from worker.models.exported import (
+    DENOISER,
+    GRAPH,
+    TEXT_ENCODER,
+    VAE_DECODER,
+    precision_of,
+    require_exact,
+)
 from worker.models.vae import VAEDecoderConfig
 from worker.models.weights import exported_from
 
-PRECISION = "float32"
 QAIC_CONFIG = "qaic.yaml"
 """Beside a graph: how Cloud AI 100's compiler is to treat it."""
 
@@ -36,17 +44,21 @@ class OnnxBackend(TensorsOnProcessor):
         Args:
             card: names the folder of an exported model.
             device: the processor or one accelerator.
-            precision: "auto" or "float32", in which graphs are exported.
+            precision: "auto", or what the model was exported in.
             threads: of the processor; 0 takes one a core.
 
         Raises:
             ConfigurationError: a part of the model is missing or broken, or this ONNX
-                Runtime has no provider for the device.
+                Runtime has no provider for the device, or int8 is to be drawn by anything
+                but the processor.
         """
-        if precision not in {"auto", PRECISION}:
+        self._precision = precision_of(card.folder)
+        if precision not in {"auto", self._precision}:
             raise ConfigurationError(
-                f"precision {precision}: models for ONNX Runtime are exported in {PRECISION}"
+                f"precision {precision}: {card.name} was exported in {self._precision}"
             )
+        if device.kind != "cpu":
+            require_exact(card.folder)
         self._card = card
         self._device = device
         self._threads = threads or os.cpu_count() or 1
@@ -55,7 +67,7 @@ class OnnxBackend(TensorsOnProcessor):
         vae = VAEDecoderConfig.from_json(read_json(card.folder / "vae" / "config.json"))
         self._latent_channels, self._factor = vae.latent_channels, vae.factor
         self._text_encoder = self._open(TEXT_ENCODER)
-        self._denoiser = self._open(DENOISER)
+        self._denoiser = self._open_denoiser()
         self._decoder = self._open(VAE_DECODER)
         self._weights_sha256 = exported_from(card)
 
@@ -77,12 +89,7 @@ class OnnxBackend(TensorsOnProcessor):
         Raises:
             PermanentRenderError: a timestep is no whole number, which is what graphs take.
         """
-        inputs = {
-            "sample": sample,
-            "timestep": whole_timesteps(timestep),
-            "encoder_hidden_states": encoder_hidden_states,
-        }
-        return run(self._denoiser, inputs)
+        return self._denoiser(sample, whole_timesteps(timestep), encoder_hidden_states)
 
     def decode(self, latents: Tensor, *, tiny: bool = False) -> Tensor:
         """Decode latents (B, C, H, W) to pixels (B, height, width, 3), uint8."""
@@ -94,7 +101,7 @@ class OnnxBackend(TensorsOnProcessor):
         return BackendRecord(
             backend="onnxruntime",
             backend_version=onnxruntime.__version__,
-            precision=PRECISION,
+            precision=self._precision.value,
             threads=self._threads if is_cpu else None,
             device=str(self._device),
             device_name=processor_name() if is_cpu else str(self._device),
@@ -104,9 +111,17 @@ class OnnxBackend(TensorsOnProcessor):
             note=self._card.note,
         )
 
-    def _open(self, component: str) -> onnxruntime.InferenceSession:
+    def _open_denoiser(self) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+        if self._device.kind == "cpu":
+            path = self._card.folder / DENOISER / GRAPH
+            return CutDenoiser(path, lambda graph: self._open(DENOISER, graph))
+        plain = self._open(DENOISER)
+        names = [value.name for value in plain.get_inputs()]
+        return lambda *inputs: run(plain, dict(zip(names, inputs, strict=True)))
+
+    def _open(self, component: str, graph: bytes | None = None) -> onnxruntime.InferenceSession:
         folder = self._card.folder / component
         # A process sees no CUDA device but the one that it is pinned to.
         index = 0 if self._device.kind == "cuda" else self._device.index
         providers = providers_for(self._device.kind, index, qaic_config=folder / QAIC_CONFIG)
-        return open_session(folder / GRAPH, providers, self._threads)
+        return open_session(folder / GRAPH, providers, self._threads, graph=graph)

@@ -22,6 +22,8 @@ INSTALLED_BY = {
     QAIC: "install the onnxruntime that comes with Qualcomm's Cloud AI SDK",
 }
 ERRORS_ONLY = 3
+WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
+"""Where a graph that is no file has its weights."""
 
 
 def providers_for(
@@ -60,13 +62,16 @@ def providers_for(
     return [(name, options), (CPU, {})]
 
 
-def open_session(path: Path, providers: Sequence[Provider], threads: int) -> Any:
+def open_session(
+    path: Path, providers: Sequence[Provider], threads: int, *, graph: bytes | None = None
+) -> Any:
     """Load a graph; weights in a file of their own are mapped into memory.
 
     Args:
         path: an ONNX file.
         providers: from `providers_for`.
         threads: of the processor.
+        graph: loaded in the file's place; its weights lie beside the file.
 
     Raises:
         ConfigurationError: there is no such file, or it is broken.
@@ -80,8 +85,12 @@ def open_session(path: Path, providers: Sequence[Provider], threads: int) -> Any
     options.enable_mem_pattern = False
     # Three networks have three sets of threads: those at rest must not spin beside the others.
     options.add_session_config_entry("session.force_spinning_stop", "1")
+    if graph is not None:
+        options.add_session_config_entry(WEIGHTS_FOLDER, str(path.parent))
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=list(providers))
+        return onnxruntime.InferenceSession(
+            str(path) if graph is None else graph, options, providers=list(providers)
+        )
     except Exception as error:  # noqa: BLE001 - its errors have no base class of their own
         raise ConfigurationError(f"{path}: {_first_line(error)}") from None
 

@@ -16,6 +16,7 @@ from worker.backends.between_runs import TensorsOnProcessor
 from worker.backends.pixels import to_pixels
 from worker.backends.timesteps import whole_timesteps
 from worker.devices import Device
+from worker.models.exported import require_exact
 from worker.models.vae import VAEDecoderConfig
 from worker.models.weights import exported_from
 from worker.qaic.cards import QaicCard, find_cards
@@ -61,6 +62,7 @@ class QaicBackend(TensorsOnProcessor):
             raise ConfigurationError(
                 f"precision {precision}: programs for Cloud AI 100 are compiled in {PRECISION}"
             )
+        require_exact(card.folder)
         torch.set_num_threads(threads or os.cpu_count() or 1)
         self._card = card
         self._device = device

@@ -22,6 +22,14 @@ app = typer.Typer(
 )
 
 
+class ExportAs(StrEnum):
+    """What a denoiser can be exported in."""
+
+    FLOAT32 = "float32"
+    INT8 = "int8"
+    INT8_STATIC = "int8-static"
+
+
 class Target(StrEnum):
     """What models are compiled for."""
 
@@ -129,14 +137,26 @@ def pull(
 
 
 @app.command(epilog="Example: tenstep model export emoji-64 --to emoji-64-onnx")
-def export(model: Model, to: To, *, as_json: Json = False) -> None:
-    """Write a model as ONNX for onnxruntime, and check each part against torch."""
+def export(
+    model: Model,
+    to: To,
+    *,
+    precision: Annotated[
+        ExportAs, typer.Option(help="Of the denoiser; int8 is for the processor, and not exact.")
+    ] = ExportAs.FLOAT32,
+    as_json: Json = False,
+) -> None:
+    """Write a model as ONNX for onnxruntime, and check each part against torch.
+
+    In int8 the new model's name ends in its precision, and all its images' records tell.
+    """
     from worker.extra import require_worker_extra
 
     require_worker_extra()
     from worker.export.export import export_model
+    from worker.models.exported import ExportPrecision
 
-    report = export_model(_card(model), to, report=_complain)
+    report = export_model(_card(model), to, precision=ExportPrecision(precision), report=_complain)
     if as_json:
         _print_json(report.model_dump())
     else:

@@ -17,12 +17,13 @@ from torch import nn
 from shared.domain.identifiers import new_id
 from shared.errors import ConfigurationError, InputError
 from shared.files import ensure_writable
-from shared.models.card import CARD, INDEX, SAFETY_CHECKER, ModelCard, read_json
+from shared.models.card import CARD, INDEX, SAFETY_CHECKER, ModelCard, read_card, read_json
 from shared.models.catalog import load_card
 from worker.export.check import TOLERANCE, check_graph, references
 from worker.export.components import Component, by_component, components_of
 from worker.export.graph import OPSET, write_graph
-from worker.models.exported import EXPORT_RECORD, GRAPH_DATA
+from worker.export.quantise import quantise_denoiser
+from worker.models.exported import DENOISER, EXPORT_RECORD, GRAPH, GRAPH_DATA, ExportPrecision
 from worker.models.networks import load_networks
 from worker.models.weights import hash_weights, weights_identity
 
@@ -57,6 +58,7 @@ class ExportReport(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     model: str
+    precision: ExportPrecision = ExportPrecision.FLOAT32
     opset: int
     torch: str
     onnx: str
@@ -65,6 +67,7 @@ class ExportReport(BaseModel):
     files_sha256: str
     """`worker.models.weights.hash_weights` of the new folder."""
     tolerance: float
+    """Of `ExportedComponent.largest_difference`, before anything became int8."""
     components: tuple[ExportedComponent, ...]
 
 
@@ -72,6 +75,7 @@ def export_model(
     card: ModelCard,
     to: Path,
     *,
+    precision: ExportPrecision = ExportPrecision.FLOAT32,
     report: Report = lambda _: None,
     external_over: int = EXTERNAL_OVER_BYTES,
     tolerance: float = TOLERANCE,
@@ -79,11 +83,13 @@ def export_model(
     """Write a model's folder for ONNX Runtime; every graph is checked against torch.
 
     The folder appears when all is written and checked. It keeps the model's name, so that
-    its worker serves the same queue.
+    its worker serves the same queue. In int8 the name says so: nobody is to get such images
+    who did not ask for them.
 
     Args:
         card: of a model for torch.
         to: where the folder is to be; must not exist, or be empty.
+        precision: of the denoiser.
         report: is told what is being done, a line at a time.
         external_over: bytes of weights above which a graph keeps them in a file of their
             own.
@@ -114,8 +120,15 @@ def export_model(
             for component in components
         )
         _copy_settings(card, folder)
+        # With it, the folder is a model.
+        name = _write_card(card, folder, weights_sha256, precision)
+        if precision is not ExportPrecision.FLOAT32:
+            report(f"{DENOISER}: making it {precision}")
+            quantise_denoiser(read_card(folder), precision)
+            exported = tuple(_measured_again(part, folder) for part in exported)
         done = ExportReport(
-            model=card.name,
+            model=name,
+            precision=precision,
             opset=OPSET,
             torch=torch.__version__,
             onnx=onnx.__version__,
@@ -125,8 +138,6 @@ def export_model(
             components=exported,
         )
         (folder / EXPORT_RECORD).write_text(done.model_dump_json(indent=2) + "\n", "utf-8")
-        # Last: with it, the folder is a model.
-        _write_card(card, folder, weights_sha256)
     report(f"{card.name}: done")
     return done
 
@@ -171,6 +182,16 @@ def _export(
     )
 
 
+def _measured_again(part: ExportedComponent, parent: Path) -> ExportedComponent:
+    files = list((parent / part.name).glob(f"{GRAPH}*"))
+    return part.model_copy(
+        update={
+            "bytes": sum(path.stat().st_size for path in files),
+            "has_external_data": (parent / part.name / GRAPH_DATA).is_file(),
+        }
+    )
+
+
 def _tokenizer_of(card: ModelCard) -> Path:
     owner = load_card(card.vocabulary_of) if card.vocabulary_of else card
     return owner.folder / "tokenizer"
@@ -190,15 +211,22 @@ def _copy_settings(card: ModelCard, folder: Path) -> None:
             shutil.copyfile(path, folder / path.name)
 
 
-def _write_card(card: ModelCard, folder: Path, weights_sha256: str) -> None:
+def _write_card(
+    card: ModelCard, folder: Path, weights_sha256: str, precision: ExportPrecision
+) -> str:
+    """Write the new folder's card, and return the name on it."""
     path = card.folder / CARD
+    is_exact = precision is ExportPrecision.FLOAT32
+    name = card.name if is_exact else f"{card.name}-{precision}"
     document = {
         **(read_json(path) if path.is_file() else {}),
         **card.model_dump(mode="json", exclude={"folder"}),
+        "name": name,
         "vocabulary_of": None,
         "weights_sha256": weights_sha256,
     }
     (folder / CARD).write_text(json.dumps(document, indent=2) + "\n", "utf-8")
+    return name
 
 
 @contextmanager

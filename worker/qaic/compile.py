@@ -15,7 +15,7 @@ from shared.clock import utc_now
 from shared.errors import ConfigurationError, TenstepError
 from shared.models.card import ModelCard, read_json
 from worker.export.export import export_model
-from worker.models.exported import GRAPH
+from worker.models.exported import GRAPH, require_exact
 from worker.models.vae import VAEDecoderConfig
 from worker.models.weights import exported_from
 from worker.qaic.cards import find_cards
@@ -90,8 +90,9 @@ def make_order(
 
     Raises:
         InputError: a size, a number of images or a SKU cannot be.
-        ConfigurationError: a part of the model is missing.
+        ConfigurationError: a part of the model is missing, or it was exported in int8.
     """
+    require_exact(card.folder)
     vae = VAEDecoderConfig.from_json(read_json(card.folder / "vae" / "config.json"))
     chosen = find_sku(sku) if sku else _sku_here()
     wanted = sizes or [(card.width, card.height)]
