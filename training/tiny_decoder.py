@@ -12,6 +12,7 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -79,7 +80,9 @@ def draw_samples(card: ModelCard, prompts: Sequence[str], run: Run, path: Path) 
     drawn = torch.cat(list(_drawn(pipeline, jobs)))
     trained, held_out = drawn[: -run.held_out], drawn[-run.held_out :]
     latents = torch.cat([trained, *variations(trained), held_out])
-    pictures = torch.cat([pipeline.backend.decode(part) for part in latents.split(PASS_IMAGES)])
+    pictures = torch.cat(
+        [pipeline.backend.decode(part) for part in torch.split(latents, PASS_IMAGES)]
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file({"latents": latents, "pictures": pictures}, path)
 
@@ -108,7 +111,8 @@ def train(config: TinyDecoderConfig, run: Run, folder: Path) -> TinyDecoder:
     torch.manual_seed(run.seed)
     latents, pictures = load_samples(folder)
     latents, pictures = latents[: -run.held_out], pictures[: -run.held_out]
-    network = TinyDecoder(config).to(memory_format=torch.channels_last)
+    network: Any = TinyDecoder(config)
+    network.to(memory_format=torch.channels_last)
 
     def losses(step: int) -> dict[str, Tensor]:
         generator = loop.step_generator(run.seed, step)
@@ -127,7 +131,8 @@ def train(config: TinyDecoderConfig, run: Run, folder: Path) -> TinyDecoder:
         run.batch,
     )
     loop.run(stage, folder, CHECKPOINT_SECONDS)
-    return network.eval().requires_grad_(False)
+    trained: TinyDecoder = network.eval().requires_grad_(False)
+    return trained
 
 
 def load_samples(folder: Path) -> tuple[Tensor, Tensor]:
@@ -139,7 +144,7 @@ def load_samples(folder: Path) -> tuple[Tensor, Tensor]:
 @torch.no_grad()
 def measure(network: TinyDecoder, latents: Tensor, pictures: Tensor) -> dict[str, float]:
     """Compare with the full decoder's pictures: shades of 0 to 255, and decibels."""
-    parts = zip(latents.split(64), pictures.split(64), strict=True)
+    parts = zip(torch.split(latents, 64), torch.split(pictures, 64), strict=True)
     error = torch.cat(
         [torch.from_numpy(autoencoder.as_images(network(z))).float() - p.float() for z, p in parts]
     )

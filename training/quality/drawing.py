@@ -124,5 +124,5 @@ def _draw(
         shortcuts=shortcuts,
         deep=backend.deep_denoiser,
     )
-    pixels = backend.decode(latents)
+    pixels = backend.decode(latents, tiny=shortcuts.tiny_decoder)
     return pixels.numpy(), time.perf_counter() - begin

@@ -87,7 +87,7 @@ def quantise_denoiser(card: ModelCard, precision: ExportPrecision) -> None:
     (graph.parent / GRAPH_DATA).unlink(missing_ok=True)
 
 
-class _Reader(CalibrationDataReader):  # type: ignore[misc] - its package ships no types
+class _Reader(CalibrationDataReader):  # type: ignore[misc]  # its package ships no types
     """Hands a denoiser's inputs to ONNX Runtime's calibration."""
 
     def __init__(self, steps: Sequence[Inputs]) -> None:

@@ -160,11 +160,11 @@ class FlexibleDownBlock(nn.Module):
         for module in self.modules_list:
             if len(skips) == count:
                 break
-            if isinstance(module, ResnetBlock2D):
+            if isinstance(module, SpatialTransformer):
+                hidden = module(hidden, context)
+            else:
                 hidden = module(hidden, temb)
                 skips.append(hidden)
-            else:
-                hidden = module(hidden, context)
         return skips
 
 
