@@ -60,6 +60,10 @@ class ModelCard(BaseModel):
     weights_sha256: str | None = None
     folder: Path = Path()
 
+    def __hash__(self) -> int:
+        """Hash what tells cards apart: not all of their fields can be hashed."""
+        return hash((self.name, self.folder))
+
     @field_validator("quality")
     @classmethod
     def _exact_is_exact(cls, value: Mapping[Quality, Shortcuts]) -> Mapping[Quality, Shortcuts]:
