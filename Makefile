@@ -35,6 +35,7 @@ bench: $(VENV)/installed-dev  ## Measure this machine: renders, submissions, sta
 	$(BIN)/python infra/benchmarks/pipeline.py
 	$(BIN)/python infra/benchmarks/quote.py
 	$(BIN)/tenstep bench busy --images 200
+	$(BIN)/tenstep bench speed --models emoji-64 --size 64 --chunks 8 --rounds 7
 	PYTHONPATH=infra:tests $(BIN)/python infra/benchmarks/start.py
 	PYTHONPATH=infra:tests $(BIN)/python infra/benchmarks/overhead.py
 	PYTHONPATH=infra:tests $(BIN)/python infra/benchmarks/fleet.py
