@@ -207,6 +207,4 @@ def _shape_of(order: Order, card: ModelCard) -> Shape:
         settled = Settler(order.defaults, card).settle(PromptRequest(prompt=PROMPT))
     except ValueError as error:
         raise InputError(first_reason(error)[1]) from None
-    return Shape.of(
-        settled.width, settled.height, settled.steps, settled.squeeze, settled.guidance_scale
-    )
+    return Shape.of_image(settled)

@@ -58,14 +58,7 @@ def plan_images(services: Services, wish: ImageWish) -> ImagePlan:
     settings = services.settings
     card = load_served_card(wish.model, settings.model, settings.resolved_models_dir)
     settled = _settle(wish, card)
-    shape = Shape.of(
-        settled.width,
-        settled.height,
-        settled.steps,
-        settled.squeeze,
-        settled.guidance_scale,
-        settled.quality,
-    )
+    shape = Shape.of_image(settled)
     work = Work({shape: wish.images}, settings.chunk_size)
     terms = Terms(start_up_ns=START_UP_SECONDS * NANOSECONDS)
     with services.database.read() as session:

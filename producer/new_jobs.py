@@ -146,14 +146,7 @@ def by_shape(counts: Mapping[Settled, int]) -> Mapping[Shape, int]:
     """Count images by what decides how long they take."""
     images: Counter[Shape] = Counter()
     for settled, count in counts.items():
-        shape = Shape.of(
-            settled.width,
-            settled.height,
-            settled.steps,
-            settled.squeeze,
-            settled.guidance_scale,
-            settled.quality,
-        )
+        shape = Shape.of_image(settled)
         images[shape] += count
     return dict(images)
 

@@ -22,7 +22,7 @@ MOST_TERMS = 100
 
 def terms_of(runtime: Runtime, session: Session, job: ClaimedJob, now: datetime) -> Terms | None:
     """Return on what terms a job's chunk is drawn; None if its model is none of the worker's."""
-    shape = Shape.of(job.width, job.height, job.steps, job.squeeze, job.guidance_scale, job.quality)
+    shape = Shape.of_image(job)
     known = runtime.terms.get((job.batch_id, shape))
     if known is not None and now < known.until:
         return known

@@ -150,8 +150,7 @@ def _is_written(
     if asked.quality is not Quality.EXACT:  # its time would be taken for an exact image's
         end(None)
         return
-    shape = Shape.of(asked.width, asked.height, asked.steps, asked.squeeze, asked.guidance_scale)
-    end(ImageTime(shape, drawn.times.device_ns))
+    end(ImageTime(Shape.of_image(asked), drawn.times.device_ns))
 
 
 def _fail(runtime: Runtime, drawn: Drawn, begun_ns: int, error: Exception) -> None:

@@ -94,9 +94,7 @@ class Latency:
     def _of_image(self, job: ImageSettings) -> int:
         if not self.rates:
             return self.image_ns
-        shape = Shape.of(
-            job.width, job.height, job.steps, job.squeeze, job.guidance_scale, job.quality
-        )
+        shape = Shape.of_image(job)
         known = estimate(self.rates, shape)
         return self.image_ns if known is None else known.device_ns.expected
 

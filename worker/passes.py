@@ -52,9 +52,7 @@ class Pass:
     def shape(self) -> Shape:
         """What decides how long it takes."""
         one = self.settings[0]
-        return Shape.of(
-            one.width, one.height, one.steps, one.squeeze, one.guidance_scale, one.quality
-        )
+        return Shape.of_image(one)
 
 
 def prepare_pass(runtime: Runtime, group: Sequence[Lease]) -> Pass:

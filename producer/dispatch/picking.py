@@ -154,4 +154,4 @@ def _kind(job: UnsentJob) -> tuple[int, int, str, int, str | None, str]:
 
 
 def _shape(job: UnsentJob) -> Shape:
-    return Shape.of(job.width, job.height, job.steps, job.squeeze, job.guidance_scale, job.quality)
+    return Shape.of_image(job)

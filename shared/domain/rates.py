@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from math import isqrt
-from typing import NamedTuple, Self
+from typing import NamedTuple, Protocol, Self
 
 from shared.domain.quality import DENOISER_PERCENT, Quality
 from shared.domain.sampling import Squeeze
@@ -21,6 +21,40 @@ DEVIATIONS = 2
 DECLARED_SPREAD = 125_000
 GUESSED_FACTOR = 2
 """A guess may be wrong by this in either direction."""
+
+
+class Sampled(Protocol):
+    """Settings of an image, as far as they decide how long it takes."""
+
+    @property
+    def width(self) -> int:
+        """In pixels."""
+        ...
+
+    @property
+    def height(self) -> int:
+        """In pixels."""
+        ...
+
+    @property
+    def steps(self) -> int:
+        """Of the base grid."""
+        ...
+
+    @property
+    def squeeze(self) -> str | None:
+        """Of that grid, "n,i"."""
+        ...
+
+    @property
+    def guidance_scale(self) -> float:
+        """1 is none."""
+        ...
+
+    @property
+    def quality(self) -> str:
+        """A `Quality`, or its name."""
+        ...
 
 
 class Shape(NamedTuple):
@@ -52,6 +86,18 @@ class Shape(NamedTuple):
         is_guided = guidance_scale != 1
         percent = DENOISER_PERCENT[Quality(quality)][is_guided]
         return cls(width, height, -(-iterations * percent // 100), is_guided)
+
+    @classmethod
+    def of_image(cls, asked: Sampled) -> Self:
+        """Return the shape of an image with the settings of a job, or of whatever has them."""
+        return cls.of(
+            asked.width,
+            asked.height,
+            asked.steps,
+            asked.squeeze,
+            asked.guidance_scale,
+            asked.quality,
+        )
 
     @property
     def work(self) -> int:

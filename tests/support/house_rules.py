@@ -187,7 +187,10 @@ RULES: Mapping[str, Rule] = {
     "only settings read the environment": Rule(
         _reads_environment,
         # Threads and devices are pinned through it; scripts hand theirs on.
-        ("shared/settings.py", "worker/__main__.py", "training/parallel.py", "infra/"),
+        (
+            *("shared/settings.py", "worker/__main__.py", "worker/commands/bench_speed.py"),
+            *("training/parallel.py", "infra/"),
+        ),
     ),
     "only the clock tells the time of day": Rule(
         _reads_wall_clock, ("shared/clock.py", "infra/chaos/skewed/")

@@ -29,7 +29,7 @@ def main() -> None:
     levels = noise_levels(card)
     variants = chosen(
         [
-            *standard(levels, has_tiny_decoder=(card.folder / "tiny_vae").is_dir()),
+            *standard(levels, has_tiny_decoder=card.has_tiny_decoder),
             *(Variant(folder.name, folder=folder) for folder in arguments.exported),
         ],
         arguments.variants,

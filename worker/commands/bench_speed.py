@@ -74,11 +74,14 @@ def speed(  # noqa: PLR0913 - a command has as many options as it has
     ] = None,
 ) -> None:
     """Time text encoder, denoiser and decoder of models, beside other ways to run them."""
+    from worker.devices import Device, pin_environment
     from worker.extra import require_worker_extra
 
     if plot is not None and plot.suffix.lower() not in PLOTS:
         raise InputError(f"--plot {plot}: a name that ends in {' or '.join(PLOTS)}")
     require_worker_extra()
+    # As a worker's: else threads of one library spin while another's would work.
+    pin_environment(Device("cpu", None), 0, os.environ)
     plan = _plan(models, size, backends, peers, chunks, rounds, whole=whole)
     measured = _measure(plan, quiet=as_json)
     if plot is not None:

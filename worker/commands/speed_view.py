@@ -50,8 +50,8 @@ def conditions(report: Report) -> Iterator[str]:
     machine, plan = report.machine, report.plan
     counted = "one round" if plan.rounds == 1 else f"medians of {plan.rounds} rounds in turn"
     yield f"images of {plan.side} x {plan.side} pixels, float32; {counted}"
-    memory = f", {machine.memory_bytes / 2**30:.0f} GiB" if machine.memory_bytes else ""
-    yield f"{machine.processor}, {machine.cores} cores{memory}; {machine.threads} threads each"
+    memory = f"{machine.memory_bytes / 2**30:.0f} GiB"
+    yield f"{machine.processor}, {machine.cores} cores, {memory}; {machine.threads} threads each"
     middle, least, most = report.peak
     yield f"matrix-multiply peak {middle:.0f} GFLOP/s ({least:.0f} to {most:.0f})"
 

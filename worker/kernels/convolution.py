@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from worker.kernels.compiling import as_many_threads_as_torch
-from worker.kernels.normalization import Factors, GroupNorm, group_norm_factors
+from worker.kernels.normalization import Array, Factors, GroupNorm, group_norm_factors
 from worker.kernels.winograd import (
     PLACES,
     TILE,
@@ -24,7 +23,7 @@ LEAST_BLOCK_BYTES = 24 * 2**20
 PIECES_OF_SUMS = 8
 NONE = Factors(*np.empty((2, 1, 0), np.float32))
 
-_workspace = torch.empty(0)
+_workspace = np.empty(0, np.float32)
 """Of whoever runs kernels, one at a time. Fresh memory would cost as much as a transform."""
 
 
@@ -87,9 +86,9 @@ def convolve(
             some = Tiles(first, high, wide)
             before = windows[:, : tiles - first]
             after = products[:, : tiles - first]
-            transform_input(source, factor, factors or NONE, some, before.numpy())
-            torch.bmm(before, filters, out=after)
-            transform_output(after.numpy(), shift.numpy(), added, some, target)
+            transform_input(source, factor, factors or NONE, some, before)
+            torch.bmm(torch.from_numpy(before), filters, out=torch.from_numpy(after))
+            transform_output(after, shift.numpy(), added, some, target)
     return result
 
 
@@ -100,17 +99,18 @@ def _tiles_at_once(filters: Tensor) -> int:
     return int(size // (places * (channels + outputs) * BYTES_A_NUMBER))
 
 
-def _space(tiles: int, channels: int, outputs: int) -> tuple[Tensor, Tensor]:
+def _space(tiles: int, channels: int, outputs: int) -> tuple[Array, Array]:
+    # No tensor of torch's: one made in inference mode could not be written to outside of it.
     global _workspace  # noqa: PLW0603 - one a process, as large as its largest block
-    needed = PLACES * tiles * (channels + outputs)
-    if _workspace.numel() < needed:
-        _workspace = torch.empty(needed)
-    windows = _workspace[: PLACES * tiles * channels]
-    products = _workspace[PLACES * tiles * channels : needed]
-    return windows.view(PLACES, tiles, channels), products.view(PLACES, tiles, outputs)
+    between = PLACES * tiles * channels
+    needed = between + PLACES * tiles * outputs
+    if len(_workspace) < needed:
+        _workspace = np.empty(needed, np.float32)
+    windows, products = _workspace[:between], _workspace[between:needed]
+    return windows.reshape(PLACES, tiles, channels), products.reshape(PLACES, tiles, outputs)
 
 
-def _channels_last(images: Tensor) -> NDArray[np.float32]:
+def _channels_last(images: Tensor) -> Array:
     """Return (N, H, W, C) of (N, C, H, W), of the same memory where that lies so."""
-    array: NDArray[np.float32] = images.permute(0, 2, 3, 1).contiguous().numpy()
+    array: Array = images.permute(0, 2, 3, 1).contiguous().numpy()
     return array

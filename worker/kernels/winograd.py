@@ -11,13 +11,10 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
 from worker.kernels.activation import silu_of
 from worker.kernels.compiling import kernel, part
-from worker.kernels.normalization import Factors
-
-Array = NDArray[np.float32]
+from worker.kernels.normalization import Array, Factors
 
 TILE = 4
 """Outputs a side."""

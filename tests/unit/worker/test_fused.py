@@ -245,3 +245,12 @@ def test_a_container_has_what_its_limit_leaves(
     assert host_memory.available_bytes() == 3_000_000
     (tmp_path / "memory.max").write_text("max\n")
     assert host_memory.available_bytes() > host // 2
+
+
+def test_what_was_drawn_in_inference_mode_hinders_nobody_outside_of_it() -> None:
+    filters, zeros = winograd_filters(torch.randn(64, 64, 3, 3)), torch.zeros(1, 64)
+    large, small = images(1, 64, 40, 40), images(1, 64, 8, 8)
+    with torch.inference_mode():
+        convolve(large, filters, zeros)
+
+    assert convolve(small, filters, zeros).shape == small.shape

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
@@ -14,7 +13,6 @@ from worker.devices import processor_name
 SQUARE = 2048
 """Rows and columns: large enough for a library to reach its best, and a tenth of a second."""
 REPEATS = 3
-MEMORY_FILE = Path("/proc/meminfo")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +23,17 @@ class Machine:
     cores: int
     threads: int
     """That each contestant takes."""
-    memory_bytes: int | None
+    memory_bytes: int
 
 
 def this_machine(threads: int) -> Machine:
     """Describe the machine that this process runs on."""
-    return Machine(processor_name(), os.cpu_count() or 1, threads, _memory_bytes())
+    return Machine(
+        processor_name(),
+        os.cpu_count() or 1,
+        threads,
+        os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+    )
 
 
 def multiply_peak() -> list[float]:
@@ -42,11 +45,3 @@ def multiply_peak() -> list[float]:
         torch.mm(left, right)
         rates.append(2 * SQUARE**3 / (time.perf_counter_ns() - begin))
     return rates
-
-
-def _memory_bytes() -> int | None:
-    try:
-        first = MEMORY_FILE.read_text("utf-8").splitlines()[0]
-        return int(first.split()[1]) * 1024
-    except (OSError, IndexError, ValueError):
-        return None
