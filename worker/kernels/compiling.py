@@ -50,8 +50,9 @@ def kernel(function: F) -> F:
 
 
 @contextmanager
-def as_many_threads_as_torch() -> Iterator[None]:
+def as_many_threads_as_torch() -> Iterator[int]:
     """Run the block's kernels on as many threads as torch has, one caller at a time."""
+    threads = min(torch.get_num_threads(), MOST_THREADS)
     with _one_at_a_time:
-        numba.set_num_threads(min(torch.get_num_threads(), MOST_THREADS))
-        yield
+        numba.set_num_threads(threads)
+        yield threads

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+import numba
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from worker.kernels.compiling import as_many_threads_as_torch
+from worker.kernels.activation import silu_of
+from worker.kernels.compiling import as_many_threads_as_torch, kernel, part
 from worker.kernels.normalization import Array, Factors, GroupNorm, group_norm_factors
+from worker.kernels.products import PANEL, ROWS, multiply_panel, packed
+from worker.kernels.vectors import BYTES_A_NUMBER
 from worker.kernels.winograd import (
     PLACES,
     TILE,
-    Tiles,
+    WINDOW,
     transform_filters,
-    transform_input,
-    transform_output,
+    transform_tile,
+    transform_window,
 )
 
-BYTES_A_NUMBER = 4
+GRAIN = 16
+"""Channels are a multiple of it: of any processor's vectors."""
 LEAST_BLOCK_BYTES = 24 * 2**20
 """Of what lies between the transforms: about what stays in a processor's cache."""
 PIECES_OF_SUMS = 8
@@ -27,13 +34,43 @@ _workspace = np.empty(0, np.float32)
 """Of whoever runs kernels, one at a time. Fresh memory would cost as much as a transform."""
 
 
-def winograd_filters(weight: Tensor) -> Tensor:
-    """Transform filters (K, C, 3, 3) to (36, C, K), once for all convolutions with them."""
+class Filters(NamedTuple):
+    """Filters of a convolution, transformed."""
+
+    panels: Array
+    """(36, panels, C, PANEL), as `packed` makes them."""
+    outputs: int
+    """K."""
+
+
+class Strips(NamedTuple):
+    """Some rows of tiles: of all images, one below the other."""
+
+    first: int
+    high: int
+    """Rows of an image."""
+    wide: int
+    """Tiles of a row."""
+
+
+class Space(NamedTuple):
+    """What lies between the steps of a convolution."""
+
+    rows: Array
+    """(threads, 6, 4 tiles + 2, C): input of a row of tiles, activated, with its edges."""
+    windows: Array
+    """(36, tiles, C)."""
+    products: Array
+    """(36, tiles, panels * PANEL)."""
+
+
+def winograd_filters(weight: Tensor) -> Filters:
+    """Transform filters (K, C, 3, 3), multiples of `GRAIN`, for all convolutions with them."""
     outputs, inputs, _, _ = weight.shape
-    transformed = torch.empty(PLACES, outputs, inputs)
+    transformed = np.empty((PLACES, outputs, inputs), np.float32)
     with as_many_threads_as_torch():
-        transform_filters(_channels_last(weight), transformed.numpy())
-    return transformed.transpose(1, 2)
+        transform_filters(_channels_last(weight), transformed)
+    return Filters(packed(transformed), outputs)
 
 
 def normalization_of(images: Tensor, norm: nn.GroupNorm) -> Factors:
@@ -50,7 +87,7 @@ def normalization_of(images: Tensor, norm: nn.GroupNorm) -> Factors:
 
 def convolve(
     images: Tensor,
-    filters: Tensor,
+    filters: Filters,
     shift: Tensor,
     *,
     factors: Factors | None = None,
@@ -61,7 +98,7 @@ def convolve(
 
     Args:
         images: (N, C, H, W), float32; quickest where channels are last.
-        filters: from `winograd_filters`, (36, C, K).
+        filters: from `winograd_filters`, of (K, C, 3, 3).
         shift: (N, K), is added at each position.
         factors: where given, SiLU of the input normalized with them is convolved.
         doubles: whether the input is enlarged to twice its sides first, by its nearest values.
@@ -73,41 +110,160 @@ def convolve(
     count, channels, height, width = images.shape
     factor = 2 if doubles else 1
     height, width = factor * height, factor * width
-    outputs = filters.shape[2]
-    result = torch.empty((count, outputs, height, width), memory_format=torch.channels_last)
+    result = torch.empty((count, filters.outputs, height, width), memory_format=torch.channels_last)
     source, target = _channels_last(images), _channels_last(result)
     added = target[:0] if residual is None else _channels_last(residual)
     high, wide = -(-height // TILE), -(-width // TILE)
-    tiles = count * high * wide
-    block = min(tiles, _tiles_at_once(filters))
-    with as_many_threads_as_torch():
-        windows, products = _space(block, channels, outputs)
-        for first in range(0, tiles, block):
-            some = Tiles(first, high, wide)
-            before = windows[:, : tiles - first]
-            after = products[:, : tiles - first]
-            transform_input(source, factor, factors or NONE, some, before)
-            torch.bmm(torch.from_numpy(before), filters, out=torch.from_numpy(after))
-            transform_output(after, shift.numpy(), added, some, target)
+    strips = count * high
+    at_once = min(strips, max(1, _tiles_at_once(filters, channels) // wide))
+    with as_many_threads_as_torch() as threads:
+        space = _space(threads, at_once * wide, wide, channels, filters)
+        for first in range(0, strips, at_once):
+            some = min(at_once, strips - first)
+            _convolve_strips(
+                source,
+                factor,
+                factors or NONE,
+                filters.panels,
+                shift.numpy(),
+                added,
+                some,
+                Strips(first, high, wide),
+                space,
+                target,
+            )
     return result
 
 
-def _tiles_at_once(filters: Tensor) -> int:
+@kernel
+def _convolve_strips(  # noqa: PLR0913, PLR0917 - what a convolution is of
+    images: Array,
+    factor: int,
+    factors: Factors,
+    panels: Array,
+    shift: Array,
+    residual: Array,
+    count: int,
+    strips: Strips,
+    space: Space,
+    target: Array,
+) -> None:
+    pieces = space.rows.shape[0]
+    for piece in numba.prange(pieces):
+        for index in range(count * piece // pieces, count * (piece + 1) // pieces):
+            _read_strip(images, factor, factors, strips, index, space.rows[piece])
+            _transform_strip(strips, index, space.rows[piece], space.windows)
+    jobs = panels.shape[0] * panels.shape[1]
+    for job in numba.prange(jobs):
+        place, panel = job // panels.shape[1], job % panels.shape[1]
+        _multiply(place, panel, count * strips.wide, panels, space)
+    for index in numba.prange(count):
+        _write_strip(space.products, shift, residual, strips, index, target)
+
+
+@part
+def _read_strip(
+    images: Array, factor: int, factors: Factors, strips: Strips, index: int, rows: Array
+) -> None:
+    """Fill rows with the input of one row of tiles: zeros beyond the image's edges."""
+    n, top = (strips.first + index) // strips.high, (strips.first + index) % strips.high
+    _, height, width, channels = images.shape
+    for i in range(WINDOW):
+        y = top * TILE - 1 + i
+        row = rows[i]
+        if y < 0 or y >= height * factor:
+            row[:] = np.float32(0)
+            continue
+        found = images[n, y // factor]
+        row[0] = np.float32(0)
+        row[width * factor + 1 :] = np.float32(0)
+        inner = row[1 : width * factor + 1]
+        if factors.scale.shape[1]:
+            scale, offset = factors.scale[n], factors.offset[n]
+            for x in range(width * factor):
+                for c in range(channels):
+                    inner[x, c] = found[x // factor, c] * scale[c] + offset[c]
+            silu_of(inner.reshape(-1))
+        else:
+            for x in range(width * factor):
+                for c in range(channels):
+                    inner[x, c] = found[x // factor, c]
+
+
+@part
+def _transform_strip(strips: Strips, index: int, rows: Array, windows: Array) -> None:
+    _, tiles, channels = windows.shape
+    source, target = rows.ctypes.data, windows.ctypes.data
+    for x in range(strips.wide):
+        transform_window(
+            source + BYTES_A_NUMBER * x * TILE * channels,
+            rows.shape[1] * channels,
+            channels,
+            target + BYTES_A_NUMBER * (index * strips.wide + x) * channels,
+            tiles * channels,
+        )
+
+
+@part
+def _multiply(place: int, panel: int, tiles: int, panels: Array, space: Space) -> None:
+    _, most, inputs = space.windows.shape
+    width = space.products.shape[2]
+    multiply_panel(
+        space.windows.ctypes.data + BYTES_A_NUMBER * place * most * inputs,
+        inputs,
+        tiles,
+        panels.ctypes.data
+        + BYTES_A_NUMBER * (place * panels.shape[1] + panel) * inputs * PANEL,
+        inputs,
+        space.products.ctypes.data + BYTES_A_NUMBER * (place * most * width + panel * PANEL),
+        width,
+    )
+
+
+@part
+def _write_strip(  # noqa: PLR0913, PLR0917 - what is added
+    products: Array, shift: Array, residual: Array, strips: Strips, index: int, target: Array
+) -> None:
+    n, top = (strips.first + index) // strips.high, (strips.first + index) % strips.high
+    _, tiles, padded = products.shape
+    _, height, width, channels = target.shape
+    has_residual = len(residual) > 0
+    for x in range(strips.wide):
+        at = ((n * height + top * TILE) * width + x * TILE) * channels
+        transform_tile(
+            products.ctypes.data + BYTES_A_NUMBER * (index * strips.wide + x) * padded,
+            tiles * padded,
+            channels,
+            shift.ctypes.data + BYTES_A_NUMBER * n * channels,
+            residual.ctypes.data + BYTES_A_NUMBER * at if has_residual else 0,
+            target.ctypes.data + BYTES_A_NUMBER * at,
+            width * channels,
+            height - top * TILE,
+            width - x * TILE,
+        )
+
+
+def _tiles_at_once(filters: Filters, channels: int) -> int:
     """Return how many tiles make as much as filters hold: these are read again for each block."""
-    places, channels, outputs = filters.shape
-    size = max(LEAST_BLOCK_BYTES, filters.numel() * BYTES_A_NUMBER)
-    return int(size // (places * (channels + outputs) * BYTES_A_NUMBER))
+    size = max(LEAST_BLOCK_BYTES, filters.panels.nbytes)
+    return int(size // (PLACES * (channels + filters.outputs) * BYTES_A_NUMBER))
 
 
-def _space(tiles: int, channels: int, outputs: int) -> tuple[Array, Array]:
+def _space(threads: int, tiles: int, wide: int, channels: int, filters: Filters) -> Space:
     # No tensor of torch's: one made in inference mode could not be written to outside of it.
     global _workspace  # noqa: PLW0603 - one a process, as large as its largest block
-    between = PLACES * tiles * channels
-    needed = between + PLACES * tiles * outputs
-    if len(_workspace) < needed:
-        _workspace = np.empty(needed, np.float32)
-    windows, products = _workspace[:between], _workspace[between:needed]
-    return windows.reshape(PLACES, tiles, channels), products.reshape(PLACES, tiles, outputs)
+    tiles = max(tiles, ROWS)
+    shapes = (
+        (threads, WINDOW, TILE * wide + WINDOW - TILE, channels),
+        (PLACES, tiles, channels),
+        (PLACES, tiles, filters.panels.shape[1] * PANEL),
+    )
+    sizes = [int(np.prod(shape)) for shape in shapes]
+    if len(_workspace) < sum(sizes):
+        _workspace = np.zeros(sum(sizes), np.float32)
+    ends = np.cumsum(sizes)
+    parts = np.split(_workspace[: ends[-1]], ends[:-1])
+    return Space(*(one.reshape(shape) for one, shape in zip(parts, shapes, strict=True)))
 
 
 def _channels_last(images: Tensor) -> Array:

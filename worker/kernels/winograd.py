@@ -2,44 +2,27 @@
 
 Lavin and Gray 2015 (arXiv 1509.09308): of 4 x 4 outputs at once, 36 products a pair of channels
 are taken in place of 144. What is done in this file are the transforms before and after; the
-products are 36 matrix multiplications, one for each place of a 6 x 6 tile.
+products are 36 matrix multiplications, one for each place of a 6 x 6 window.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import numba
 import numpy as np
+from numba.extending import intrinsic
 
-from worker.kernels.activation import silu_of
 from worker.kernels.compiling import kernel, part
-from worker.kernels.normalization import Array, Factors
+from worker.kernels.normalization import Array
+from worker.kernels.vectors import LANES, Emitter, emitted
 
 TILE = 4
 """Outputs a side."""
 WINDOW = 6
 """Inputs a side."""
 PLACES = WINDOW * WINDOW
-
-
-class Tiles(NamedTuple):
-    """Which tiles, counted by image, then by row, then by column."""
-
-    first: int
-    """There are as many as the array beside it has."""
-    high: int
-    """Tiles of an image, one below the other."""
-    wide: int
-    """Tiles of an image, side by side."""
-
-
-_PIECES = 8
-"""Of the tiles; each is some thread's."""
-_TWO = np.float32(2)
-_FOUR = np.float32(4)
-_FIVE = np.float32(5)
-_EIGHT = np.float32(8)
 
 
 @part
@@ -79,150 +62,135 @@ def transform_filters(filters: Array, transformed: Array) -> None:
         _transform_filters_of(filters[k], rows, transformed[:, k])
 
 
-@part
-def _read(
-    images: Array, at: tuple[int, int, int], factor: int, factors: Factors, values: Array
+def _transform_line(emitter: Emitter, d: Sequence[Any]) -> list[Any]:
+    """Apply B^T to six vectors: to six."""
+    total = emitter.sum_of
+    even, odd = total([(1, d[4]), (-4, d[2])]), total([(1, d[3]), (-4, d[1])])
+    outer, inner = total([(1, d[4]), (-1, d[2])]), total([(1, d[3]), (-1, d[1])])
+    return [
+        total([(4, d[0]), (-5, d[2]), (1, d[4])]),
+        total([(1, even), (1, odd)]),
+        total([(1, even), (-1, odd)]),
+        total([(1, outer), (2, inner)]),
+        total([(1, outer), (-2, inner)]),
+        total([(4, d[1]), (-5, d[3]), (1, d[5])]),
+    ]
+
+
+def _shorten_line(emitter: Emitter, m: Sequence[Any]) -> list[Any]:
+    """Apply A^T to six vectors: to four."""
+    total = emitter.sum_of
+    near, near_difference = total([(1, m[1]), (1, m[2])]), total([(1, m[1]), (-1, m[2])])
+    far, far_difference = total([(1, m[3]), (1, m[4])]), total([(1, m[3]), (-1, m[4])])
+    return [
+        total([(1, m[0]), (1, near), (1, far)]),
+        total([(1, near_difference), (2, far_difference)]),
+        total([(1, near), (4, far)]),
+        total([(1, near_difference), (8, far_difference), (1, m[5])]),
+    ]
+
+
+def _transposed(lines: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
+    return list(zip(*lines, strict=True))
+
+
+def _write_window(  # noqa: PLR0913, PLR0917 - addresses and strides
+    emitter: Emitter, window: Any, row: Any, channels: Any, transformed: Any, place: Any
 ) -> None:
-    """Fill values (C) with what is at an image, row and column: zeros beyond its edges."""
-    n, y, x = at
-    _, height, width, channels = images.shape
-    if y < 0 or x < 0 or y >= height * factor or x >= width * factor:
-        for c in range(channels):
-            values[c] = np.float32(0)
-        return
-    found = images[n, y // factor, x // factor]
-    if factors.scale.shape[1]:
-        scale, offset = factors.scale[n], factors.offset[n]
-        for c in range(channels):
-            values[c] = found[c] * scale[c] + offset[c]
-        silu_of(values)
-    else:
-        for c in range(channels):
-            values[c] = found[c]
+    builder = emitter.builder
+    source, target = emitter.pointer(window), emitter.pointer(transformed)
+    with emitter.counting(channels, LANES) as loop:
+
+        def read(i: int, j: int) -> Any:
+            offset = builder.add(builder.mul(row, emitter.index(i)), loop.at)
+            return emitter.load(
+                source, builder.add(offset, builder.mul(channels, emitter.index(j)))
+            )
+
+        columns = [
+            _transform_line(emitter, [read(i, j) for i in range(WINDOW)]) for j in range(WINDOW)
+        ]
+        for i, line in enumerate(_transposed(columns)):
+            for j, value in enumerate(_transform_line(emitter, line)):
+                offset = builder.mul(place, emitter.index(i * WINDOW + j))
+                emitter.store(value, target, builder.add(offset, loop.at))
 
 
-@part
-def _transform_line(inputs: Array, outputs: Array) -> None:
-    """Apply B^T to six vectors: (6, C) to (6, C)."""
-    for c in range(inputs.shape[1]):
-        d1 = inputs[1, c]
-        d2 = inputs[2, c]
-        d3 = inputs[3, c]
-        d4 = inputs[4, c]
-        even = d4 - _FOUR * d2
-        odd = d3 - _FOUR * d1
-        outer = d4 - d2
-        inner = _TWO * (d3 - d1)
-        outputs[0, c] = _FOUR * inputs[0, c] - _FIVE * d2 + d4
-        outputs[1, c] = even + odd
-        outputs[2, c] = even - odd
-        outputs[3, c] = outer + inner
-        outputs[4, c] = outer - inner
-        outputs[5, c] = _FOUR * d1 - _FIVE * d3 + inputs[5, c]
-
-
-@part
-def _transform_input_piece(
-    piece: int, images: Array, factor: int, factors: Factors, tiles: Tiles, transformed: Array
-) -> None:
-    count, channels = transformed.shape[1:]
-    columns = np.empty((WINDOW, WINDOW, channels), np.float32)
-    line = np.empty((WINDOW, channels), np.float32)
-    begin, end = count * piece // _PIECES, count * (piece + 1) // _PIECES
-    for place in range(begin, end):
-        tile = tiles.first + place
-        n = tile // (tiles.high * tiles.wide)
-        top = tile // tiles.wide % tiles.high * TILE - 1
-        left = tile % tiles.wide * TILE - 1
-        known = 0
-        if place > begin and left > 0:
-            # Windows overlap by two: the last one's last columns are this one's first.
-            for i in range(WINDOW):
-                for c in range(channels):
-                    columns[0, i, c] = columns[TILE, i, c]
-                    columns[1, i, c] = columns[TILE + 1, i, c]
-            known = WINDOW - TILE
-        for j in range(known, WINDOW):
-            for i in range(WINDOW):
-                _read(images, (n, top + i, left + j), factor, factors, line[i])
-            _transform_line(line, columns[j])
-        for i in range(WINDOW):
-            _transform_line(columns[:, i], transformed[i * WINDOW : (i + 1) * WINDOW, place])
-
-
-@kernel
-def transform_input(
-    images: Array, factor: int, factors: Factors, tiles: Tiles, transformed: Array
-) -> None:
-    """Compute B^T d B of each tile's window.
+@intrinsic
+def transform_window(  # type: ignore[no-untyped-def]  # noqa: ANN201, PLR0913, PLR0917 - numba's
+    typing, window, row, channels, transformed, place
+):
+    """Compute B^T d B of one window.
 
     Args:
-        images: (N, H, W, C).
-        factor: how often each position counts in height and in width (nearest upsampling).
-        factors: SiLU of the input so normalized is read; of no channels: the input itself.
-        tiles: which.
-        transformed: (36, tiles, C), is filled.
+        typing: numba's.
+        window: address of its first position's channels; columns lie side by side.
+        row: numbers from one row of positions to the next.
+        channels: of a position, a multiple of `LANES`.
+        transformed: address of the first place's channels, which are filled.
+        place: numbers from one of 36 places to the next.
     """
-    for piece in numba.prange(_PIECES):
-        _transform_input_piece(piece, images, factor, factors, tiles, transformed)
+    return emitted(5, _write_window)
 
 
-@part
-def _shorten_line(inputs: Array, outputs: Array) -> None:
-    """Apply A^T to six vectors: (6, K) to (4, K)."""
-    for k in range(inputs.shape[1]):
-        m1 = inputs[1, k]
-        m2 = inputs[2, k]
-        m3 = inputs[3, k]
-        m4 = inputs[4, k]
-        near_sum, near_difference = m1 + m2, m1 - m2
-        far_sum, far_difference = m3 + m4, m3 - m4
-        outputs[0, k] = inputs[0, k] + near_sum + far_sum
-        outputs[1, k] = near_difference + _TWO * far_difference
-        outputs[2, k] = near_sum + _FOUR * far_sum
-        outputs[3, k] = near_difference + _EIGHT * far_difference + inputs[5, k]
-
-
-@part
-def _transform_output_piece(
-    piece: int, products: Array, shift: Array, residual: Array, tiles: Tiles, images: Array
+def _write_tile(  # noqa: PLR0913, PLR0917 - addresses and strides
+    emitter: Emitter,
+    products: Any,
+    place: Any,
+    channels: Any,
+    shift: Any,
+    residual: Any,
+    image: Any,
+    row: Any,
+    high: Any,
+    wide: Any,
 ) -> None:
-    count = products.shape[1]
-    height, width, channels = images.shape[1:]
-    columns = np.empty((TILE, WINDOW, channels), np.float32)
-    line = np.empty((TILE, channels), np.float32)
-    for place in range(count * piece // _PIECES, count * (piece + 1) // _PIECES):
-        tile = tiles.first + place
-        n = tile // (tiles.high * tiles.wide)
-        top = tile // tiles.wide % tiles.high * TILE
-        left = tile % tiles.wide * TILE
-        for j in range(WINDOW):
-            _shorten_line(products[j::WINDOW, place], columns[:, j])
-        for i in range(min(TILE, height - top)):
-            _shorten_line(columns[i], line)
-            for j in range(min(TILE, width - left)):
-                target, value, summand = images[n, top + i, left + j], line[j], shift[n]
-                if len(residual):
-                    kept = residual[n, top + i, left + j]
-                    for k in range(channels):
-                        target[k] = value[k] + summand[k] + kept[k]
-                else:
-                    for k in range(channels):
-                        target[k] = value[k] + summand[k]
+    builder = emitter.builder
+    source, added, target = (emitter.pointer(one) for one in (products, shift, image))
+    has_residual = builder.icmp_signed("!=", residual, emitter.index(0))
+    # Without one, what is there already is read, and left out.
+    kept = emitter.pointer(builder.select(has_residual, residual, image))
+    with emitter.counting(channels, LANES) as loop:
+
+        def read(i: int, j: int) -> Any:
+            offset = builder.mul(place, emitter.index(i * WINDOW + j))
+            return emitter.load(source, builder.add(offset, loop.at))
+
+        def finish(value: Any, i: int, j: int) -> None:
+            column = builder.add(builder.mul(channels, emitter.index(j)), loop.at)
+            offset = builder.add(builder.mul(row, emitter.index(i)), column)
+            more = builder.select(has_residual, emitter.load(kept, offset), emitter.constant(0))
+            emitter.store(emitter.sum_of([(1, value), (1, more)]), target, offset)
+
+        columns = [
+            _shorten_line(emitter, [read(i, j) for i in range(WINDOW)]) for j in range(WINDOW)
+        ]
+        summand = emitter.load(added, loop.at)
+        for i, line in enumerate(_transposed(columns)):
+            values = _shorten_line(emitter, line)
+            with builder.if_then(builder.icmp_signed("<", emitter.index(i), high)):
+                for j, value in enumerate(values):
+                    with builder.if_then(builder.icmp_signed("<", emitter.index(j), wide)):
+                        finish(emitter.sum_of([(1, value), (1, summand)]), i, j)
 
 
-@kernel
-def transform_output(
-    products: Array, shift: Array, residual: Array, tiles: Tiles, images: Array
-) -> None:
-    """Compute A^T m A of each tile, and add what is to be added.
+@intrinsic
+def transform_tile(  # type: ignore[no-untyped-def]  # noqa: ANN201, PLR0913, PLR0917 - numba's
+    typing, products, place, channels, shift, residual, image, row, high, wide
+):
+    """Compute A^T m A of one tile, and add what is to be added.
 
     Args:
-        products: (36, tiles, K).
-        shift: (N, K), is added at each position.
-        residual: like ``images``, is added; of no images: nothing is.
-        tiles: which.
-        images: (N, H, W, K), is filled where the tiles lie.
+        typing: numba's.
+        products: address of the first place's channels.
+        place: numbers from one of 36 places to the next.
+        channels: of a position, a multiple of `LANES`.
+        shift: address of what is added at each position, (channels).
+        residual: address of what is added at the tile's first position, laid out as the image;
+            0 adds nothing.
+        image: address of the tile's first position's channels; columns lie side by side.
+        row: numbers from one row of positions to the next.
+        high: rows of the tile that are in the image.
+        wide: columns of it that are.
     """
-    for piece in numba.prange(_PIECES):
-        _transform_output_piece(piece, products, shift, residual, tiles, images)
+    return emitted(9, _write_tile)

@@ -54,7 +54,7 @@ def _same_numbers() -> None:
 @pytest.mark.parametrize("size", [(1, 1), (4, 4), (5, 3), (9, 11), (16, 8)])
 @pytest.mark.parametrize("count", [1, 3])
 def test_a_convolution_is_torchs(size: tuple[int, int], count: int) -> None:
-    source, weight, bias = images(count, 24, *size), torch.randn(40, 24, 3, 3), torch.randn(40)
+    source, weight, bias = images(count, 32, *size), torch.randn(48, 32, 3, 3), torch.randn(48)
 
     found = convolve(source, winograd_filters(weight), bias.expand(count, -1).contiguous())
 
