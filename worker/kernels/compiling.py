@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
@@ -21,6 +23,18 @@ OPTIONS: dict[str, Any] = {
 
 MOST_THREADS: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]  # made at import
 
+
+def _share_threads() -> None:
+    """Have numba run on torch's threads, where both have GNU OpenMP's.
+
+    Torch brings the library along. Numba takes the system's, unless another one's functions can
+    be found before: then one's threads would spin, or have to be woken, while the other's work.
+    """
+    for library in (Path(torch.__file__).parent / "lib").glob("libgomp*.so*"):
+        ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
+
+
+_share_threads()
 _one_at_a_time = threading.Lock()
 """Numba's own threads end the process if two of Python's ask for them at once."""
 

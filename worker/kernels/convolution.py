@@ -27,7 +27,8 @@ GRAIN = 16
 """Channels are a multiple of it: of any processor's vectors."""
 LEAST_BLOCK_BYTES = 24 * 2**20
 """Of what lies between the transforms: about what stays in a processor's cache."""
-PIECES_OF_SUMS = 8
+POSITIONS_A_PIECE = 256
+"""Of an image, whose sums are one thread's."""
 NONE = Factors(*np.empty((2, 1, 0), np.float32))
 
 _workspace = np.empty(0, np.float32)
@@ -77,7 +78,8 @@ def normalization_of(images: Tensor, norm: nn.GroupNorm) -> Factors:
     """Return what normalizes images (N, C, H, W)."""
     count, channels, height, width = images.shape
     factors = Factors(*np.empty((2, count, channels), np.float32))
-    sums = np.empty((count, PIECES_OF_SUMS, 2, channels))
+    pieces = -(-height * width // POSITIONS_A_PIECE)
+    sums = np.empty((count, pieces, 2, channels))
     positions = _channels_last(images).reshape(count, height * width, channels)
     settings = GroupNorm(norm.weight.numpy(), norm.bias.numpy(), norm.num_groups, norm.eps)
     with as_many_threads_as_torch():

@@ -64,18 +64,25 @@ def _add_up(begin: int, end: int, image: Array, sums: NDArray[np.float64]) -> No
 def _factors_of(
     n: int, images: Array, sums: NDArray[np.float64], norm: GroupNorm, factors: Factors
 ) -> None:
+    """Fill a row of factors from the sums of an image's pieces, whose first takes up the others."""
     _, positions, channels = images.shape
+    pieces = sums.shape[1]
+    whole = sums[n, 0]
+    for piece in range(1, pieces):
+        for which in range(2):
+            for c in range(channels):
+                whole[which, c] += sums[n, piece, which, c]
     width = channels // norm.groups
+    share, share_of_group = 1 / positions, 1 / width
     for group in range(norm.groups):
         mean, variance = 0.0, 0.0
         for c in range(group * width, (group + 1) * width):
-            mean += images[n, 0, c] + sums[n, :, 0, c].sum() / positions
-        mean /= width
+            mean += images[n, 0, c] + whole[0, c] * share
+        mean *= share_of_group
         for c in range(group * width, (group + 1) * width):
             away = images[n, 0, c] - mean
-            variance += sums[n, :, 1, c].sum() / positions
-            variance += away * (away + 2 * sums[n, :, 0, c].sum() / positions)
-        inverse = 1 / np.sqrt(variance / width + norm.eps)
+            variance += whole[1, c] * share + away * (away + 2 * whole[0, c] * share)
+        inverse = 1 / np.sqrt(variance * share_of_group + norm.eps)
         for c in range(group * width, (group + 1) * width):
             factors.scale[n, c] = norm.weight[c] * inverse
             factors.offset[n, c] = norm.bias[c] - mean * norm.weight[c] * inverse
@@ -89,7 +96,7 @@ def group_norm_factors(
 
     Args:
         images: (N, positions, C).
-        sums: (N, pieces, 2, C), for the sums of as many pieces of each image.
+        sums: (N, pieces, 2, C), for the sums of as many pieces of each image; is overwritten.
         norm: which.
         factors: of (N, C), are filled.
     """
