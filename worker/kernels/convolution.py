@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from worker.kernels.activation import silu_of
 from worker.kernels.compiling import as_many_threads_as_torch, kernel, part
-from worker.kernels.normalization import Array, Factors, GroupNorm, group_norm_factors
+from worker.kernels.normalization import NONE, Array, Factors, GroupNorm, group_norm_factors
 from worker.kernels.products import PANEL, ROWS, multiply_panel, packed
 from worker.kernels.vectors import BYTES_A_NUMBER
 from worker.kernels.winograd import (
@@ -22,6 +22,7 @@ from worker.kernels.winograd import (
     transform_tile,
     transform_window,
 )
+from worker.kernels.workspace import taken
 
 GRAIN = 16
 """Channels are a multiple of it: of any processor's vectors."""
@@ -29,10 +30,6 @@ LEAST_BLOCK_BYTES = 24 * 2**20
 """Of what lies between the transforms: about what stays in a processor's cache."""
 POSITIONS_A_PIECE = 256
 """Of an image, whose sums are one thread's."""
-NONE = Factors(*np.empty((2, 1, 0), np.float32))
-
-_workspace = np.empty(0, np.float32)
-"""Of whoever runs kernels, one at a time. Fresh memory would cost as much as a transform."""
 
 
 class Filters(NamedTuple):
@@ -252,20 +249,14 @@ def _tiles_at_once(filters: Filters, channels: int) -> int:
 
 
 def _space(threads: int, tiles: int, wide: int, channels: int, filters: Filters) -> Space:
-    # No tensor of torch's: one made in inference mode could not be written to outside of it.
-    global _workspace  # noqa: PLW0603 - one a process, as large as its largest block
     tiles = max(tiles, ROWS)
-    shapes = (
-        (threads, WINDOW, TILE * wide + WINDOW - TILE, channels),
-        (PLACES, tiles, channels),
-        (PLACES, tiles, filters.panels.shape[1] * PANEL),
+    return Space(
+        *taken(
+            (threads, WINDOW, TILE * wide + WINDOW - TILE, channels),
+            (PLACES, tiles, channels),
+            (PLACES, tiles, filters.panels.shape[1] * PANEL),
+        )
     )
-    sizes = [int(np.prod(shape)) for shape in shapes]
-    if len(_workspace) < sum(sizes):
-        _workspace = np.zeros(sum(sizes), np.float32)
-    ends = np.cumsum(sizes)
-    parts = np.split(_workspace[: ends[-1]], ends[:-1])
-    return Space(*(one.reshape(shape) for one, shape in zip(parts, shapes, strict=True)))
 
 
 def _channels_last(images: Tensor) -> Array:

@@ -38,6 +38,10 @@ class Factors(NamedTuple):
     """(N, C)."""
 
 
+NONE = Factors(*np.empty((2, 1, 0), np.float32))
+"""Normalizes nothing."""
+
+
 @part
 def _add_up(begin: int, end: int, image: Array, sums: NDArray[np.float64]) -> None:
     """Fill sums (2, C) with those of the positions' distances from the first, and their squares.
