@@ -28,6 +28,7 @@ from worker.models.exported import (
 )
 from worker.models.vae import VAEDecoderConfig
 from worker.models.weights import exported_from
+from worker.models.rows import spread
 
 QAIC_CONFIG = "qaic.yaml"
 """Beside a graph: how Cloud AI 100's compiler is to treat it."""
@@ -84,12 +85,14 @@ class OnnxBackend(TensorsOnProcessor):
         return run(self._text_encoder, {"input_ids": token_ids})
 
     def denoise(self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor) -> Tensor:
-        """Run the denoiser once: (B, C, H, W), (B,), (B, T, D) to (B, C, H, W).
+        """Run the denoiser once: (B, C, H, W), (B,), (R, T, D) to (R, C, H, W), R B or 2 B.
 
         Raises:
             PermanentRenderError: a timestep is no whole number, which is what graphs take.
         """
-        return self._denoiser(sample, whole_timesteps(timestep), encoder_hidden_states)
+        rows = len(encoder_hidden_states)
+        timesteps = spread(whole_timesteps(timestep), rows)
+        return self._denoiser(spread(sample, rows), timesteps, encoder_hidden_states)
 
     def decode(self, latents: Tensor, *, tiny: bool = False) -> Tensor:
         """Decode latents (B, C, H, W) to pixels (B, height, width, 3), uint8."""

@@ -24,6 +24,7 @@ from worker.qaic.loaded import LoadedPrograms
 from worker.qaic.programs import find_programs
 from worker.qaic.store import QpcStore, StoredQpc, compile_command
 from worker.qaic.tools import find_sdk, import_qaic
+from worker.models.rows import spread
 
 PRECISION = "float16"
 EMULATED = "Drawn on an emulated Cloud AI 100: the processor did the work."
@@ -97,15 +98,15 @@ class QaicBackend(TensorsOnProcessor):
         return self._run(program, {"input_ids": token_ids}, torch.arange(len(token_ids)))
 
     def denoise(self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor) -> Tensor:
-        """Run the denoiser once: (B, C, H, W), (B,), (B, T, D) to (B, C, H, W).
+        """Run the denoiser once: (B, C, H, W), (B,), (R, T, D) to (R, C, H, W), R B or 2 B.
 
         Raises:
             PermanentRenderError: the size was not compiled, or a timestep is no whole number.
         """
-        batch = len(sample)
+        batch = len(encoder_hidden_states)
         inputs = {
-            "sample": sample,
-            "timestep": whole_timesteps(timestep),
+            "sample": spread(sample, batch),
+            "timestep": spread(whole_timesteps(timestep), batch),
             "encoder_hidden_states": encoder_hidden_states,
         }
         program = self._programs.denoiser(self._size_of(sample), batch)

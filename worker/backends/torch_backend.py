@@ -108,7 +108,7 @@ class TorchBackend:
 
     @torch.inference_mode()
     def denoise(self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor) -> Tensor:
-        """Run the denoiser once: (B, C, H, W), (B,), (B, T, D) to (B, C, H, W)."""
+        """Run the denoiser once: (B, C, H, W), (B,), (R, T, D) to (R, C, H, W), R B or 2 B."""
         prediction: Tensor = self._networks.denoiser(sample, timestep, encoder_hidden_states)
         return prediction
 

@@ -36,7 +36,7 @@ class Remembering:
         Args:
             denoiser: what runs.
             every: a deep feature serves so many calls, the one that computes it among them.
-            images: of the batch. A call has a row for each, or two where it is guided, those of
+            images: of the batch. A call has a text for each, or two where it is guided, those of
                 the negative prompts first.
         """
         self._denoiser = denoiser
@@ -46,8 +46,8 @@ class Remembering:
         self._served = 0
 
     def __call__(self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor) -> Tensor:
-        """Map latents (B, C, H, W), timesteps (B,), text (B, T, D) to (B, C, H, W)."""
-        deep = self._remembered(sample.shape[0])
+        """Map latents (B, C, H, W), timesteps (B,), text (R, T, D) to (R, C, H, W)."""
+        deep = self._remembered(encoder_hidden_states.shape[0])
         if deep is None:
             prediction, self._deep = self._denoiser.keep(sample, timestep, encoder_hidden_states)
             self._served = 1

@@ -17,7 +17,10 @@ class Denoiser(Protocol):
     """A network that predicts what the scheduler expects (noise, sample or velocity)."""
 
     def __call__(self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor) -> Tensor:
-        """Map latents (B, C, H, W), timesteps (B,), text (B, T, D) to (B, C, H, W)."""
+        """Map latents (B, C, H, W), timesteps (B,), text (R, T, D) to (R, C, H, W).
+
+        R is B or 2 B: the second half of the texts meets the same latents.
+        """
         ...
 
 
@@ -66,7 +69,6 @@ def denoise(
     for index, guided in enumerate(guided_steps):
         timestep = scheduler.timesteps[index]
         sample = scheduler.scale_model_input(latents, timestep).to(noise.dtype)
-        sample = torch.cat([sample, sample]) if guided else sample
         timesteps = on_device[index].expand(sample.shape[0])
         prediction = denoiser(sample, timesteps, contexts if guided else prompts).to(working)
         if guided:

@@ -26,6 +26,7 @@ from worker.devices import Device
 from worker.models.exported import DENOISER, GRAPH, GRAPH_DATA, ExportPrecision
 from worker.models.tokenizer import PromptTokenizer
 from worker.pipeline import Pipeline
+from worker.models.rows import spread
 
 EXACT_NODES = ["/conv_in/Conv", "/conv_out/Conv"]
 """First and last convolution: the cheapest, and what they lose is seen at once."""
@@ -104,10 +105,11 @@ class _Recorder(OnnxBackend):
     steps: list[Inputs]
 
     def denoise(self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor) -> Tensor:
+        rows = len(encoder_hidden_states)
         self.steps.append(
             {
-                "sample": sample.numpy().copy(),
-                "timestep": timestep.numpy().astype(np.int64),
+                "sample": spread(sample, rows).numpy().copy(),
+                "timestep": spread(timestep, rows).numpy().astype(np.int64),
                 "encoder_hidden_states": encoder_hidden_states.numpy().copy(),
             }
         )

@@ -17,10 +17,36 @@ from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 
+from worker.models.rows import spread
+
 TRANSFORMER_NORM_EPS = 1e-6
 
 
-class SpatialTransformer(nn.Module):
+class TransformerBlock(BasicTransformerBlock):
+    """diffusers' block; rows of tokens may be fewer than the text's, each of which has its own."""
+
+    def forward(self, hidden_states: Tensor, encoder_hidden_states: Tensor) -> Tensor:
+        """Attend to itself, to the text, and feed forward.
+
+        Args:
+            hidden_states: (B, N, C).
+            encoder_hidden_states: (R, T, D), R a multiple of B.
+
+        Returns:
+            (R, N, C).
+        """
+        hidden = hidden_states + self.attn1(self.norm1(hidden_states))
+        hidden = spread(hidden, encoder_hidden_states.shape[0])
+        hidden = hidden + self.attn2(self.norm2(hidden), encoder_hidden_states)
+        fed: Tensor = self.ff(self.norm3(hidden))
+        return hidden + fed
+
+
+class TextReader(nn.Module):
+    """What a block hands its feature map and the text, where others get the timestep."""
+
+
+class SpatialTransformer(TextReader):
     """Self- and cross-attention over the positions of a feature map, with a residual.
 
     Rombach et al. 2022 (arXiv 2112.10752), appendix E.2.1; 1x1 convolutions project in
@@ -31,22 +57,22 @@ class SpatialTransformer(nn.Module):
         super().__init__()
         self.norm = nn.GroupNorm(norm_groups, channels, eps=TRANSFORMER_NORM_EPS)
         self.proj_in = nn.Conv2d(channels, channels, kernel_size=1)
-        block = BasicTransformerBlock(
+        block = TransformerBlock(
             channels, heads, channels // heads, cross_attention_dim=context_width
         )
         self.transformer_blocks = nn.ModuleList([block])
         self.proj_out = nn.Conv2d(channels, channels, kernel_size=1)
 
     def forward(self, hidden: Tensor, context: Tensor) -> Tensor:
-        """Attend ``hidden`` (B, C, H, W) to ``context`` (B, T, D); same shape out."""
+        """Attend ``hidden`` (B, C, H, W) to ``context`` (R, T, D): (R, C, H, W)."""
         batch, channels, height, width = hidden.shape
         tokens = self.proj_in(self.norm(hidden))
         tokens = tokens.permute(0, 2, 3, 1).reshape(batch, height * width, channels)
         for block in self.transformer_blocks:
             tokens = block(tokens, encoder_hidden_states=context)
-        tokens = tokens.reshape(batch, height, width, channels).permute(0, 3, 1, 2)
+        tokens = tokens.reshape(-1, height, width, channels).permute(0, 3, 1, 2)
         residual: Tensor = self.proj_out(tokens)
-        return residual + hidden
+        return residual + spread(hidden, residual.shape[0])
 
 
 def _interleave(
@@ -138,13 +164,17 @@ class FlexibleDownBlock(nn.Module):
         self.is_last = is_last
 
     def forward(self, hidden: Tensor, temb: Tensor, context: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Return the block's output and the skip states that it emits, in order."""
+        """Return the block's output and the skip states that it emits, in order.
+
+        Both have the rows of ``hidden`` (B, C, H, W), which may be fewer than those of the text
+        (R, T, D) and the embedded timestep (R, D), until a transformer has met the text.
+        """
         skips = []
         for module in self.modules_list:
-            if isinstance(module, SpatialTransformer):
+            if isinstance(module, TextReader):
                 hidden = module(hidden, context)
             else:
-                hidden = module(hidden, temb)
+                hidden = module(hidden, temb[: hidden.shape[0]])
                 skips.append(hidden)
         for downsampler in self.downsamplers:
             hidden = downsampler(hidden)
@@ -160,10 +190,10 @@ class FlexibleDownBlock(nn.Module):
         for module in self.modules_list:
             if len(skips) == count:
                 break
-            if isinstance(module, SpatialTransformer):
+            if isinstance(module, TextReader):
                 hidden = module(hidden, context)
             else:
-                hidden = module(hidden, temb)
+                hidden = module(hidden, temb[: hidden.shape[0]])
                 skips.append(hidden)
         return skips
 
@@ -186,18 +216,18 @@ class FlexibleMidBlock(nn.Module):
     def forward(
         self, hidden: Tensor, temb: Tensor, context: Tensor, size: Sequence[int] | None = None
     ) -> Tensor:
-        """Map (B, C, H, W) to the same, or with an upsampler to (B, C, *size).
+        """Map (B, C, H, W) to (R, C, H, W), or with an upsampler to (R, C, *size).
 
         Args:
             hidden: (B, C, H, W).
-            temb: the embedded timestep, (B, temb_dim).
-            context: text tokens, (B, T, D).
+            temb: the embedded timestep, (R, temb_dim).
+            context: text tokens, (R, T, D); B rows stay where no transformer meets them.
             size: height and width of the next skip state; None doubles.
         """
-        hidden = self.modules_list[0](hidden, temb)
+        hidden = self.modules_list[0](hidden, temb[: hidden.shape[0]])
         for module in self.modules_list:
-            is_transformer = isinstance(module, SpatialTransformer)
-            hidden = module(hidden, context if is_transformer else temb)
+            is_transformer = isinstance(module, TextReader)
+            hidden = module(hidden, context if is_transformer else temb[: hidden.shape[0]])
         for upsampler in self.upsamplers:
             hidden = upsampler(hidden, size)
         return hidden
@@ -233,14 +263,18 @@ class FlexibleUpBlock(nn.Module):
     def forward(self, hidden: Tensor, skips: list[Tensor], temb: Tensor, context: Tensor) -> Tensor:
         """Consume this block's skip states from the end of ``skips``.
 
+        These, and ``hidden``, may have fewer rows than the text, as in the way down.
         An upsampler makes the size of the skip state that is next: a side that was odd
         before it was halved is not half of twice its half.
         """
         for module in self.modules_list:
-            if isinstance(module, SpatialTransformer):
+            if isinstance(module, TextReader):
                 hidden = module(hidden, context)
             else:
-                hidden = module(torch.cat([hidden, skips.pop()], dim=1), temb)
+                skip = skips.pop()
+                rows = max(hidden.shape[0], skip.shape[0])
+                joined = torch.cat([spread(hidden, rows), spread(skip, rows)], dim=1)
+                hidden = module(joined, temb[:rows])
         for upsampler in self.upsamplers:
             hidden = upsampler(hidden, size_of_next(skips))
         return hidden

@@ -5,6 +5,8 @@ from __future__ import annotations
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor
 
+from worker.models.rows import spread
+
 
 class ConditionalUNet(UNet2DConditionModel):
     """diffusers' class, from tensors to a tensor; weights and names are unchanged."""
@@ -15,12 +17,14 @@ class ConditionalUNet(UNet2DConditionModel):
         Args:
             sample: noisy latents, (B, in_channels, H, W).
             timestep: (B,), in training steps.
-            encoder_hidden_states: text tokens, (B, T, cross_attention_dim).
+            encoder_hidden_states: text tokens, (R, T, cross_attention_dim), R a multiple of B:
+                texts beyond the first B meet the same latents again, in the same order.
 
         Returns:
-            The prediction, (B, out_channels, H, W).
+            The prediction, (R, out_channels, H, W).
         """
+        rows = encoder_hidden_states.shape[0]
         prediction: Tensor = super().forward(
-            sample, timestep, encoder_hidden_states, return_dict=False
+            spread(sample, rows), spread(timestep, rows), encoder_hidden_states, return_dict=False
         )[0]
         return prediction

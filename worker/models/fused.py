@@ -14,7 +14,8 @@ from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
-from worker.kernels.convolution import convolve, normalization_of, winograd_filters
+from worker.kernels.convolution import GRAIN, convolve, normalization_of, winograd_filters
+from worker.kernels.projection import Layer, layer_of, project
 from worker.kernels.winograd import TILE
 
 LEAST_CHANNELS = 64
@@ -39,6 +40,8 @@ class FusedResnet(nn.Module):
         self.plain = block
         self.filters1 = winograd_filters(block.conv1.weight)
         self.filters2 = winograd_filters(block.conv2.weight)
+        kept = block.conv_shortcut
+        self._shortcut = None if kept is None else layer_of(kept.weight.flatten(1), kept.bias)
         self._shifts = WeakIdKeyDictionary()
 
     def forward(self, hidden: Tensor, temb: Tensor | None) -> Tensor:
@@ -51,7 +54,7 @@ class FusedResnet(nn.Module):
         middle = convolve(
             hidden, self.filters1, shift, factors=normalization_of(hidden, block.norm1)
         )
-        kept = hidden if block.conv_shortcut is None else block.conv_shortcut(hidden)
+        kept = hidden if self._shortcut is None else pointwise(hidden, self._shortcut)
         return convolve(
             middle,
             self.filters2,
@@ -138,6 +141,13 @@ class RememberedTimes(nn.Module):
         return self._known[key]
 
 
+def pointwise(hidden: Tensor, layer: Layer) -> Tensor:
+    """Apply a linear layer to each position of (B, C, H, W): (B, K, H, W), channels last."""
+    count, channels, height, width = hidden.shape
+    rows = project(hidden.permute(0, 2, 3, 1).reshape(-1, channels), layer)
+    return rows.view(count, height, width, -1).permute(0, 3, 1, 2)
+
+
 def fits_resnet(block: ResnetBlock2D) -> bool:
     """Tell whether `FusedResnet` does what a block does."""
     return (
@@ -173,6 +183,7 @@ def _is_wide(convolution: nn.Conv2d) -> bool:
         and convolution.padding == (1, 1)
         and convolution.stride == (1, 1)
         and min(convolution.in_channels, convolution.out_channels) >= LEAST_CHANNELS
+        and convolution.in_channels % GRAIN == convolution.out_channels % GRAIN == 0
     )
 
 

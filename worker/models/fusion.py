@@ -9,9 +9,11 @@ from diffusers.models.attention_processor import Attention
 from diffusers.models.embeddings import TimestepEmbedding
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.upsampling import Upsample2D
+from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import nn
 
 from worker.kernels.winograd import PLACES
+from worker.models.blocks import SpatialTransformer
 from worker.models.fused import (
     FusedResnet,
     FusedUpsample,
@@ -20,6 +22,7 @@ from worker.models.fused import (
     fits_resnet,
     fits_upsample,
 )
+from worker.models.fused_transformer import fits_transformer, fused_transformer
 from worker.models.networks import Networks
 
 BYTES_A_NUMBER = 4
@@ -51,6 +54,7 @@ def fuse_networks(networks: Networks, most_bytes: int) -> None:
         most_bytes: that they may take more than they have.
     """
     taken = fuse(networks.denoiser, most_bytes)
+    fuse_transformers(networks.denoiser)
     remember(networks.denoiser)
     fuse(networks.decoder, most_bytes - taken)
 
@@ -75,6 +79,15 @@ def fuse(network: nn.Module, most_bytes: int) -> int:
         place.fuse()
         taken += place.more_bytes
     return taken
+
+
+def fuse_transformers(denoiser: nn.Module) -> None:
+    """Have a denoiser's transformers run fused; their weights are packed, and take no more."""
+    for parent in list(denoiser.modules()):
+        for name, part in list(parent.named_children()):
+            is_one = isinstance(part, SpatialTransformer | Transformer2DModel)
+            if is_one and fits_transformer(part):
+                setattr(parent, name, fused_transformer(part))
 
 
 def remember(denoiser: nn.Module) -> None:

@@ -24,6 +24,7 @@ from worker.models.blocks import (
     FlexibleUpBlock,
     size_of_next,
 )
+from worker.models.rows import spread
 
 TRUNK_NORM_EPS = 1e-5
 
@@ -172,10 +173,12 @@ class UNetNAS(nn.Module):
         Args:
             sample: noisy latents, (B, in_channels, H, W).
             timestep: (B,) or a scalar, in training steps (0 to 999).
-            encoder_hidden_states: text tokens, (B, T, cross_attention_dim).
+            encoder_hidden_states: text tokens, (R, T, cross_attention_dim). R is a multiple of
+                B: texts beyond the first B meet the same latents again, in the same order. What
+                lies before the first text is computed once for all of them.
 
         Returns:
-            The prediction, (B, out_channels, H, W), of the sample's dtype.
+            The prediction, (R, out_channels, H, W), of the sample's dtype.
         """
         return self.keep(sample, timestep, encoder_hidden_states)[0]
 
@@ -187,7 +190,7 @@ class UNetNAS(nn.Module):
         Returns:
             The prediction, and the deep feature: what goes into the outermost up block.
         """
-        temb = self._embedded(sample, timestep)
+        temb = self._embedded(sample, timestep, encoder_hidden_states.shape[0])
         hidden = self.conv_in(sample)
         skips = [hidden]
         for down in self.down_blocks:
@@ -196,6 +199,7 @@ class UNetNAS(nn.Module):
         deep = self.mid_block(hidden, temb, encoder_hidden_states, size_of_next(skips))
         for up in self.up_blocks[:-1]:
             deep = up(deep, skips, temb, encoder_hidden_states)
+        deep = spread(deep, encoder_hidden_states.shape[0])
         return self._outermost(deep, skips, temb, encoder_hidden_states), deep
 
     def reuse(
@@ -209,12 +213,12 @@ class UNetNAS(nn.Module):
             sample: this and the next two as in `forward`.
             timestep: see there.
             encoder_hidden_states: see there.
-            deep: what `keep` returned for the same images, (B, C, H, W).
+            deep: what `keep` returned for the same images and texts, (R, C, H, W).
 
         Returns:
-            The prediction, (B, out_channels, H, W), of the sample's dtype.
+            The prediction, (R, out_channels, H, W), of the sample's dtype.
         """
-        temb = self._embedded(sample, timestep)
+        temb = self._embedded(sample, timestep, encoder_hidden_states.shape[0])
         hidden = self.conv_in(sample)
         skips = [hidden]
         for down, resnets in zip(
@@ -230,8 +234,8 @@ class UNetNAS(nn.Module):
             skips.extend(emitted)
         return self._outermost(deep, skips, temb, encoder_hidden_states)
 
-    def _embedded(self, sample: Tensor, timestep: Tensor) -> Tensor:
-        frequencies = self.time_proj(timestep.expand(sample.shape[0]))
+    def _embedded(self, sample: Tensor, timestep: Tensor, rows: int) -> Tensor:
+        frequencies = self.time_proj(spread(timestep.expand(sample.shape[0]), rows))
         embedded: Tensor = self.time_embedding(frequencies.to(sample.dtype))
         return embedded
 

@@ -67,7 +67,7 @@ class Networks(Protocol):
         ...
 
     def denoise(self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor) -> Tensor:
-        """Run the denoiser once: (B, C, H, W), (B,), (B, T, D) to (B, C, H, W)."""
+        """Run the denoiser once: (B, C, H, W), (B,), (2 B, T, D) to (2 B, C, H, W)."""
         ...
 
     def decode(self, latents: Tensor) -> Tensor:
@@ -139,8 +139,8 @@ class NetworksContestant:
         return first + (self._setup.steps - 1) * second
 
     def _step(self, text: Tensor, timestep: float) -> Tensor:
-        pair = torch.cat([self._noise, self._noise])
-        return self._networks.denoise(pair, torch.tensor(timestep).expand(len(pair)), text)
+        timesteps = torch.tensor(timestep).expand(len(self._noise))
+        return self._networks.denoise(self._noise, timesteps, text)
 
     def _course(self) -> Course:
         card = self._setup.card

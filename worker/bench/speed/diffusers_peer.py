@@ -14,6 +14,7 @@ from worker.backends.pixels import to_pixels
 from worker.bench.speed.contestants import GUIDED, NetworksContestant, Setup
 from worker.models.networks import Networks as OurNetworks
 from worker.models.networks import load_networks
+from worker.models.rows import spread
 from worker.models.vae import VAEDecoderConfig
 
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels last": torch.channels_last}
@@ -47,7 +48,9 @@ class DiffusersNetworks:
         return encoded
 
     def denoise(self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor) -> Tensor:
-        """Run the denoiser once: (B, C, H, W), (B,), (B, T, D) to (B, C, H, W)."""
+        """Run the denoiser once: (B, C, H, W), (B,), (2 B, T, D) to (2 B, C, H, W)."""
+        # As diffusers' pipelines do.
+        sample, timestep = spread(sample, len(encoder_hidden_states)), timestep[0]
         if self.is_of_parts:
             own: Tensor = self._denoiser(sample, timestep, encoder_hidden_states)
             return own
@@ -89,8 +92,8 @@ def latent_shape(vae: VAEDecoderConfig, width: int, height: int) -> tuple[int, i
 @torch.inference_mode()
 def _better_layout(networks: DiffusersNetworks, setup: Setup) -> str:
     rows = GUIDED * setup.chunk
-    sample = torch.randn(rows, *networks.latent_shape(setup.side, setup.side))
-    timesteps = torch.full((rows,), 500)
+    sample = torch.randn(setup.chunk, *networks.latent_shape(setup.side, setup.side))
+    timesteps = torch.full((setup.chunk,), 500)
     ids = torch.zeros(rows, setup.card.max_prompt_tokens, dtype=torch.int64)
     text = networks.encode_text(ids)
     taken = {}

@@ -16,6 +16,7 @@ from worker.bench.speed.contestants import GUIDED, NetworksContestant, Setup
 from worker.bench.speed.diffusers_peer import latent_shape
 from worker.bench.speed.graphs import COMPONENTS, graph_of
 from worker.models.exported import DENOISER, TEXT_ENCODER, VAE_DECODER
+from worker.models.rows import spread
 from worker.models.vae import VAEDecoderConfig
 
 OPENVINO_OPTIONS = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
@@ -46,11 +47,12 @@ class GraphNetworks:
         return self._runs[TEXT_ENCODER]({"input_ids": token_ids})
 
     def denoise(self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor) -> Tensor:
-        """Run the denoiser once: (B, C, H, W), (B,), (B, T, D) to (B, C, H, W)."""
+        """Run the denoiser once: (B, C, H, W), (B,), (2 B, T, D) to (2 B, C, H, W)."""
+        rows = len(encoder_hidden_states)
         return self._runs[DENOISER](
             {
-                "sample": sample,
-                "timestep": timestep.long(),
+                "sample": spread(sample, rows),
+                "timestep": spread(timestep.long(), rows),
                 "encoder_hidden_states": encoder_hidden_states,
             }
         )
