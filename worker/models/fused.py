@@ -16,13 +16,10 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from worker.kernels.convolution import GRAIN, convolve, normalization_of, winograd_filters
 from worker.kernels.projection import Layer, layer_of, project
-from worker.kernels.winograd import TILE
 
-LEAST_CHANNELS = 64
+LEAST_CHANNELS = 32
 """Below, what is saved in products is lost in transforms."""
-LEAST_TILES = 6
-"""Of a convolution: transformed filters are four times as large, and few tiles wait for them."""
-LEAST_PRODUCTS = 40_000_000
+LEAST_PRODUCTS = 4_000_000
 """Of a convolution as it is defined: fewer are done before threads have been woken thrice."""
 REMEMBERED_TIMES = 256
 """Distinct rows of timesteps whose embeddings are kept."""
@@ -172,9 +169,7 @@ def fits_upsample(upsample: Upsample2D) -> bool:
 def _pays(hidden: Tensor, convolution: nn.Conv2d) -> bool:
     """Tell whether Winograd's convolution is quicker on (B, C, H, W)."""
     count, _, height, width = hidden.shape
-    tiles = count * -(-height // TILE) * -(-width // TILE)
-    products = count * height * width * convolution.weight.numel()
-    return tiles >= LEAST_TILES and products >= LEAST_PRODUCTS
+    return count * height * width * convolution.weight.numel() >= LEAST_PRODUCTS
 
 
 def _is_wide(convolution: nn.Conv2d) -> bool:
