@@ -23,15 +23,16 @@ def as_page(report: Report) -> str:
     milliseconds = 1000 * statistics.median(timed) / report.batch
     return f"""# What shortcuts cost in quality, and what they gain
 
-Written by `python -m training.quality`. Model {report.model}, {report.drawings} drawings of each
-way, the same prompts and seeds for all of them: core concepts of the data in each style.
+Written by `python -m training.quality`. Model {report.model}, {report.drawings} drawings of each way,
+the same prompts and seeds for all of them: core concepts of the data in each style.
 {len(report.noise_levels)} steps at the noise levels {levels}.
 
 - Model's weights: SHA-256 {report.weights_sha256}.
 - Data: SHA-256 {report.data_sha256}.
-- Features: {report.feature_network} at {SIDE} pixels, SHA-256 {report.feature_weights_sha256}.
-- Times: {report.processor}, {report.threads} threads, {len(timed)} batches of {report.batch}, each
-  drawn in all ways in turn. The exact way took {milliseconds:.0f} ms an image.
+- Features: {report.feature_network} at {SIDE} pixels, weights' SHA-256
+  {report.feature_weights_sha256}.
+- Times: {report.processor}, threads: {report.threads}, timed batches of {report.batch} images:
+  {len(timed)}, each drawn in all ways in turn. The exact way took {milliseconds:.0f} ms an image.
 
 What the columns say:
 
