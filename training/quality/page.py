@@ -23,8 +23,8 @@ def as_page(report: Report) -> str:
     milliseconds = 1000 * statistics.median(timed) / report.batch
     return f"""# What shortcuts cost in quality, and what they gain
 
-Written by `python -m training.quality`. Model {report.model}, {report.drawings} drawings of each way,
-the same prompts and seeds for all of them: core concepts of the data in each style.
+Written by `python -m training.quality`. Model {report.model}, {report.drawings} drawings of each
+way, the same prompts and seeds for all of them: core concepts of the data in each style.
 {len(report.noise_levels)} steps at the noise levels {levels}.
 
 - Model's weights: SHA-256 {report.weights_sha256}.
