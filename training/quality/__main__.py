@@ -3,69 +3,58 @@
 from __future__ import annotations
 
 import argparse
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
-from shared.models.card import read_card
-from training import data
-from training.quality.drawing import draw_all, noise_levels
-from training.quality.features import load_network
-from training.quality.fidelity import core_questions
-from training.quality.page import as_page
-from training.quality.report import Report, measure
-from training.quality.sheet import sheet
-from training.quality.variants import Variant, chosen, standard
-from worker.models.weights import weights_identity
-
-_SHEET_ROWS = 12
+from worker.devices import Device, pin_environment
 
 
-def main() -> None:
-    """Draw core concepts in every way, and write the report."""
-    arguments = _arguments()
-    network = load_network()  # before hours of drawing: it may not be installed
-    card = read_card(arguments.model)
-    dataset = data.load(arguments.data)
-    asked = core_questions(dataset, arguments.every)
-    levels = noise_levels(card)
-    variants = chosen(
-        [
-            *standard(levels, has_tiny_decoder=card.has_tiny_decoder),
-            *(Variant(folder.name, folder=folder) for folder in arguments.exported),
-        ],
-        arguments.variants,
+def main(words: Sequence[str] | None = None) -> None:
+    """Draw core concepts in every way, time the ways, and write the report."""
+    arguments = _parser().parse_args(words)
+    # As a worker's, before torch is there: else threads of one library spin beside another's.
+    pin_environment(Device("cpu", None), arguments.threads, os.environ)
+    from training.quality.comparison import Comparison, Plan
+
+    comparison = Comparison(
+        Plan(
+            model=arguments.model,
+            data=arguments.data,
+            exported=arguments.exported,
+            names=arguments.variants,
+            every=arguments.every,
+            batch=arguments.batch,
+            threads=arguments.threads or os.cpu_count() or 1,
+            rounds=arguments.rounds,
+            work=arguments.work or arguments.out.with_suffix(".work"),
+        )
     )
-    drawn = draw_all(
-        card,
-        variants,
-        asked,
-        batch=arguments.batch,
-        threads=arguments.threads,
-        watch=lambda count: print(f"{count} of {len(asked)} prompts drawn", flush=True),
-    )
-    report = Report(
-        model=card.name,
-        weights_sha256=weights_identity(card),
-        data_sha256=dataset.digest,
-        drawings=len(asked),
-        batch=arguments.batch,
-        noise_levels=levels,
-        variants=measure(variants, drawn, asked, dataset, network),
-    )
-    out: Path = arguments.out
-    out.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    page = as_page(report)
-    out.with_suffix(".md").write_text(page, encoding="utf-8")
-    pictures = {name: way.pictures for name, way in drawn.items()}
-    sheet(pictures, asked, _SHEET_ROWS).save(out.with_suffix(".png"))
-    print(page)
+    if arguments.only != "time":
+        comparison.draw()
+    if arguments.only != "draw":
+        comparison.time()
+    if arguments.only is None:
+        print(comparison.write(arguments.out))
 
 
-def _arguments() -> argparse.Namespace:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m training.quality", description=__doc__)
     parser.add_argument("model", type=Path, help="a model's folder")
     parser.add_argument("--data", type=Path, required=True, help="a run's data folder")
     parser.add_argument(
         "--out", type=Path, required=True, help="the report, .json; .md and .png come beside it"
+    )
+    parser.add_argument(
+        "--work",
+        type=Path,
+        help="keeps drawings and times, so that a run that was stopped goes on; to be removed "
+        "after a change of the engine; default: beside the report",
+    )
+    parser.add_argument(
+        "--only",
+        choices=("draw", "time"),
+        help="draw: while the machine has other work; time: while it has none; no report yet",
     )
     parser.add_argument("--variants", nargs="*", default=[], help="their names; default all")
     parser.add_argument(
@@ -73,12 +62,13 @@ def _arguments() -> argparse.Namespace:
         type=Path,
         nargs="*",
         default=[],
-        help="folders that the model was exported to, at other precisions",
+        help="folders that the model was exported to, of one precision each",
     )
     parser.add_argument("--every", type=int, default=1, help="take only each n-th core concept")
     parser.add_argument("--batch", type=int, default=8, help="pictures drawn at once")
+    parser.add_argument("--rounds", type=int, default=12, help="batches timed in every way")
     parser.add_argument("--threads", type=int, default=0, help="0 is one a core")
-    return parser.parse_args()
+    return parser
 
 
 if __name__ == "__main__":

@@ -1,128 +1,89 @@
-"""Every question drawn in every way, all ways of a few questions in turn."""
+"""Every question drawn in every way, and every way timed.
+
+Drawings follow from seeds: the machine may have other work meanwhile. Times need it to be quiet.
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 import numpy as np
-import torch
 
-from shared.domain.prompts import ImageSettings
-from shared.domain.quality import Shortcuts
-from shared.models.card import ModelCard, read_card, read_json
 from training.data import Pictures
 from training.quality.fidelity import Asked
+from training.quality.kept import Kept
 from training.quality.variants import Variant
-from worker.devices import Device
-from worker.diffusion.sampler import denoise
-from worker.diffusion.schedule import noise_level
-from worker.diffusion.solvers import plot_course
-from worker.loading import load_pipeline
-from worker.pipeline import Pipeline
+from training.quality.ways import Ways
 
-Watch = Callable[[int], None]
-"""Told how many questions have been drawn in every way."""
-
-
-@dataclass(frozen=True, slots=True)
-class Drawn:
-    """What one way of drawing gave."""
-
-    pictures: Pictures
-    """(N, H, W, 3), uint8, in the order of the questions."""
-    batch_seconds: list[float]
-    """What each batch took, from noise to pixels, without its text."""
-
-
-def noise_levels(card: ModelCard) -> list[float]:
-    """Return the noise level sqrt((1 - ᾱ) / ᾱ) of each step of a model's own sampler."""
-    config = read_json(card.folder / "scheduler" / "scheduler_config.json")
-    sampler = card.sampler
-    course = plot_course(config, sampler.scheduler, sampler.steps, sampler.squeeze)
-    solver = course.solver()
-    return [noise_level(solver, float(timestep)) for timestep in solver.timesteps]
+Watch = Callable[[str], None]
+"""Told of the progress, in words."""
 
 
 def draw_all(
-    card: ModelCard,
+    ways: Ways,
     variants: Sequence[Variant],
     asked: Sequence[Asked],
     *,
     batch: int,
-    threads: int,
+    kept: Kept,
     watch: Watch,
-) -> dict[str, Drawn]:
-    """Draw each question once in each way, on the processor, with the model's own sampler.
-
-    The ways take turns batch by batch, so that what slows the machine down for a while slows
-    all of them.
+) -> None:
+    """Draw each question once in each way; what was kept is not drawn again.
 
     Args:
-        card: of the model.
+        ways: draw.
         variants: of different names.
         asked: prompts and their seeds.
         batch: how many are drawn at once.
-        threads: of the processor; 0 takes one a core.
+        kept: takes the drawings, batch by batch.
         watch: told of the progress.
-
-    Raises:
-        ConfigurationError: the model, or another one that a variant names, is broken.
     """
-    pipelines = _load({variant.folder for variant in variants}, card, threads)
-    for variant in variants:  # what the first batch has to set up is nobody's cost
-        _draw(pipelines[variant.folder], _jobs(card, asked[:batch]), variant.shortcuts)
-    parts: dict[str, list[Pictures]] = {variant.name: [] for variant in variants}
-    seconds: dict[str, list[float]] = {variant.name: [] for variant in variants}
     for start in range(0, len(asked), batch):
-        jobs = _jobs(card, asked[start : start + batch])
+        questions = asked[start : start + batch]
         for variant in variants:
-            pictures, took = _draw(pipelines[variant.folder], jobs, variant.shortcuts)
-            parts[variant.name].append(pictures)
-            seconds[variant.name].append(took)
-        watch(start + len(jobs))
-    return {name: Drawn(np.concatenate(parts[name]), seconds[name]) for name in parts}
+            if not kept.has(variant, start):
+                pictures, _ = ways.draw(variant, questions)
+                kept.keep(variant, start, pictures)
+        watch(f"{start + len(questions)} of {len(asked)} prompts drawn")
 
 
-def _load(
-    folders: set[Path | None], card: ModelCard, threads: int
-) -> Mapping[Path | None, Pipeline]:
-    return {
-        folder: load_pipeline(
-            card if folder is None else read_card(folder), Device.parse("cpu"), threads=threads
-        )
-        for folder in folders
-    }
+def drawings(variant: Variant, count: int, *, batch: int, kept: Kept) -> Pictures:
+    """Return what a way drew of so many questions: (N, H, W, 3), uint8, in their order."""
+    return np.concatenate([kept.pictures(variant, start) for start in range(0, count, batch)])
 
 
-def _jobs(card: ModelCard, asked: Sequence[Asked]) -> list[ImageSettings]:
-    sampler = card.sampler.model_dump()
-    return [
-        ImageSettings(
-            prompt=one.prompt, seed=one.seed, width=card.width, height=card.height, **sampler
-        )
-        for one in asked
-    ]
+def time_all(
+    ways: Ways,
+    variants: Sequence[Variant],
+    asked: Sequence[Asked],
+    *,
+    batch: int,
+    rounds: int,
+    kept: Kept,
+    watch: Watch,
+) -> None:
+    """Time ways until there are so many rounds: in each, one batch is drawn in all ways in turn.
 
+    What slows the machine down for a while slows all of them. Each round begins with another way.
 
-@torch.inference_mode()
-def _draw(
-    pipeline: Pipeline, jobs: Sequence[ImageSettings], shortcuts: Shortcuts
-) -> tuple[Pictures, float]:
-    prepared = pipeline.prepare(jobs)
-    backend = pipeline.backend
-    begin = time.perf_counter()
-    latents = denoise(
-        backend.denoise,
-        prepared.course.solver(),
-        prepared.noise,
-        prepared.embeddings,
-        guidance_scale=torch.tensor([job.guidance_scale for job in jobs]),
-        guidance_rescale=torch.tensor([job.guidance_rescale for job in jobs]),
-        shortcuts=shortcuts,
-        deep=backend.deep_denoiser,
-    )
-    pixels = backend.decode(latents, tiny=shortcuts.tiny_decoder)
-    return pixels.numpy(), time.perf_counter() - begin
+    Args:
+        ways: draw.
+        variants: of different names.
+        asked: prompts and their seeds, a batch at least.
+        batch: how many are drawn at once.
+        rounds: how many are wanted, with those that were kept.
+        kept: has the rounds of before, and takes the new ones.
+        watch: told of the progress.
+    """
+    done = len(kept.rounds(variants))
+    if done >= rounds:
+        return
+    for variant in variants:  # what the first batch has to set up is nobody's cost
+        ways.draw(variant, asked[:batch])
+    for number in range(done, rounds):
+        start = number * batch % (len(asked) - batch + 1)
+        questions = asked[start : start + batch]
+        first = number % len(variants)
+        order = [*variants[first:], *variants[:first]]
+        kept.keep_round({variant: ways.draw(variant, questions)[1] for variant in order})
+        watch(f"{number + 1} of {rounds} batches timed")

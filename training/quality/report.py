@@ -10,9 +10,8 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from shared.domain.quality import Shortcuts
-from training.data import Dataset
+from training.data import Dataset, Pictures
 from training.quality.distance import Distance, kernel_distance
-from training.quality.drawing import Drawn
 from training.quality.features import NETWORK, WEIGHTS_SHA256, features
 from training.quality.fidelity import Asked, Hits, hits
 from training.quality.intervals import Interval, Values, mean_interval
@@ -22,6 +21,17 @@ from training.quality.variants import EXACT, Variant
 RECALLS = ("concept", "concept_among_five", "style")
 
 
+class Gain(BaseModel):
+    """How many times as fast as another way, over batches that both drew in turn."""
+
+    model_config = ConfigDict(frozen=True)
+
+    over: str
+    """The other way."""
+    median: float
+    quartiles: tuple[float, float]
+
+
 class Measures(BaseModel):
     """One way of drawing, beside the exact one of the same prompts and seeds."""
 
@@ -29,10 +39,13 @@ class Measures(BaseModel):
 
     name: str
     shortcuts: Shortcuts
-    folder: str | None
-    speed: float
-    """How many times as fast as the exact way, the median over batches drawn in turn."""
-    speed_quartiles: tuple[float, float]
+    is_exported: bool
+    gain: Gain
+    """Over the exact way."""
+    backend_gain: Gain | None
+    """Over the way without a loss on the same backend; None where that was not timed."""
+    batch_seconds: list[float]
+    """Of each timed batch, from noise to pixels, without its text."""
     psnr: Interval
     ssim: Interval
     off: Interval
@@ -61,13 +74,16 @@ class Report(BaseModel):
     feature_weights_sha256: str = WEIGHTS_SHA256
     drawings: int
     batch: int
+    processor: str
+    threads: int
     noise_levels: list[float]
     variants: list[Measures]
 
 
 def measure(
     variants: Sequence[Variant],
-    drawn: Mapping[str, Drawn],
+    drawn: Mapping[str, Pictures],
+    rounds: Sequence[Mapping[str, float]],
     asked: Sequence[Asked],
     dataset: Dataset,
     network: Any,
@@ -76,47 +92,52 @@ def measure(
 
     Args:
         variants: the ways.
-        drawn: what they gave, by name.
-        asked: the questions, in the order of the drawings.
+        drawn: their pictures (N, H, W, 3), uint8, in the order of the questions, by name.
+        rounds: seconds that each way took for the same batch, by name.
+        asked: the questions.
         dataset: the pictures that the model learned from.
         network: of the features.
     """
     real = features(network, dataset.images)
-    judged = {
-        variant.name: _judge(drawn[variant.name], asked, dataset, real, network)
-        for variant in variants
-    }
-    return [_measures(variant, drawn, judged) for variant in variants]
+    judged = {name: _judge(drawn[name], asked, dataset, real, network) for name in drawn}
+    return [_measures(variant, drawn, rounds, judged) for variant in variants]
+
+
+def gain(rounds: Sequence[Mapping[str, float]], name: str, over: str) -> Gain:
+    """Return how many times as fast as another a way was, round by round."""
+    ratios = [taken[over] / taken[name] for taken in rounds]
+    return Gain(over=over, median=statistics.median(ratios), quartiles=_quartiles(ratios))
 
 
 def _judge(
-    drawn: Drawn, asked: Sequence[Asked], dataset: Dataset, real: Tensor, network: Any
+    drawn: Pictures, asked: Sequence[Asked], dataset: Dataset, real: Tensor, network: Any
 ) -> tuple[Hits, Distance]:
-    distance = kernel_distance(features(network, drawn.pictures), real)
-    return hits(drawn.pictures, asked, dataset), distance
+    distance = kernel_distance(features(network, drawn), real)
+    return hits(drawn, asked, dataset), distance
 
 
 def _measures(
-    variant: Variant, drawn: Mapping[str, Drawn], judged: Mapping[str, tuple[Hits, Distance]]
+    variant: Variant,
+    drawn: Mapping[str, Pictures],
+    rounds: Sequence[Mapping[str, float]],
+    judged: Mapping[str, tuple[Hits, Distance]],
 ) -> Measures:
-    its, exact = drawn[variant.name], drawn[EXACT]
-    (its_hits, distance), (exact_hits, exact_distance) = judged[variant.name], judged[EXACT]
-    likeness = compare(its.pictures, exact.pictures)
-    gains = [
-        before / after for before, after in zip(exact.batch_seconds, its.batch_seconds, strict=True)
-    ]
+    name, reference = variant.name, variant.reference
+    (its_hits, distance), (exact_hits, exact_distance) = judged[name], judged[EXACT]
+    likeness = compare(drawn[name], drawn[EXACT])
     return Measures(
-        name=variant.name,
+        name=name,
         shortcuts=variant.shortcuts,
-        folder=variant.folder.name if variant.folder else None,
-        speed=statistics.median(gains),
-        speed_quartiles=_quartiles(gains),
+        is_exported=variant.folder is not None,
+        gain=gain(rounds, name, EXACT),
+        backend_gain=gain(rounds, name, reference) if reference in rounds[0] else None,
+        batch_seconds=[taken[name] for taken in rounds],
         psnr=mean_interval(likeness.psnr),
         ssim=mean_interval(likeness.ssim),
         off=mean_interval(likeness.off),
-        recall={name: mean_interval(_of(its_hits, name)) for name in RECALLS},
+        recall={kind: mean_interval(_of(its_hits, kind)) for kind in RECALLS},
         recall_change={
-            name: mean_interval(_of(its_hits, name) - _of(exact_hits, name)) for name in RECALLS
+            kind: mean_interval(_of(its_hits, kind) - _of(exact_hits, kind)) for kind in RECALLS
         },
         distance=_around(distance.value, distance.influences),
         distance_change=_around(
