@@ -26,7 +26,7 @@ from worker.kernels.workspace import taken
 
 GRAIN = 16
 """Channels are a multiple of it: of any processor's vectors."""
-LEAST_BLOCK_BYTES = 24 * 2**20
+LEAST_BLOCK_BYTES = 8 * 2**20
 """Of what lies between the transforms: about what stays in a processor's cache."""
 POSITIONS_A_PIECE = 256
 """Of an image, whose sums are one thread's."""

@@ -17,7 +17,7 @@ from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 
-from worker.models.rows import spread
+from worker.models.rows import first, spread
 
 TRANSFORMER_NORM_EPS = 1e-6
 
@@ -174,7 +174,7 @@ class FlexibleDownBlock(nn.Module):
             if isinstance(module, TextReader):
                 hidden = module(hidden, context)
             else:
-                hidden = module(hidden, temb[: hidden.shape[0]])
+                hidden = module(hidden, first(temb, hidden.shape[0]))
                 skips.append(hidden)
         for downsampler in self.downsamplers:
             hidden = downsampler(hidden)
@@ -193,7 +193,7 @@ class FlexibleDownBlock(nn.Module):
             if isinstance(module, TextReader):
                 hidden = module(hidden, context)
             else:
-                hidden = module(hidden, temb[: hidden.shape[0]])
+                hidden = module(hidden, first(temb, hidden.shape[0]))
                 skips.append(hidden)
         return skips
 
@@ -224,10 +224,10 @@ class FlexibleMidBlock(nn.Module):
             context: text tokens, (R, T, D); B rows stay where no transformer meets them.
             size: height and width of the next skip state; None doubles.
         """
-        hidden = self.modules_list[0](hidden, temb[: hidden.shape[0]])
+        hidden = self.modules_list[0](hidden, first(temb, hidden.shape[0]))
         for module in self.modules_list:
             is_transformer = isinstance(module, TextReader)
-            hidden = module(hidden, context if is_transformer else temb[: hidden.shape[0]])
+            hidden = module(hidden, context if is_transformer else first(temb, hidden.shape[0]))
         for upsampler in self.upsamplers:
             hidden = upsampler(hidden, size)
         return hidden
@@ -274,7 +274,7 @@ class FlexibleUpBlock(nn.Module):
                 skip = skips.pop()
                 rows = max(hidden.shape[0], skip.shape[0])
                 joined = torch.cat([spread(hidden, rows), spread(skip, rows)], dim=1)
-                hidden = module(joined, temb[:rows])
+                hidden = module(joined, first(temb, rows))
         for upsampler in self.upsamplers:
             hidden = upsampler(hidden, size_of_next(skips))
         return hidden

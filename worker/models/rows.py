@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 
@@ -9,4 +10,10 @@ def spread(values: Tensor, rows: int) -> Tensor:
     """Return (B, …) as (rows, …): all of it again and again, or itself where it has so many."""
     if values.shape[0] == rows:
         return values
-    return values.repeat(rows // values.shape[0], *[1] * (values.ndim - 1))
+    # Unlike repeat, it leaves channels last where they are.
+    return torch.cat([values] * (rows // values.shape[0]))
+
+
+def first(values: Tensor, rows: int) -> Tensor:
+    """Return the first rows, or values themselves where these are all."""
+    return values if values.shape[0] == rows else values[:rows]
