@@ -62,6 +62,7 @@ def _command(report: Report) -> str:
         "peers": ",".join(plan.peers) or "none",
         "chunks": ",".join(map(str, plan.chunks)),
         "rounds": plan.rounds,
+        "qualities": ",".join(plan.qualities),
     }
     words = " ".join(f"--{name} {value}" for name, value in options.items())
     return f"tenstep bench speed {words}{' --whole' if plan.whole else ''}"

@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from shared.domain.money import NANOSECONDS
+from shared.domain.quality import Quality
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -22,8 +23,8 @@ COUNTED = (
     "of the matrix-multiply peak. Winograd's convolutions take fewer, and so can be above 100 %."
 )
 RECKONED = (
-    "An image is the text, the first step, the second as often as others follow, and decoding; "
-    "--whole takes all steps."
+    "An image is the text, of each kind of step the first, the second as often as others follow, "
+    "and decoding; --whole takes all steps."
 )
 WHOLE = "Every step of each image was taken."
 MILLION = 1_000_000
@@ -74,8 +75,8 @@ def cells(row: Row) -> tuple[str, ...]:
         seconds(times.iteration_ns),
         seconds(times.decode_ns),
         seconds(times.device_ns),
-        f"{row.gflops['denoiser']:.0f}",
-        f"{row.share_of_peak:.0%}",
+        "" if row.share_of_peak is None else f"{row.gflops['denoiser']:.0f}",
+        "" if row.share_of_peak is None else f"{row.share_of_peak:.0%}",
         f"{gains.speedup_per_iteration:.2f}x" if gains else "",
         f"{gains.speedup_end_to_end:.2f}x" if gains else "",
     )
@@ -90,8 +91,9 @@ def ratios(report: Report) -> Iterator[str]:
 def ratio_line(one: Comparison) -> str:
     """Say what the second model gains over the first."""
     gains, chunk = one.gains, "" if one.chunk == 1 else f", {one.chunk} at once"
+    quality = "" if one.quality is Quality.EXACT else f" at {one.quality}"
     return (
-        f"{one.second} over {one.first} on {one.backend}{chunk}: "
+        f"{one.second}{quality} over {one.first} on {one.backend}{chunk}: "
         f"{gains.speedup_per_iteration:.2f}x a step, {gains.speedup_end_to_end:.2f}x an image"
     )
 

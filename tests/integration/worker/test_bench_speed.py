@@ -100,6 +100,42 @@ def test_an_image_is_reckoned_from_two_steps_or_taken_whole(shell: Shell) -> Non
     assert (whole["per_iteration_ratio"], whole["end_to_end_ratio"]) == (None, None)
 
 
+def test_qualities_are_rows_of_their_own_beside_the_exact_image(
+    shell: Shell, both: tuple[str, ...], tmp_path: Path
+) -> None:
+    page = tmp_path / "speed.md"
+    options = ("--rounds", "1", "--peers", "none", "--qualities", "balanced")
+    report = shell.json("bench", "speed", *both, *options, "--report", str(page))
+
+    first, second = (model["model"] for model in report["models"])
+    assert [(one["model"], one["quality"]) for one in report["results"]] == [
+        (model, quality) for model in (first, second) for quality in ("exact", "balanced")
+    ]
+    compared = {(one["second"], one["quality"]): one for one in report["comparisons"]}
+    assert {one["first"] for one in compared.values()} == {first}
+    assert list(compared) == [(first, "balanced"), (second, "exact"), (second, "balanced")]
+    assert report["end_to_end_ratio"] == compared[second, "exact"]["end_to_end_ratio"]
+    exact, shortened = (one["settings"] for one in report["results"] if one["model"] == second)
+    assert shortened.startswith(exact)
+    assert "guidance from noise level 1000 to 0.95; deep features of 1 step in 2" in shortened
+    assert "parts fused" in exact
+    text = page.read_text("utf-8")
+    assert "--qualities exact,balanced" in text
+    assert f"{second} at balanced over {first} on torch" in text
+    # Of what is not computed no speed is told.
+    assert [one["share_of_peak"] is None for one in report["results"]] == [False, True] * 2
+
+
+def test_a_shortened_image_taken_whole_has_every_step(shell: Shell) -> None:
+    command = ("bench", "speed", "--models", "emoji-64", "--size", "64", "--peers", "none")
+    report = shell.json(*command, "--rounds", "1", "--whole", "--qualities", "all")
+
+    assert [one["quality"] for one in report["results"]] == ["exact", "balanced", "fast"]
+    for one in report["results"]:
+        (times,) = one["rounds"]
+        assert one["image_ns"] == sum(times.values())
+
+
 @pytest.mark.usefixtures("_nobody_else")
 def test_the_table_fits_a_terminal(shell: Shell) -> None:
     command = ("bench", "speed", "--models", "emoji-64", "--size", "64", "--rounds", "1")
@@ -128,6 +164,11 @@ def test_the_table_fits_a_terminal(shell: Shell) -> None:
         (("--backends", "none"), "--backends: at least one"),
         (("--chunks", "two"), "--chunks: numbers such as 1,4, not 'two'"),
         (("--chunks", "0"), "--chunks: at least 1, not 0"),
+        (("--qualities", "best"), "--qualities: no 'best'"),
+        (
+            ("--qualities", "fast", "--backends", "onnxruntime"),
+            "--qualities fast: measured on torch, which is not among --backends",
+        ),
         (("--plot", "speed.jpeg"), "--plot speed.jpeg: a name that ends in .svg or .png"),
     ],
 )

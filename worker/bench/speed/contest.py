@@ -13,12 +13,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from shared.db.outcomes import PhaseTimes
+from shared.domain.quality import Quality
 from shared.errors import TenstepError
 from shared.models.card import ModelCard
 from worker.bench.comparison import ModelTimes
 from worker.bench.speed.contestants import Contestant, Setup
 from worker.bench.speed.field import Entry, Name, open_contestant, prepare, why_not
 from worker.bench.speed.machine import multiply_peak
+from worker.bench.speed.ours import TenstepContestant
+
+SHORTENED: Name = "torch"
+"""tenstep's backend that can leave out all that qualities leave out."""
 
 Watch = Callable[[str, int], None]
 """Told what begins, and how many of `all_rounds` are done."""
@@ -41,10 +46,20 @@ class Plan:
     """At least one."""
     whole: bool
     """Whether all steps of an image are taken."""
+    qualities: Sequence[Quality]
+    """At which tenstep's torch is measured; the first is exact."""
 
-    def setup(self, entry: Entry) -> Setup:
+    def setup(self, entry: Entry, filter_bytes: int) -> Setup:
         """Return what an entry is to run."""
-        return Setup(entry.card, self.side, entry.chunk, self.threads, self.whole)
+        return Setup(
+            card=entry.card,
+            side=self.side,
+            chunk=entry.chunk,
+            threads=self.threads,
+            whole=self.whole,
+            quality=entry.quality,
+            filter_bytes=filter_bytes,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +91,22 @@ def contests_of(plan: Plan) -> list[list[Entry]]:
     """Return who is measured beside whom; whoever cannot take part is among them."""
     together: list[list[Entry]] = []
     for chunk in plan.chunks:
-        if len(plan.cards) > 1:
-            together += [
-                [Entry(backend, card, chunk) for card in plan.cards] for backend in plan.backends
-            ]
+        own = [_own(plan, backend, chunk) for backend in plan.backends]
+        compared = [entries for entries in own if len(entries) > 1]
+        together += compared
         first, *others = plan.backends
         beside = [*others, *plan.peers]
         for card in plan.cards:
             ours = Entry(first, card, chunk)
             duels = [[ours, Entry(name, card, chunk)] for name in beside]
-            together += duels or ([] if len(plan.cards) > 1 else [[ours]])
+            together += duels or ([] if compared else [[ours]])
     return together
+
+
+def _own(plan: Plan, backend: Name, chunk: int) -> list[Entry]:
+    """Return all models on one of tenstep's backends, at all qualities that it is measured at."""
+    qualities = plan.qualities if backend == SHORTENED else (Quality.EXACT,)
+    return [Entry(backend, card, chunk, quality) for card in plan.cards for quality in qualities]
 
 
 def all_rounds(plan: Plan) -> int:
@@ -94,18 +114,19 @@ def all_rounds(plan: Plan) -> int:
     return plan.rounds * sum(map(len, contests_of(plan)))
 
 
-def run(plan: Plan, folder: Path, watch: Watch) -> Outcome:
+def run(plan: Plan, folder: Path, watch: Watch, filter_bytes: int) -> Outcome:
     """Measure all that is planned.
 
     Args:
         plan: what.
         folder: keeps graphs and weights for the length of the run.
         watch: told of the progress.
+        filter_bytes: that each model's fused parts may take.
 
     Raises:
         TenstepError: tenstep itself cannot run a model.
     """
-    measuring = _Run(plan, folder, watch)
+    measuring = _Run(plan, folder, watch, filter_bytes)
     measuring.prepare()
     for entries in contests_of(plan):
         measuring.hold(entries)
@@ -113,18 +134,19 @@ def run(plan: Plan, folder: Path, watch: Watch) -> Outcome:
 
 
 class _Run:
-    def __init__(self, plan: Plan, folder: Path, watch: Watch) -> None:
+    def __init__(self, plan: Plan, folder: Path, watch: Watch, filter_bytes: int) -> None:
         self.outcome = Outcome()
         self._plan = plan
         self._folder = folder
         self._watch = watch
+        self._filter_bytes = filter_bytes
         self._loaded: dict[Entry, Contestant] = {}
         self._done = 0
 
     def prepare(self) -> None:
         """Write the files of all who can take part."""
         entries = (entry for entries in contests_of(self._plan) for entry in entries)
-        for entry in dict.fromkeys(entries):
+        for entry in dict.fromkeys(entry.exactly for entry in entries):
             if reason := why_not(entry):
                 self.outcome.absent[entry] = reason
                 continue
@@ -153,10 +175,17 @@ class _Run:
                 continue
             self._watch(f"loading {entry.card.name}: {entry.title}", self._done)
             with self._absent_if_it_fails(entry):
-                contestant = open_contestant(entry, self._plan.setup(entry), self._folder)
+                contestant = self._open(entry)
                 contestant.warm()
                 self._loaded[entry] = contestant
                 self.outcome.settings[entry] = contestant.settings
+
+    def _open(self, entry: Entry) -> Contestant:
+        setup = self._plan.setup(entry, self._filter_bytes)
+        exact = self._loaded.get(entry.exactly)
+        if isinstance(exact, TenstepContestant):
+            return exact.at(setup)
+        return open_contestant(entry, setup, self._folder)
 
     def _take_rounds(self, entries: Sequence[Entry]) -> None:
         contest = Contest({entry: [] for entry in entries})
