@@ -68,6 +68,10 @@ def speed(  # noqa: PLR0913 - a command has as many options as it has
     whole: Annotated[
         bool, typer.Option("--whole", help="Take every step of an image, not only two.")
     ] = False,
+    profile: Annotated[
+        bool,
+        typer.Option("--profile", help="Tell where the time of a step on tenstep's torch goes."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Draw a picture: .svg or .png.")
@@ -101,6 +105,7 @@ def speed(  # noqa: PLR0913 - a command has as many options as it has
         rounds=rounds,
         qualities=qualities,
         whole=whole,
+        profile=profile,
     )
     measured = _measure(plan, quiet=as_json)
     if plot is not None:
@@ -119,7 +124,7 @@ def speed(  # noqa: PLR0913 - a command has as many options as it has
         print_speed(measured)
 
 
-def _plan(
+def _plan(  # noqa: PLR0913 - one of each option
     *,
     models: str,
     size: int,
@@ -129,10 +134,11 @@ def _plan(
     rounds: int,
     qualities: str,
     whole: bool,
+    profile: bool,
 ) -> Plan:
     from shared.models.catalog import load_card
     from shared.settings import load_settings
-    from worker.bench.speed.contest import Plan
+    from worker.bench.speed.contest import SHORTENED, Plan
     from worker.bench.speed.field import BACKENDS, PEERS, parse_names
     from worker.commands.bench import check_size
 
@@ -140,6 +146,8 @@ def _plan(
     ours = parse_names("--backends", backends, BACKENDS)
     if not ours:
         raise InputError("--backends: at least one", hint=f"There are {', '.join(BACKENDS)}.")
+    if profile and SHORTENED not in ours:
+        raise InputError(f"--profile: of {SHORTENED}, which is not among --backends")
     theirs = parse_names("--peers", peers, PEERS)
     settings = load_settings()
     if settings.device not in {"auto", "cpu"}:
@@ -161,6 +169,7 @@ def _plan(
         threads=settings.cpu_threads or os.cpu_count() or 1,
         whole=whole,
         qualities=_qualities(qualities, ours),
+        profile=profile,
     )
 
 

@@ -136,10 +136,40 @@ def test_a_shortened_image_taken_whole_has_every_step(shell: Shell) -> None:
         assert one["image_ns"] == sum(times.values())
 
 
+def test_a_profile_tells_where_the_time_of_a_step_goes(shell: Shell, tmp_path: Path) -> None:
+    page = tmp_path / "speed.md"
+    command = ("bench", "speed", "--models", "emoji-64", "--size", "64", "--peers", "none")
+    options = ("--rounds", "1", "--chunks", "4", "--profile", "--report", str(page))
+    report = shell.json(*command, *options)
+
+    (profile,) = report["profiles"]
+    assert (profile["model"], profile["runner"], profile["chunk"]) == ("emoji-64", "torch", 4)
+    parts = {one["part"]: one for one in profile["parts"]}
+    for part in (
+        "Winograd products",
+        "Winograd transforms",
+        "other convolutions",
+        "projections",
+        "attention",
+        "normalization",
+        "elementwise, copies",
+    ):
+        assert parts[part]["ns"] > 0
+    assert sum(one["ns"] for one in parts.values()) == profile["wall_ns"]
+    assert {name for name, one in parts.items() if one["gflops"] is not None} == {
+        "Winograd products",
+        "other convolutions",
+        "projections",
+    }
+    assert 0 < profile["multiplying"]["share"] < 1
+    assert "| Winograd transforms |" in page.read_text("utf-8")
+    assert " --profile`" in page.read_text("utf-8")
+
+
 @pytest.mark.usefixtures("_nobody_else")
 def test_the_table_fits_a_terminal(shell: Shell) -> None:
     command = ("bench", "speed", "--models", "emoji-64", "--size", "64", "--rounds", "1")
-    assert shell(*command, "--backends", "all", "--peers", "diffusers,openvino") == 0
+    assert shell(*command, "--backends", "all", "--peers", "diffusers,openvino", "--profile") == 0
 
     assert max(map(len, shell.out.splitlines())) <= 80
     words = " ".join(shell.out.split())
@@ -148,6 +178,7 @@ def test_the_table_fits_a_terminal(shell: Shell) -> None:
         "emoji-64, 10 steps, one image at a time",
         "emoji-64, openvino: not installed: pip install openvino",
         "matrix-multiply peak",
+        "a step of emoji-64, one image at a time",
         # diffusers has no class for a U-Net-NAS.
         "diffusers' parts",
     ):
@@ -169,6 +200,7 @@ def test_the_table_fits_a_terminal(shell: Shell) -> None:
             ("--qualities", "fast", "--backends", "onnxruntime"),
             "--qualities fast: measured on torch, which is not among --backends",
         ),
+        (("--profile", "--backends", "onnxruntime"), "--profile: of torch, which is not among"),
         (("--plot", "speed.jpeg"), "--plot speed.jpeg: a name that ends in .svg or .png"),
     ],
 )

@@ -21,6 +21,7 @@ from worker.bench.speed.contestants import Contestant, Setup
 from worker.bench.speed.field import Entry, Name, open_contestant, prepare, why_not
 from worker.bench.speed.machine import multiply_peak
 from worker.bench.speed.ours import TenstepContestant
+from worker.bench.speed.profile import Profile
 
 SHORTENED: Name = "torch"
 """tenstep's backend that can leave out all that qualities leave out."""
@@ -48,6 +49,8 @@ class Plan:
     """Whether all steps of an image are taken."""
     qualities: Sequence[Quality]
     """At which tenstep's torch is measured; the first is exact."""
+    profile: bool
+    """Whether a step on tenstep's first backend, torch, is looked into."""
 
     def setup(self, entry: Entry, filter_bytes: int) -> Setup:
         """Return what an entry is to run."""
@@ -85,6 +88,8 @@ class Outcome:
     """Version and options of each entry that was loaded."""
     absent: dict[Entry, str] = field(default_factory=dict)
     """Why an entry was not measured."""
+    profiles: dict[Entry, Profile] = field(default_factory=dict)
+    """Where an entry's step goes, of those that were looked into."""
 
 
 def contests_of(plan: Plan) -> list[list[Entry]]:
@@ -159,7 +164,9 @@ class _Run:
         able = [entry for entry in entries if entry not in self.outcome.absent]
         if any(not self._is_measured(entry) for entry in able) or able == [*entries]:
             self._load(able)
-            self._take_rounds([entry for entry in able if entry in self._loaded])
+            there = [entry for entry in able if entry in self._loaded]
+            self._take_rounds(there)
+            self._look_into(there)
         self._done += self._plan.rounds * len(entries)
 
     def _is_measured(self, entry: Entry) -> bool:
@@ -196,6 +203,15 @@ class _Run:
                 what = f"round {index + 1} of {self._plan.rounds}: {entry.card.name}, {entry.title}"
                 self._watch(what, self._done + index * len(entries) + position)
                 times.append(self._loaded[entry].round())
+
+    def _look_into(self, entries: Sequence[Entry]) -> None:
+        """Profile whom the plan wants profiled, after all rounds with him: it disturbs none."""
+        for entry in entries:
+            contestant = self._loaded[entry]
+            is_wanted = self._plan.profile and entry.name == SHORTENED and entry == entry.exactly
+            if is_wanted and isinstance(contestant, TenstepContestant):
+                self._watch(f"profiling {entry.card.name}", self._done)
+                self.outcome.profiles[entry] = contestant.profile()
 
     @contextmanager
     def _absent_if_it_fails(self, entry: Entry) -> Iterator[None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import torch
 from torch import Tensor
 
 from shared.domain.quality import Quality, Shortcuts
@@ -11,6 +12,7 @@ from shared.models.card import ModelCard
 from worker.backends.base import Backend
 from worker.backends.torch_backend import TorchBackend
 from worker.bench.speed.contestants import NetworksContestant, Setup
+from worker.bench.speed.profile import Profile, profile
 from worker.devices import Device
 from worker.diffusion.reuse import DeepDenoiser
 from worker.host_memory import available_bytes
@@ -41,6 +43,22 @@ class TenstepContestant(NetworksContestant):
     def at(self, setup: Setup) -> TenstepContestant:
         """Return the same networks at another quality."""
         return TenstepContestant(self._backend, setup, self._loaded_as)
+
+    @torch.inference_mode()
+    def profile(self) -> Profile:
+        """Profile the second step of an image on torch: what all steps share is done by then."""
+        backend = self._backend
+        if not isinstance(backend, TorchBackend):
+            raise TypeError("only torch is profiled")
+        text = backend.encode_text(self._ids)
+        pair = torch.cat([self._noise, self._noise])
+
+        def step(timestep: float) -> Tensor:
+            return backend.denoise(pair, torch.tensor(timestep).expand(len(pair)), text)
+
+        first, second = self._course().timesteps[:2]
+        step(first)
+        return profile(backend.networks.denoiser, lambda: step(second))
 
     @property
     def _deep(self) -> DeepDenoiser | None:

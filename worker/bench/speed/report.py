@@ -15,6 +15,7 @@ from worker.bench.speed.contest import Contest, Outcome, Plan
 from worker.bench.speed.contestants import GUIDED
 from worker.bench.speed.field import Entry, Name
 from worker.bench.speed.machine import Machine
+from worker.bench.speed.profile import Part, Profile
 from worker.models.measure import FLOPS_A_MAC, ComponentName, ComponentWork
 
 RATIOS_NEED_NO_PRICE = 0
@@ -142,6 +143,10 @@ class Report:
                 for one in self.comparisons
             ],
             "results": [_row_json(row) for row in self.rows],
+            "profiles": [
+                {**_entry_json(entry), **_profile_json(profile, middle)}
+                for entry, profile in self.outcome.profiles.items()
+            ],
             "absent": [
                 {**_entry_json(entry), "reason": reason}
                 for entry, reason in self.outcome.absent.items()
@@ -239,4 +244,23 @@ def _row_json(row: Row) -> dict[str, Any]:
             }
             for one in times.rounds
         ],
+    }
+
+
+def _profile_json(profile: Profile, peak: float) -> dict[str, Any]:
+    return {
+        "wall_ns": profile.wall_ns,
+        "multiplying": _part_json(profile.multiplying, profile, peak),
+        "parts": [
+            {"part": str(part.kind), **_part_json(part, profile, peak)} for part in profile.parts
+        ],
+    }
+
+
+def _part_json(part: Part, profile: Profile, peak: float) -> dict[str, Any]:
+    return {
+        "ns": part.ns,
+        "share": part.ns / profile.wall_ns,
+        "gflops": part.gflops,
+        "share_of_peak": part.gflops and part.gflops / peak,
     }
