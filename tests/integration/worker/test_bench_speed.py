@@ -166,6 +166,27 @@ def test_a_profile_tells_where_the_time_of_a_step_goes(shell: Shell, tmp_path: P
     assert " --profile`" in page.read_text("utf-8")
 
 
+@pytest.mark.parametrize("chunk", ["1", "2"])
+def test_openvino_runs_by_the_hint_that_is_faster(shell: Shell, chunk: str) -> None:
+    pytest.importorskip("openvino")
+    command = ("bench", "speed", "--models", "emoji-64", "--size", "64", "--rounds", "1")
+    report = shell.json(*command, "--peers", "openvino", "--chunks", chunk)
+
+    assert report["absent"] == []
+    settings = result(report, "emoji-64", "openvino")["settings"]
+    assert "latency hint" in settings or (chunk == "2" and "throughput hint" in settings)
+
+
+def test_stable_diffusion_cpp_leaves_a_u_net_nas_out(shell: Shell, tmp_path: Path) -> None:
+    pytest.importorskip("stable_diffusion_cpp")
+    family = write_family("decidiffusion-2.0", tmp_path / "nas")
+    command = ("bench", "speed", "--models", str(family), "--size", "64", "--rounds", "1")
+    report = shell.json(*command, "--peers", "stable-diffusion.cpp")
+
+    (absent,) = report["absent"]
+    assert absent["reason"] == "runs Stable Diffusion's own U-Net, and no U-Net-NAS"
+
+
 @pytest.mark.usefixtures("_nobody_else")
 def test_the_table_fits_a_terminal(shell: Shell) -> None:
     command = ("bench", "speed", "--models", "emoji-64", "--size", "64", "--rounds", "1")

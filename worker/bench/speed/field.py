@@ -155,7 +155,7 @@ def open_contestant(entry: Entry, setup: Setup, folder: Path) -> Contestant:
 
             return open_onnxruntime(setup, its_folder / GRAPHS)
         case "openvino":
-            from worker.bench.speed.graph_peers import open_openvino
+            from worker.bench.speed.openvino_peer import open_openvino
 
             return open_openvino(setup, its_folder / GRAPHS)
         case "stable-diffusion.cpp":
