@@ -218,9 +218,11 @@ def _measure(plan: Plan, *, quiet: bool) -> Report:
     from worker.models.measure import measure
 
     works = {card.name: measure(card, width=plan.side, height=plan.side) for card in plan.cards}
+    has_peers = bool(plan.peers) or len(plan.backends) > 1
+    filter_bytes = equal_share(works.values(), has_peers=has_peers)
     with (
         tempfile.TemporaryDirectory(prefix="tenstep-speed-") as folder,
         progress_view(all_rounds(plan), quiet=quiet) as watch,
     ):
-        outcome = run(plan, Path(folder), watch, equal_share(works.values()))
+        outcome = run(plan, Path(folder), watch, filter_bytes)
     return Report(plan, outcome, this_machine(plan.threads), works)

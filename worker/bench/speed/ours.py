@@ -122,16 +122,18 @@ def open_onnxruntime(setup: Setup, exported: ModelCard) -> TenstepContestant:
     return TenstepContestant(backend, setup, _record(backend))
 
 
-def equal_share(works: Iterable[Iterable[ComponentWork]]) -> int:
+def equal_share(works: Iterable[Iterable[ComponentWork]], *, has_peers: bool) -> int:
     """Return how many bytes each model's fused parts may take where all models are loaded at once.
 
     As a worker's do, together they take half of what the weights leave free.
 
     Args:
         works: of each model, its components'.
+        has_peers: whether a peer is loaded beside each, with weights of its own.
     """
     sizes = [sum(work.parameters for work in components) for components in works]
-    left = available_bytes() - BYTES_A_NUMBER * sum(sizes)
+    most = max(sum(sizes), 2 * max(sizes) if has_peers else 0)
+    left = available_bytes() - BYTES_A_NUMBER * most
     return max(0, left) // 2 // len(sizes)
 
 

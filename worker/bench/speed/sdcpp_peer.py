@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
@@ -71,10 +72,10 @@ class StableDiffusionCpp:
         return PhaseTimes(at[0] - begin, denoise_ns, end - at[-1])
 
     def _trial_ns(self, way: str) -> int:
-        model = self._load(way)
-        begin = time.perf_counter_ns()
-        self._draw(model, min(self._setup.side, TRIED_SIDE), 1)
-        return time.perf_counter_ns() - begin
+        with closing(self._load(way)) as model:
+            begin = time.perf_counter_ns()
+            self._draw(model, min(self._setup.side, TRIED_SIDE), 1)
+            return time.perf_counter_ns() - begin
 
     def _load(self, way: str) -> Any:
         with muted(OUT):
