@@ -24,6 +24,11 @@ RUNS = {
     ),
 }
 """By the names of the parts."""
+TITLES = {
+    "emoji-64": "emoji-64 at 64 x 64, eight images at once",
+    "256": "Stable Diffusion 1.5 and DeciDiffusion 2.0 at 256 x 256",
+    "512": "Stable Diffusion 1.5 and DeciDiffusion 2.0 at 512 x 512",
+}
 HEAD = """# How fast models and peers are
 
 The last report of `make bench`, part by part; `python infra/benchmarks/speed.py` writes it. Presets
@@ -46,7 +51,9 @@ def page(parts: Sequence[str]) -> Iterator[str]:
     yield f"{platform.system()} {platform.release()}, Python {platform.python_version()}."
     for part in parts:
         yield ""
-        yield from lower(report(RUNS[part]))
+        _title, *lines = report(RUNS[part])
+        yield f"## {TITLES[part]}"
+        yield from lower(lines)
 
 
 def report(options: str) -> list[str]:
