@@ -30,12 +30,12 @@ format: $(VENV)/installed-dev  ## Rewrite the code in the project's style
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/installed-dev  ## Measure this machine: renders, submissions, status, results, the API, pages, fleets (40 min)
+bench: $(VENV)/installed-dev  ## Measure this machine: renders, submissions, status, results, the API, pages, fleets (2 h)
 	$(BIN)/python infra/benchmarks/render.py
 	$(BIN)/python infra/benchmarks/pipeline.py
 	$(BIN)/python infra/benchmarks/quote.py
 	$(BIN)/tenstep bench busy --images 200
-	$(BIN)/tenstep bench speed --models emoji-64 --size 64 --chunks 8 --rounds 7
+	$(BIN)/python infra/benchmarks/speed.py
 	PYTHONPATH=infra:tests $(BIN)/python infra/benchmarks/start.py
 	PYTHONPATH=infra:tests $(BIN)/python infra/benchmarks/overhead.py
 	PYTHONPATH=infra:tests $(BIN)/python infra/benchmarks/fleet.py

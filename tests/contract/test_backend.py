@@ -235,6 +235,20 @@ def test_each_sample_has_a_timestep_of_its_own(backend: Backend, model: Model) -
     assert relative_difference(both, torch.stack([early[0], late[1]])) <= AGREEMENT
 
 
+@pytest.mark.parametrize("batch", [1, 3])
+def test_texts_beyond_the_samples_meet_these_again(
+    backend: Backend, model: Model, batch: int
+) -> None:
+    sample, timestep, text = step(model, batch, 8, 8)
+    texts = torch.cat([text.flip(0) + 1, text])
+
+    predicted = backend.denoise(sample, timestep, texts)
+
+    expected = backend.denoise(sample.repeat(2, 1, 1, 1), timestep.repeat(2), texts)
+    assert predicted.shape == (2 * batch, *sample.shape[1:])
+    assert relative_difference(predicted, expected) <= AGREEMENT
+
+
 def test_a_step_leaves_what_it_is_given(backend: Backend, model: Model) -> None:
     inputs = step(model, 2, 8, 8)
     before = [tensor.clone() for tensor in inputs]

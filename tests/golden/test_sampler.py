@@ -19,6 +19,7 @@ from worker.diffusion.guidance import guide
 from worker.diffusion.noise import initial_noise
 from worker.diffusion.sampler import denoise
 from worker.diffusion.schedule import build_scheduler, with_timesteps
+from worker.models.rows import spread
 
 SHAPE = (4, 8, 8)
 TEN = Squeeze(10, 6)
@@ -34,6 +35,8 @@ class GaussianDenoiser:
 
     def __call__(self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor) -> Tensor:
         self.calls += 1
+        rows = len(encoder_hidden_states)
+        sample, timestep = spread(sample, rows), spread(timestep, rows)
         cumulative = self.scheduler.alphas_cumprod[timestep].view(-1, 1, 1, 1)
         alpha, sigma = cumulative.sqrt(), (1 - cumulative).sqrt()
         mean = encoder_hidden_states.mean(dim=(1, 2)).view(-1, 1, 1, 1)
@@ -190,7 +193,7 @@ def test_guidance_runs_on_the_pair_negative_prompts_first() -> None:
 
     def denoiser(sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor) -> Tensor:
         seen.append((sample, encoder_hidden_states[:, 0, 0]))
-        return encoder_hidden_states[:, 0, 0].view(-1, 1, 1, 1) * sample
+        return encoder_hidden_states[:, 0, 0].view(-1, 1, 1, 1) * spread(sample, 4)
 
     scheduler, noise = with_timesteps(build_scheduler(), 4), noise_of(1, 2)
     scale, rescale = torch.tensor([3.0, 1.0]), torch.tensor([0.5, 0.5])
@@ -206,7 +209,7 @@ def test_guidance_runs_on_the_pair_negative_prompts_first() -> None:
 
     assert len(seen) == 4
     sample, texts = seen[0]
-    assert torch.equal(sample, torch.cat([noise, noise]))
+    assert torch.equal(sample, noise)
     assert texts.tolist() == pytest.approx([0.1, 0.2, 0.3, 0.4])
 
     def guided(sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor) -> Tensor:
@@ -256,7 +259,7 @@ def test_the_first_latents_are_the_noise_at_the_schedulers_own_scale() -> None:
 
     def denoiser(sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor) -> Tensor:
         seen.append(sample)
-        return sample
+        return spread(sample, len(encoder_hidden_states))
 
     denoise(
         denoiser,
@@ -288,7 +291,7 @@ def tensors_alive(name: SchedulerName, steps: int) -> list[int]:
     def denoiser(sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor) -> Tensor:
         if next(calls) in {steps // 2, steps - 1}:
             counts.append(sum(type(found) is Tensor for found in gc.get_objects()))
-        return sample * 0.5
+        return spread(sample, len(encoder_hidden_states)) * 0.5
 
     denoise(
         denoiser,

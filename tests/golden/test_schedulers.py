@@ -26,6 +26,7 @@ from worker.diffusion.schedule import (
     noise_levels,
     with_timesteps,
 )
+from worker.models.rows import spread
 
 DIFFUSERS_OWN: dict[SchedulerName, Any] = {
     SchedulerName.DPM_SOLVER: DPMSolverMultistepScheduler,
@@ -247,7 +248,7 @@ KINDS = (torch.float32, torch.float16)
 def draw(scheduler: Scheduler, dtype: torch.dtype = torch.float32) -> Tensor:
     def network(sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor) -> Tensor:
         assert sample.dtype == dtype
-        return sample * -0.5
+        return spread(sample, len(encoder_hidden_states)) * -0.5
 
     context = torch.zeros(2, 3, 5, dtype=dtype)
     noise = torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(0)).to(dtype)

@@ -26,9 +26,9 @@ from worker.models.exported import (
     precision_of,
     require_exact,
 )
+from worker.models.rows import spread
 from worker.models.vae import VAEDecoderConfig
 from worker.models.weights import exported_from
-from worker.models.rows import spread
 
 QAIC_CONFIG = "qaic.yaml"
 """Beside a graph: how Cloud AI 100's compiler is to treat it."""

@@ -17,6 +17,7 @@ from worker.backends.pixels import to_pixels
 from worker.backends.timesteps import whole_timesteps
 from worker.devices import Device
 from worker.models.exported import require_exact
+from worker.models.rows import spread
 from worker.models.vae import VAEDecoderConfig
 from worker.models.weights import exported_from
 from worker.qaic.cards import QaicCard, find_cards
@@ -24,7 +25,6 @@ from worker.qaic.loaded import LoadedPrograms
 from worker.qaic.programs import find_programs
 from worker.qaic.store import QpcStore, StoredQpc, compile_command
 from worker.qaic.tools import find_sdk, import_qaic
-from worker.models.rows import spread
 
 PRECISION = "float16"
 EMULATED = "Drawn on an emulated Cloud AI 100: the processor did the work."

@@ -17,7 +17,7 @@ from worker.device_memory import free_bytes
 from worker.devices import Device, processor_name
 from worker.diffusion.reuse import DeepDenoiser
 from worker.host_memory import available_bytes
-from worker.models.networks import load_networks, load_tiny_decoder
+from worker.models.networks import Networks, load_networks, load_tiny_decoder
 from worker.models.tiles import decode_within
 from worker.models.unet import UNetNAS
 from worker.models.weights import weights_identity
@@ -41,6 +41,7 @@ class TorchBackend:
         precision: str = "auto",
         threads: int = 0,
         manner: Manner = "fused",
+        fusion_bytes: int | None = None,
     ) -> None:
         """Load a model.
 
@@ -51,8 +52,8 @@ class TorchBackend:
             threads: of the processor; 0 takes one a core.
             manner: how denoiser and decoder are run. Compiled, they are at the first image of
                 each size, which takes minutes, or seconds where the compiler's cache knows them.
-                Fused parts, which are for a processor in float32, take up to half of the memory
-                that is free.
+                Fused parts are for a processor in float32.
+            fusion_bytes: that fused parts may take; None is half of the memory that is free.
 
         Raises:
             ConfigurationError: a part of the model is missing or broken.
@@ -85,11 +86,17 @@ class TorchBackend:
             # What it imports takes a while, and accelerators do without.
             from worker.models.fusion import fuse_networks
 
-            fuse_networks(self._networks, available_bytes() // 2)
+            half = available_bytes() // 2
+            fuse_networks(self._networks, half if fusion_bytes is None else fusion_bytes)
         # The denoiser has CUDA's default stream.
         self._beside = _new_stream() if self._is_cuda else None
         self._copies = _new_stream() if self._is_cuda else None
         self._weights_sha256 = weights_identity(card)
+
+    @property
+    def networks(self) -> Networks:
+        """Its modules, as they are run."""
+        return self._networks
 
     @property
     def compiled_sizes(self) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,8 +15,10 @@ import typer
 from shared.errors import InputError
 
 if TYPE_CHECKING:
+    from shared.domain.quality import Quality
     from shared.models.card import ModelCard
     from worker.bench.speed.contest import Plan
+    from worker.bench.speed.field import Name
     from worker.bench.speed.report import Report
 
 HELP = (
@@ -65,10 +68,21 @@ def speed(  # noqa: PLR0913 - a command has as many options as it has
     whole: Annotated[
         bool, typer.Option("--whole", help="Take every step of an image, not only two.")
     ] = False,
+    profile: Annotated[
+        bool,
+        typer.Option("--profile", help="Tell where the time of a step on tenstep's torch goes."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Draw a picture: .svg or .png.")
     ] = None,
+    qualities: Annotated[
+        str,
+        typer.Option(
+            metavar="NAMES",
+            help="exact, balanced, fast, all: tenstep's torch is measured at each, and exact.",
+        ),
+    ] = "exact",
     report: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a report in Markdown.")
     ] = None,
@@ -82,7 +96,17 @@ def speed(  # noqa: PLR0913 - a command has as many options as it has
     require_worker_extra()
     # As a worker's: else threads of one library spin while another's would work.
     pin_environment(Device("cpu", None), 0, os.environ)
-    plan = _plan(models, size, backends, peers, chunks, rounds, whole=whole)
+    plan = _plan(
+        models=models,
+        size=size,
+        backends=backends,
+        peers=peers,
+        chunks=chunks,
+        rounds=rounds,
+        qualities=qualities,
+        whole=whole,
+        profile=profile,
+    )
     measured = _measure(plan, quiet=as_json)
     if plot is not None:
         from worker.commands.speed_plot import plot_speed
@@ -100,12 +124,21 @@ def speed(  # noqa: PLR0913 - a command has as many options as it has
         print_speed(measured)
 
 
-def _plan(
-    models: str, size: int, backends: str, peers: str, chunks: str, rounds: int, *, whole: bool
+def _plan(  # noqa: PLR0913 - one of each option
+    *,
+    models: str,
+    size: int,
+    backends: str,
+    peers: str,
+    chunks: str,
+    rounds: int,
+    qualities: str,
+    whole: bool,
+    profile: bool,
 ) -> Plan:
     from shared.models.catalog import load_card
     from shared.settings import load_settings
-    from worker.bench.speed.contest import Plan
+    from worker.bench.speed.contest import SHORTENED, Plan
     from worker.bench.speed.field import BACKENDS, PEERS, parse_names
     from worker.commands.bench import check_size
 
@@ -113,6 +146,8 @@ def _plan(
     ours = parse_names("--backends", backends, BACKENDS)
     if not ours:
         raise InputError("--backends: at least one", hint=f"There are {', '.join(BACKENDS)}.")
+    if profile and SHORTENED not in ours:
+        raise InputError(f"--profile: of {SHORTENED}, which is not among --backends")
     theirs = parse_names("--peers", peers, PEERS)
     settings = load_settings()
     if settings.device not in {"auto", "cpu"}:
@@ -133,6 +168,8 @@ def _plan(
         peers=theirs,
         threads=settings.cpu_threads or os.cpu_count() or 1,
         whole=whole,
+        qualities=_qualities(qualities, ours),
+        profile=profile,
     )
 
 
@@ -141,6 +178,21 @@ def _check_torch(card: ModelCard) -> None:
         raise InputError(
             f"{card.folder}: is exported already", hint="Name the model that it was made from."
         )
+
+
+def _qualities(text: str, backends: Sequence[Name]) -> tuple[Quality, ...]:
+    """Read a list of qualities; exact is always the first, for all ratios are over it."""
+    from shared.domain.quality import Quality
+    from worker.bench.speed.contest import SHORTENED
+    from worker.bench.speed.field import parse_names
+
+    asked = parse_names("--qualities", text, tuple(Quality))
+    found = tuple(dict.fromkeys((Quality.EXACT, *asked)))
+    if len(found) > 1 and SHORTENED not in backends:
+        raise InputError(
+            f"--qualities {text}: measured on {SHORTENED}, which is not among --backends"
+        )
+    return found
 
 
 def _chunks(text: str) -> tuple[int, ...]:
@@ -161,13 +213,16 @@ def _measure(plan: Plan, *, quiet: bool) -> Report:
     import_diffusers_without_compiler()
     from worker.bench.speed.contest import all_rounds, run
     from worker.bench.speed.machine import this_machine
+    from worker.bench.speed.ours import equal_share
     from worker.bench.speed.report import Report
     from worker.models.measure import measure
 
     works = {card.name: measure(card, width=plan.side, height=plan.side) for card in plan.cards}
+    has_peers = bool(plan.peers) or len(plan.backends) > 1
+    filter_bytes = equal_share(works.values(), has_peers=has_peers)
     with (
         tempfile.TemporaryDirectory(prefix="tenstep-speed-") as folder,
         progress_view(all_rounds(plan), quiet=quiet) as watch,
     ):
-        outcome = run(plan, Path(folder), watch)
+        outcome = run(plan, Path(folder), watch, filter_bytes)
     return Report(plan, outcome, this_machine(plan.threads), works)

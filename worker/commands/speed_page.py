@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shared.errors import InputError
 from shared.files import atomic_file
 from shared.version import VERSION
-from worker.commands.speed_view import HEADS, by_model, cells, conditions, notes, ratios
+from worker.commands.speed_view import (
+    HEADS,
+    PROFILE_HEADS,
+    by_model,
+    cells,
+    conditions,
+    notes,
+    profiles,
+    ratios,
+)
 
 if TYPE_CHECKING:
-    from worker.bench.speed.report import Report, Row
+    from worker.bench.speed.report import Report
 
 TITLE = "# Speed of models and peers"
 COLUMNS = ("run by", *HEADS[1:])
@@ -38,7 +47,10 @@ def _lines(report: Report) -> Iterator[str]:
     yield from (f"- {line}" for line in conditions(report))
     for title, rows in by_model(report):
         yield from ("", f"## {title}", "")
-        yield from _table(rows)
+        yield from _table(COLUMNS, map(cells, rows))
+    for title, lines in profiles(report):
+        yield from ("", f"## Where the time goes: {title}", "")
+        yield from _table(("part", *PROFILE_HEADS[1:]), lines)
     compared = list(ratios(report))
     if compared:
         yield from ("", "## Models compared", "")
@@ -47,10 +59,10 @@ def _lines(report: Report) -> Iterator[str]:
     yield from (f"- {line}" for line in notes(report))
 
 
-def _table(rows: list[Row]) -> Iterator[str]:
-    yield f"| {' | '.join(COLUMNS)} |"
-    yield f"| --- |{' ---: |' * (len(COLUMNS) - 1)}"
-    yield from (f"| {' | '.join(cells(row))} |" for row in rows)
+def _table(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(heads)} |"
+    yield f"| --- |{' ---: |' * (len(heads) - 1)}"
+    yield from (f"| {' | '.join(line)} |" for line in lines)
 
 
 def _command(report: Report) -> str:
@@ -62,6 +74,10 @@ def _command(report: Report) -> str:
         "peers": ",".join(plan.peers) or "none",
         "chunks": ",".join(map(str, plan.chunks)),
         "rounds": plan.rounds,
+        "qualities": ",".join(plan.qualities),
     }
     words = " ".join(f"--{name} {value}" for name, value in options.items())
-    return f"tenstep bench speed {words}{' --whole' if plan.whole else ''}"
+    switches = {"whole": plan.whole, "profile": plan.profile}
+    return " ".join(
+        ["tenstep bench speed", words, *(f"--{name}" for name, is_on in switches.items() if is_on)]
+    )

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from shared.domain.money import NANOSECONDS
+from shared.domain.quality import Quality
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from worker.bench.speed.profile import Part, Profile
     from worker.bench.speed.report import Comparison, Report, Row
 
 HEADS = ("", "text", "step", "decode", "image", "GFLOPS", "peak", "step x", "image x")
@@ -22,9 +24,15 @@ COUNTED = (
     "of the matrix-multiply peak. Winograd's convolutions take fewer, and so can be above 100 %."
 )
 RECKONED = (
-    "An image is the text, the first step, the second as often as others follow, and decoding; "
-    "--whole takes all steps."
+    "An image is the text, of each kind of step the first, the second as often as others follow, "
+    "and decoding; --whole takes all steps."
 )
+PROFILE_HEADS = ("", "time", "share", "GFLOP/s", "peak")
+PROFILED = (
+    "In the profile GFLOP/s are of what is really multiplied. Its rest is Python, threads that "
+    "wake, and what the profiler itself takes."
+)
+MULTIPLYING = "all that multiplies"
 WHOLE = "Every step of each image was taken."
 MILLION = 1_000_000
 LONG_SECONDS, LONG_MS = 100, 100
@@ -40,7 +48,10 @@ def print_speed(report: Report) -> None:
         console.print(line)
     for title, rows in by_model(report):
         console.print(title)
-        console.print(_table(rows), "")
+        console.print(_table(HEADS, map(cells, rows)), "")
+    for title, lines in profiles(report):
+        console.print(title)
+        console.print(_table(PROFILE_HEADS, lines), "")
     for line in (*ratios(report), *notes(report)):
         console.print(line)
 
@@ -61,8 +72,13 @@ def by_model(report: Report) -> Iterator[tuple[str, list[Row]]]:
     for (card, chunk), rows in groupby(
         report.rows, key=lambda row: (row.entry.card, row.entry.chunk)
     ):
-        at_once = "one image at a time" if chunk == 1 else f"{chunk} images at once, times of one"
-        yield f"{card.name}, {card.sampler.evaluations} steps, {at_once}", list(rows)
+        of_one = "" if chunk == 1 else ", times of one"
+        yield f"{card.name}, {card.sampler.evaluations} steps, {at_once(chunk)}{of_one}", list(rows)
+
+
+def at_once(chunk: int) -> str:
+    """Say how many images are drawn at once."""
+    return "one image at a time" if chunk == 1 else f"{chunk} images at once"
 
 
 def cells(row: Row) -> tuple[str, ...]:
@@ -74,10 +90,36 @@ def cells(row: Row) -> tuple[str, ...]:
         seconds(times.iteration_ns),
         seconds(times.decode_ns),
         seconds(times.device_ns),
-        f"{row.gflops['denoiser']:.0f}",
-        f"{row.share_of_peak:.0%}",
+        "" if row.share_of_peak is None else f"{row.gflops['denoiser']:.0f}",
+        "" if row.share_of_peak is None else f"{row.share_of_peak:.0%}",
         f"{gains.speedup_per_iteration:.2f}x" if gains else "",
         f"{gains.speedup_end_to_end:.2f}x" if gains else "",
+    )
+
+
+def profiles(report: Report) -> Iterator[tuple[str, list[tuple[str, ...]]]]:
+    """Return each profile's title, and its lines under `PROFILE_HEADS`."""
+    peak, _, _ = report.peak
+    for entry, profile in report.outcome.profiles.items():
+        taken = f"{seconds(profile.wall_ns)} under the profiler"
+        parts = [(str(part.kind), part) for part in profile.parts]
+        yield (
+            f"a step of {entry.card.name}, {at_once(entry.chunk)}: {taken}",
+            [
+                _profile_line(name, part, profile, peak)
+                for name, part in (*parts, (MULTIPLYING, profile.multiplying))
+            ],
+        )
+
+
+def _profile_line(name: str, part: Part, profile: Profile, peak: float) -> tuple[str, ...]:
+    speed = part.gflops
+    return (
+        name,
+        seconds(part.ns),
+        f"{part.ns / profile.wall_ns:.0%}",
+        "" if speed is None else f"{speed:.0f}",
+        "" if speed is None else f"{speed / peak:.0%}",
     )
 
 
@@ -90,8 +132,9 @@ def ratios(report: Report) -> Iterator[str]:
 def ratio_line(one: Comparison) -> str:
     """Say what the second model gains over the first."""
     gains, chunk = one.gains, "" if one.chunk == 1 else f", {one.chunk} at once"
+    quality = "" if one.quality is Quality.EXACT else f" at {one.quality}"
     return (
-        f"{one.second} over {one.first} on {one.backend}{chunk}: "
+        f"{one.second}{quality} over {one.first} on {one.backend}{chunk}: "
         f"{gains.speedup_per_iteration:.2f}x a step, {gains.speedup_end_to_end:.2f}x an image"
     )
 
@@ -101,6 +144,8 @@ def notes(report: Report) -> Iterator[str]:
     yield RATIOS
     yield COUNTED
     yield WHOLE if report.plan.whole else RECKONED
+    if report.outcome.profiles:
+        yield PROFILED
     for row in report.rows:
         least, most = row.times.device_range_ns
         yield (
@@ -120,12 +165,12 @@ def seconds(nanoseconds: int) -> str:
     return f"{taken:.{0 if taken >= LONG_MS else 1}f} ms"
 
 
-def _table(rows: Sequence[Row]) -> Table:
+def _table(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> Table:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    for index, head in enumerate(HEADS):
+    for index, head in enumerate(heads):
         table.add_column(head, justify="right" if index else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*cells(row))
+    for line in lines:
+        table.add_row(*line)
     return table

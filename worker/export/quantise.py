@@ -24,9 +24,9 @@ from shared.models.card import ModelCard, read_json
 from worker.backends.onnx_backend import OnnxBackend
 from worker.devices import Device
 from worker.models.exported import DENOISER, GRAPH, GRAPH_DATA, ExportPrecision
+from worker.models.rows import spread
 from worker.models.tokenizer import PromptTokenizer
 from worker.pipeline import Pipeline
-from worker.models.rows import spread
 
 EXACT_NODES = ["/conv_in/Conv", "/conv_out/Conv"]
 """First and last convolution: the cheapest, and what they lose is seen at once."""

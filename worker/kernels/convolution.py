@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -119,7 +119,7 @@ def convolve(
         space = _space(threads, at_once * wide, wide, channels, filters)
         for first in range(0, strips, at_once):
             some = min(at_once, strips - first)
-            _convolve_strips(
+            convolve_strips(
                 source,
                 factor,
                 factors or NONE,
@@ -135,7 +135,7 @@ def convolve(
 
 
 @kernel
-def _convolve_strips(  # noqa: PLR0913, PLR0917 - what a convolution is of
+def convolve_strips(  # noqa: PLR0913, PLR0917 - what a convolution is of
     images: Array,
     factor: int,
     factors: Factors,
@@ -147,6 +147,20 @@ def _convolve_strips(  # noqa: PLR0913, PLR0917 - what a convolution is of
     space: Space,
     target: Array,
 ) -> None:
+    """Convolve some rows of tiles.
+
+    Args:
+        images: (N, H, W, C).
+        factor: how often each position counts in height and in width (nearest upsampling).
+        factors: SiLU of the input so normalized is convolved; of no channels: the input itself.
+        panels: of `Filters`.
+        shift: (N, K), is added at each position.
+        residual: like ``target``, is added; of no images: nothing is.
+        count: how many rows of tiles.
+        strips: which.
+        space: is overwritten.
+        target: (N, H, W, K), is filled where the tiles lie.
+    """
     pieces = space.rows.shape[0]
     for piece in numba.prange(pieces):
         for index in range(count * piece // pieces, count * (piece + 1) // pieces):
@@ -158,6 +172,13 @@ def _convolve_strips(  # noqa: PLR0913, PLR0917 - what a convolution is of
         _multiply(place, panel, count * strips.wide, panels, space)
     for index in numba.prange(count):
         _write_strip(space.products, shift, residual, strips, index, target)
+
+
+def products_of_strips(*arguments: Any) -> int:
+    """Count the products that `convolve_strips` takes of such arguments."""
+    _, _, _, panels, _, _, count, strips, _, target = arguments
+    inputs, outputs = panels.shape[2], target.shape[3]
+    return int(PLACES * count * strips.wide * inputs * outputs)
 
 
 @part
@@ -211,8 +232,7 @@ def _multiply(place: int, panel: int, tiles: int, panels: Array, space: Space) -
         space.windows.ctypes.data + BYTES_A_NUMBER * place * most * inputs,
         inputs,
         tiles,
-        panels.ctypes.data
-        + BYTES_A_NUMBER * (place * panels.shape[1] + panel) * inputs * PANEL,
+        panels.ctypes.data + BYTES_A_NUMBER * (place * panels.shape[1] + panel) * inputs * PANEL,
         inputs,
         space.products.ctypes.data + BYTES_A_NUMBER * (place * most * width + panel * PANEL),
         width,
@@ -220,7 +240,7 @@ def _multiply(place: int, panel: int, tiles: int, panels: Array, space: Space) -
 
 
 @part
-def _write_strip(  # noqa: PLR0913, PLR0917 - what is added
+def _write_strip(
     products: Array, shift: Array, residual: Array, strips: Strips, index: int, target: Array
 ) -> None:
     n, top = (strips.first + index) // strips.high, (strips.first + index) % strips.high

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba.extending import intrinsic
 
 from worker.kernels.compiling import part
 from worker.kernels.normalization import Array
@@ -34,9 +33,10 @@ def packed(weight: Array) -> Array:
     return np.ascontiguousarray(whole.reshape(*many, panels, PANEL, inputs).swapaxes(-1, -2))
 
 
-def _write_block(  # noqa: PLR0913, PLR0917 - addresses and strides of three matrices
+def _write_block(  # noqa: PLR0917 - addresses and strides of three matrices
     emitter: Emitter, a: Any, a_row: Any, b: Any, inputs: Any, c: Any, c_row: Any
 ) -> None:
+    """Compute C = A B: A (ROWS, inputs), B (inputs, PANEL), C (ROWS, PANEL)."""
     builder = emitter.builder
     a, b, c = emitter.pointer(a), emitter.pointer(b), emitter.pointer(c)
     rows = [builder.gep(a, [builder.mul(emitter.index(row), a_row)]) for row in range(ROWS)]
@@ -57,16 +57,11 @@ def _write_block(  # noqa: PLR0913, PLR0917 - addresses and strides of three mat
         emitter.store(total, c, builder.add(line, emitter.index(vector * LANES)))
 
 
-@intrinsic
-def _multiply_block(  # type: ignore[no-untyped-def]  # noqa: ANN202, PLR0913, PLR0917 - numba's
-    typing, a, a_row, b, inputs, c, c_row
-):
-    """C = A B: A (ROWS, inputs), B (inputs, PANEL), C (ROWS, PANEL)."""
-    return emitted(6, _write_block)
+_multiply_block = emitted(_write_block)
 
 
 @part
-def multiply_panel(  # noqa: PLR0913, PLR0917 - addresses and strides of three matrices
+def multiply_panel(  # noqa: PLR0917 - addresses and strides of three matrices
     a: int, a_row: int, rows: int, b: int, inputs: int, c: int, c_row: int
 ) -> None:
     """Multiply rows with one panel.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -95,10 +95,8 @@ def project(
     added = result[:0] if residual is None else residual
     with as_many_threads_as_torch() as threads:
         at_once = _rows_at_once(count, inputs, threads)
-        space = Space(
-            *taken((threads, at_once, inputs), (threads, 2, at_once, PANEL))
-        )
-        _project(
+        space = Space(*taken((threads, at_once, inputs), (threads, 2, at_once, PANEL)))
+        project_rows(
             rows.numpy(), norm, factors or NONE, layer, added.numpy(), space, result.numpy()
         )
     return result
@@ -111,7 +109,7 @@ def _rows_at_once(count: int, inputs: int, threads: int) -> int:
 
 
 @kernel
-def _project(
+def project_rows(  # noqa: PLR0917 - what a layer is of
     rows: Array,
     norm: LayerNorm,
     factors: Factors,
@@ -120,6 +118,17 @@ def _project(
     space: Space,
     result: Array,
 ) -> None:
+    """Apply a linear layer.
+
+    Args:
+        rows: (M, C).
+        norm: is applied to each row first; of no channels: is not.
+        factors: normalize rows of as many images; of no channels: do not.
+        layer: of C inputs.
+        residual: (M, K), is added; of no rows: nothing is.
+        space: is overwritten.
+        result: (M, K), is filled.
+    """
     threads, at_once, _ = space.rows.shape
     blocks = -(-len(rows) // at_once)
     panels = layer.panels.shape[1]
@@ -135,6 +144,12 @@ def _project(
             for panel in range(panels * share // shares, panels * (share + 1) // shares):
                 _multiply(panel, last - first, layer, space, thread)
                 _finish(panel, first, last, layer, residual, space.products[thread], result)
+
+
+def products_of_rows(rows: Array, *arguments: Any) -> int:
+    """Count the products that `project_rows` takes of such arguments."""
+    layer: Layer = arguments[2]
+    return int(len(rows) * rows.shape[1] * layer.outputs * len(layer.panels))
 
 
 @part
@@ -194,7 +209,7 @@ def _multiply(panel: int, rows: int, layer: Layer, space: Space, thread: int) ->
 
 
 @part
-def _finish(
+def _finish(  # noqa: PLR0917 - what is added
     panel: int,
     first: int,
     last: int,

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from inspect import Parameter, Signature, signature
 from typing import Any
 
 import llvmlite.binding
 from llvmlite import ir
 from numba import types
+from numba.extending import intrinsic
 
 BYTES_A_NUMBER = 4
 FLOAT = ir.FloatType()
@@ -76,9 +78,7 @@ class Emitter:
             if factor == 0:
                 continue
             if total is None:
-                total = (
-                    vector if factor == 1 else self.builder.fmul(vector, self.constant(factor))
-                )
+                total = vector if factor == 1 else self.builder.fmul(vector, self.constant(factor))
             elif factor == 1:
                 total = self.builder.fadd(total, vector)
             elif factor == -1:
@@ -139,16 +139,23 @@ class Loop:
         self.handed: list[Any] = list(carried)
 
 
-def emitted(arguments: int, write: Callable[..., None]) -> tuple[Any, Any]:
-    """Return what an ``intrinsic`` of numba's returns: its signature, and who writes its code.
+def emitted(write: Callable[..., None]) -> Any:
+    """Make a function for kernels out of what writes its instructions.
 
     Args:
-        arguments: how many it takes: addresses and counts, all of 64 bits.
-        write: gets an `Emitter` and the arguments.
+        write: gets an `Emitter` and the function's arguments, addresses and counts of 64 bits.
     """
 
-    def generated(context: Any, builder: Any, _signature: Any, values: Any) -> Any:
-        write(Emitter(builder), *values)
-        return context.get_dummy_value()
+    def typed(_typing: Any, *given: Any) -> Any:
+        def generated(context: Any, builder: Any, _signature: Any, values: Any) -> Any:
+            write(Emitter(builder), *values)
+            return context.get_dummy_value()
 
-    return types.void(*[types.int64] * arguments), generated
+        return types.void(*[types.int64] * len(given)), generated
+
+    # numba reads the arguments' names there.
+    _, *names = signature(write).parameters
+    typed.__signature__ = Signature(  # type: ignore[attr-defined]
+        [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD) for name in ("typingctx", *names)]
+    )
+    return intrinsic(typed)

@@ -12,7 +12,6 @@ from typing import Any
 
 import numba
 import numpy as np
-from numba.extending import intrinsic
 
 from worker.kernels.compiling import kernel, part
 from worker.kernels.normalization import Array
@@ -94,9 +93,19 @@ def _transposed(lines: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
     return list(zip(*lines, strict=True))
 
 
-def _write_window(  # noqa: PLR0913, PLR0917 - addresses and strides
+def _write_window(
     emitter: Emitter, window: Any, row: Any, channels: Any, transformed: Any, place: Any
 ) -> None:
+    """Compute B^T d B of one window.
+
+    Args:
+        emitter: writes it.
+        window: address of its first position's channels; columns lie side by side.
+        row: numbers from one row of positions to the next.
+        channels: of a position, a multiple of `LANES`.
+        transformed: address of the first place's channels, which are filled.
+        place: numbers from one of 36 places to the next.
+    """
     builder = emitter.builder
     source, target = emitter.pointer(window), emitter.pointer(transformed)
     with emitter.counting(channels, LANES) as loop:
@@ -116,21 +125,8 @@ def _write_window(  # noqa: PLR0913, PLR0917 - addresses and strides
                 emitter.store(value, target, builder.add(offset, loop.at))
 
 
-@intrinsic
-def transform_window(  # type: ignore[no-untyped-def]  # noqa: ANN201, PLR0913, PLR0917 - numba's
-    typing, window, row, channels, transformed, place
-):
-    """Compute B^T d B of one window.
-
-    Args:
-        typing: numba's.
-        window: address of its first position's channels; columns lie side by side.
-        row: numbers from one row of positions to the next.
-        channels: of a position, a multiple of `LANES`.
-        transformed: address of the first place's channels, which are filled.
-        place: numbers from one of 36 places to the next.
-    """
-    return emitted(5, _write_window)
+transform_window = emitted(_write_window)
+"""Compute B^T d B of one window."""
 
 
 def _write_tile(  # noqa: PLR0913, PLR0917 - addresses and strides
@@ -145,6 +141,21 @@ def _write_tile(  # noqa: PLR0913, PLR0917 - addresses and strides
     high: Any,
     wide: Any,
 ) -> None:
+    """Compute A^T m A of one tile, and add what is to be added.
+
+    Args:
+        emitter: writes it.
+        products: address of the first place's channels.
+        place: numbers from one of 36 places to the next.
+        channels: of a position, a multiple of `LANES`.
+        shift: address of what is added at each position, (channels).
+        residual: address of what is added at the tile's first position, laid out as the image;
+            0 adds nothing.
+        image: address of the tile's first position's channels; columns lie side by side.
+        row: numbers from one row of positions to the next.
+        high: rows of the tile that are in the image.
+        wide: columns of it that are.
+    """
     builder = emitter.builder
     source, added, target = (emitter.pointer(one) for one in (products, shift, image))
     has_residual = builder.icmp_signed("!=", residual, emitter.index(0))
@@ -174,23 +185,5 @@ def _write_tile(  # noqa: PLR0913, PLR0917 - addresses and strides
                         finish(emitter.sum_of([(1, value), (1, summand)]), i, j)
 
 
-@intrinsic
-def transform_tile(  # type: ignore[no-untyped-def]  # noqa: ANN201, PLR0913, PLR0917 - numba's
-    typing, products, place, channels, shift, residual, image, row, high, wide
-):
-    """Compute A^T m A of one tile, and add what is to be added.
-
-    Args:
-        typing: numba's.
-        products: address of the first place's channels.
-        place: numbers from one of 36 places to the next.
-        channels: of a position, a multiple of `LANES`.
-        shift: address of what is added at each position, (channels).
-        residual: address of what is added at the tile's first position, laid out as the image;
-            0 adds nothing.
-        image: address of the tile's first position's channels; columns lie side by side.
-        row: numbers from one row of positions to the next.
-        high: rows of the tile that are in the image.
-        wide: columns of it that are.
-    """
-    return emitted(9, _write_tile)
+transform_tile = emitted(_write_tile)
+"""Compute A^T m A of one tile, and add what is to be added."""

@@ -25,7 +25,9 @@ TRANSFORMER_NORM_EPS = 1e-6
 class TransformerBlock(BasicTransformerBlock):
     """diffusers' block; rows of tokens may be fewer than the text's, each of which has its own."""
 
-    def forward(self, hidden_states: Tensor, encoder_hidden_states: Tensor) -> Tensor:
+    def forward(  # type: ignore[override]  # of what it may be given, this is what models have
+        self, hidden_states: Tensor, encoder_hidden_states: Tensor
+    ) -> Tensor:
         """Attend to itself, to the text, and feed forward.
 
         Args:
@@ -38,8 +40,8 @@ class TransformerBlock(BasicTransformerBlock):
         hidden = hidden_states + self.attn1(self.norm1(hidden_states))
         hidden = spread(hidden, encoder_hidden_states.shape[0])
         hidden = hidden + self.attn2(self.norm2(hidden), encoder_hidden_states)
-        fed: Tensor = self.ff(self.norm3(hidden))
-        return hidden + fed
+        fed: Tensor = hidden + self.ff(self.norm3(hidden))
+        return fed
 
 
 class TextReader(nn.Module):

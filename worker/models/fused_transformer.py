@@ -21,6 +21,9 @@ from worker.models.blocks import SpatialTransformer, TextReader
 from worker.models.fused import RememberedProjection
 from worker.models.rows import spread
 
+EXTRAS = ("group_norm", "spatial_norm", "norm_q", "norm_k", "norm_cross", "added_kv_proj_dim")
+"""Of an attention, which a fused one lacks."""
+
 
 class FusedBlock:
     """A transformer block: its products take normalizations, gates and residuals along."""
@@ -34,7 +37,7 @@ class FusedBlock:
         gates = feed.net[0].proj
         self._heads = own.heads
         self._norm1, self._norm2, self._norm3 = (
-            layer_norm_of(norm) for norm in (block.norm1, _untyped(block.norm2), block.norm3)
+            layer_norm_of(_untyped(norm)) for norm in (block.norm1, block.norm2, block.norm3)
         )
         self._joined = layer_of(torch.cat(weights), bias)
         self._own_out = _layer(own.to_out[0])
@@ -119,29 +122,23 @@ def fits_transformer(transformer: SpatialTransformer | Transformer2DModel) -> bo
     return all(_fits_block(block) for block in part.transformer_blocks)
 
 
-def _fits_block(block: BasicTransformerBlock) -> bool:
-    return (
+def _fits_block(block: Any) -> bool:
+    return bool(
         block.norm_type == "layer_norm"
         and block.norm_elementwise_affine
         and block.pos_embed is None
         and not block.only_cross_attention
         and _fits_attention(block.attn1)
         and _fits_attention(block.attn2)
-        and isinstance(_untyped(block.ff).net[0], GEGLU)
+        and isinstance(block.ff.net[0], GEGLU)
     )
 
 
-def _fits_attention(attention: Attention | None) -> bool:
-    part = _untyped(attention)
-    return attention is not None and not (
+def _fits_attention(part: Any) -> bool:
+    return isinstance(part, Attention) and not (
         part.residual_connection
         or part.rescale_output_factor != 1
-        or part.group_norm
-        or part.spatial_norm
-        or part.norm_q
-        or part.norm_k
-        or part.norm_cross
-        or part.added_kv_proj_dim
+        or any(getattr(part, name) is not None for name in EXTRAS)
     )
 
 

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from diffusers.models.attention_processor import Attention
 from diffusers.models.embeddings import TimestepEmbedding
 from diffusers.models.resnet import ResnetBlock2D
-from diffusers.models.upsampling import Upsample2D
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
+from diffusers.models.upsampling import Upsample2D
 from torch import nn
 
+from worker.kernels.products import PANEL
+from worker.kernels.vectors import BYTES_A_NUMBER
 from worker.kernels.winograd import PLACES
 from worker.models.blocks import SpatialTransformer
 from worker.models.fused import (
@@ -24,9 +26,6 @@ from worker.models.fused import (
 )
 from worker.models.fused_transformer import fits_transformer, fused_transformer
 from worker.models.networks import Networks
-
-BYTES_A_NUMBER = 4
-FILTER_SIZE = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +84,7 @@ def fuse_transformers(denoiser: nn.Module) -> None:
     """Have a denoiser's transformers run fused; their weights are packed, and take no more."""
     for parent in list(denoiser.modules()):
         for name, part in list(parent.named_children()):
-            is_one = isinstance(part, SpatialTransformer | Transformer2DModel)
-            if is_one and fits_transformer(part):
+            if isinstance(part, SpatialTransformer | Transformer2DModel) and fits_transformer(part):
                 setattr(parent, name, fused_transformer(part))
 
 
@@ -107,12 +105,12 @@ def _convolving(network: nn.Module) -> Iterator[Place]:
             if (isinstance(part, ResnetBlock2D) and fits_resnet(part)) or (
                 isinstance(part, Upsample2D) and fits_upsample(part)
             ):
-                filters = sum(_numbers(one) for one in part.modules())
-                yield Place(parent, name, part, filters // FILTER_SIZE * PLACES * BYTES_A_NUMBER)
+                yield Place(parent, name, part, sum(map(_filter_bytes, part.modules())))
 
 
-def _numbers(module: nn.Module) -> int:
-    """Return the size of a 3 x 3 convolution's filters; 0 of anything else."""
+def _filter_bytes(module: nn.Module) -> int:
+    """Return what a 3 x 3 convolution's transformed filters take; 0 of anything else."""
     if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3):
-        return module.weight.numel()
+        outputs = -(-module.out_channels // PANEL) * PANEL
+        return PLACES * module.in_channels * outputs * BYTES_A_NUMBER
     return 0

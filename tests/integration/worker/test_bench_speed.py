@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -100,10 +101,101 @@ def test_an_image_is_reckoned_from_two_steps_or_taken_whole(shell: Shell) -> Non
     assert (whole["per_iteration_ratio"], whole["end_to_end_ratio"]) == (None, None)
 
 
+def test_qualities_are_rows_of_their_own_beside_the_exact_image(
+    shell: Shell, both: tuple[str, ...], tmp_path: Path
+) -> None:
+    page = tmp_path / "speed.md"
+    options = ("--rounds", "1", "--peers", "none", "--qualities", "balanced")
+    report = shell.json("bench", "speed", *both, *options, "--report", str(page))
+
+    first, second = (model["model"] for model in report["models"])
+    assert [(one["model"], one["quality"]) for one in report["results"]] == [
+        (model, quality) for model in (first, second) for quality in ("exact", "balanced")
+    ]
+    compared = {(one["second"], one["quality"]): one for one in report["comparisons"]}
+    assert {one["first"] for one in compared.values()} == {first}
+    assert list(compared) == [(first, "balanced"), (second, "exact"), (second, "balanced")]
+    assert report["end_to_end_ratio"] == compared[second, "exact"]["end_to_end_ratio"]
+    exact, shortened = (one["settings"] for one in report["results"] if one["model"] == second)
+    assert shortened.startswith(exact)
+    assert "guidance from noise level 1000 to 0.95; deep features of 1 step in 2" in shortened
+    assert "parts fused" in exact
+    text = page.read_text("utf-8")
+    assert "--qualities exact,balanced" in text
+    assert f"{second} at balanced over {first} on torch" in text
+    # Of what is not computed no speed is told.
+    assert [one["share_of_peak"] is None for one in report["results"]] == [False, True] * 2
+
+
+def test_a_shortened_image_taken_whole_has_every_step(shell: Shell) -> None:
+    command = ("bench", "speed", "--models", "emoji-64", "--size", "64", "--peers", "none")
+    report = shell.json(*command, "--rounds", "1", "--whole", "--qualities", "all")
+
+    assert [one["quality"] for one in report["results"]] == ["exact", "balanced", "fast"]
+    for one in report["results"]:
+        (times,) = one["rounds"]
+        assert one["image_ns"] == sum(times.values())
+
+
+def test_a_profile_tells_where_the_time_of_a_step_goes(shell: Shell, tmp_path: Path) -> None:
+    page = tmp_path / "speed.md"
+    command = ("bench", "speed", "--models", "emoji-64", "--size", "64", "--peers", "none")
+    options = ("--rounds", "1", "--chunks", "4", "--profile", "--report", str(page))
+    report = shell.json(*command, *options)
+
+    (profile,) = report["profiles"]
+    assert (profile["model"], profile["runner"], profile["chunk"]) == ("emoji-64", "torch", 4)
+    parts = {one["part"]: one for one in profile["parts"]}
+    for part in (
+        "Winograd convolutions",
+        "other convolutions",
+        "projections",
+        "attention",
+        "normalization",
+        "elementwise, copies",
+    ):
+        assert parts[part]["ns"] > 0
+    assert sum(one["ns"] for one in parts.values()) == profile["wall_ns"]
+    assert {name for name, one in parts.items() if one["gflops"] is not None} == {
+        "Winograd convolutions",
+        "other convolutions",
+        "projections",
+    }
+    assert 0 < profile["multiplying"]["share"] < 1
+    assert "| Winograd convolutions |" in page.read_text("utf-8")
+    assert " --profile`" in page.read_text("utf-8")
+
+
+@pytest.mark.parametrize("chunk", ["1", "2"])
+def test_openvino_runs_by_the_hint_that_is_faster(
+    shell: Shell, both: tuple[str, ...], chunk: str
+) -> None:
+    pytest.importorskip("openvino")
+    options = ("--rounds", "1", "--peers", "openvino", "--chunks", chunk)
+    report = shell.json("bench", "speed", *both, *options)
+
+    assert report["absent"] == []
+    settings = [one["settings"] for one in report["results"] if one["runner"] == "openvino"]
+    assert len(settings) == 2
+    for one in settings:
+        assert "latency hint" in one or (chunk == "2" and "throughput hint" in one)
+
+
+def test_stable_diffusion_cpp_leaves_a_u_net_nas_out(shell: Shell, tmp_path: Path) -> None:
+    if find_spec("stable_diffusion_cpp") is None:
+        pytest.skip("stable-diffusion.cpp is not installed")
+    family = write_family("decidiffusion-2.0", tmp_path / "nas")
+    command = ("bench", "speed", "--models", str(family), "--size", "64", "--rounds", "1")
+    report = shell.json(*command, "--peers", "stable-diffusion.cpp")
+
+    (absent,) = report["absent"]
+    assert absent["reason"] == "runs Stable Diffusion's own U-Net, and no U-Net-NAS"
+
+
 @pytest.mark.usefixtures("_nobody_else")
 def test_the_table_fits_a_terminal(shell: Shell) -> None:
     command = ("bench", "speed", "--models", "emoji-64", "--size", "64", "--rounds", "1")
-    assert shell(*command, "--backends", "all", "--peers", "diffusers,openvino") == 0
+    assert shell(*command, "--backends", "all", "--peers", "diffusers,openvino", "--profile") == 0
 
     assert max(map(len, shell.out.splitlines())) <= 80
     words = " ".join(shell.out.split())
@@ -112,6 +204,7 @@ def test_the_table_fits_a_terminal(shell: Shell) -> None:
         "emoji-64, 10 steps, one image at a time",
         "emoji-64, openvino: not installed: pip install openvino",
         "matrix-multiply peak",
+        "a step of emoji-64, one image at a time",
         # diffusers has no class for a U-Net-NAS.
         "diffusers' parts",
     ):
@@ -128,6 +221,12 @@ def test_the_table_fits_a_terminal(shell: Shell) -> None:
         (("--backends", "none"), "--backends: at least one"),
         (("--chunks", "two"), "--chunks: numbers such as 1,4, not 'two'"),
         (("--chunks", "0"), "--chunks: at least 1, not 0"),
+        (("--qualities", "best"), "--qualities: no 'best'"),
+        (
+            ("--qualities", "fast", "--backends", "onnxruntime"),
+            "--qualities fast: measured on torch, which is not among --backends",
+        ),
+        (("--profile", "--backends", "onnxruntime"), "--profile: of torch, which is not among"),
         (("--plot", "speed.jpeg"), "--plot speed.jpeg: a name that ends in .svg or .png"),
     ],
 )

@@ -15,12 +15,14 @@ from torch.nn import functional
 from shared.domain.prompts import ImageSettings
 from shared.models.catalog import load_card
 from worker import host_memory
+from worker.backends.torch_backend import TorchBackend
 from worker.devices import Device
 from worker.kernels import convolution
 from worker.kernels.activation import silu_of
-from worker.kernels.convolution import convolve, normalization_of, winograd_filters
+from worker.kernels.convolution import Filters, convolve, normalization_of, winograd_filters
 from worker.loading import load_pipeline
 from worker.models.fused import FusedResnet, FusedUpsample, RememberedProjection, RememberedTimes
+from worker.models.fused_parts import fused_parts
 from worker.models.fusion import fuse, fuse_networks
 from worker.models.networks import Networks, load_networks
 
@@ -202,13 +204,38 @@ def test_filters_take_no_more_memory_than_they_may() -> None:
 
     fused = [part for part in network.modules() if isinstance(part, FusedResnet | FusedUpsample)]
     held = sum(
-        tensor.numel() * tensor.element_size()
+        filters.panels.nbytes
         for part in fused
-        for tensor in vars(part).values()
-        if isinstance(tensor, Tensor)
+        for filters in vars(part).values()
+        if isinstance(filters, Filters)
     )
     assert 0 < held == taken <= all_bytes // 2
     assert fuse(networks().denoiser, 0) == 0
+
+
+def test_it_is_told_how_much_of_a_model_is_fused() -> None:
+    whole, half = networks(), networks()
+    fuse_networks(whole, MUCH)
+    everything = fused_parts(whole)
+
+    fuse_networks(half, everything.filter_bytes // 2)
+
+    some = fused_parts(half)
+    assert everything.fused == everything.could_be == some.could_be > some.fused > 0
+    assert 0 < some.filter_bytes <= everything.filter_bytes // 2
+    nothing = fused_parts(networks())
+    assert (nothing.fused, nothing.filter_bytes) == (0, 0)
+    assert nothing.could_be == everything.could_be
+
+
+def test_a_backend_fuses_within_the_bytes_it_is_given() -> None:
+    cpu = Device.parse("cpu")
+
+    unfused = TorchBackend(load_card(MODEL), cpu, fusion_bytes=0)
+    fused = TorchBackend(load_card(MODEL), cpu)
+
+    assert fused_parts(unfused.networks).fused == 0
+    assert fused_parts(fused.networks).fused > 0
 
 
 def test_a_fused_pipeline_draws_the_plain_ones_images_and_says_so() -> None:

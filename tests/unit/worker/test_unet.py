@@ -37,6 +37,27 @@ def test_it_keeps_the_shape_of_the_latents() -> None:
     assert run(make()).shape == (2, 4, 16, 16)
 
 
+@pytest.mark.parametrize("attentions", [(0, 0), (0, 1), (1, 1)])
+def test_latents_that_serve_two_texts_are_as_if_they_were_repeated(
+    attentions: tuple[int, int],
+) -> None:
+    network = make(
+        down_blocks_num_attentions=attentions,
+        up_blocks_num_attentions=(0, 0) if attentions == (0, 0) else (1, 0),
+        mid_num_attentions=attentions[1],
+    )
+    sample, texts = torch.randn(3, 4, 16, 16), torch.randn(6, 5, 16)
+    timesteps = torch.tensor([3, 500, 900])
+
+    with torch.inference_mode():
+        once, deep = network.keep(sample, timesteps, texts)
+        again = network.reuse(sample, timesteps, texts, deep)
+        expected = network(sample.repeat(2, 1, 1, 1), timesteps.repeat(2), texts)
+
+    torch.testing.assert_close(once, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(again, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_resnets_and_transformers_alternate_while_there_are_any() -> None:
     network = make()
     assert kinds(network.down_blocks[0].modules_list) == ["r", "t", "t"]

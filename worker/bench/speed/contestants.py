@@ -5,20 +5,26 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from shared.db.outcomes import PhaseTimes
+from shared.domain.quality import EXACTLY, Quality, Shortcuts
 from shared.models.card import ModelCard, read_json
+from worker.bench.speed.reckoning import Sparing
+from worker.diffusion.reuse import DeepDenoiser
 from worker.diffusion.sampler import denoise
 from worker.diffusion.solvers import Course, plot_course
 from worker.models.tokenizer import PromptTokenizer
 
 PROMPT = "a red apple"
+T = TypeVar("T")
 GUIDED = 2
 """Rows of the denoiser an image: the negative prompt's and the prompt's."""
+STEPS_OF_A_KIND = 2
+"""That are taken where an image is not drawn whole: the first of them prepares what all share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +38,10 @@ class Setup:
     """Images that are drawn at once."""
     threads: int
     whole: bool
-    """Whether every step of an image is taken, not only the first two."""
+    """Whether every step of an image is taken, not only the first two of each kind."""
+    quality: Quality
+    filter_bytes: int
+    """That fused parts of tenstep's own may take beside the plain ones."""
 
     @property
     def steps(self) -> int:
@@ -98,49 +107,54 @@ class NetworksContestant:
 
     @torch.inference_mode()
     def warm(self) -> None:
-        """Run each network once."""
+        """Run everything once: of the denoiser, a step of each kind."""
         text = self._networks.encode_text(self._ids)
-        self._step(text, self._course().timesteps[0])
-        self._networks.decode(self._noise)
+        self._sample(text, 1)
+        self._decode(self._noise)
 
     @torch.inference_mode()
     def round(self) -> PhaseTimes:
         """Encode, take steps, decode.
 
-        Where only two steps are taken, the others are reckoned to take what the second did: in
-        the first one, some remember what all steps of an image share.
+        Where only two steps of a kind are taken, the others are reckoned to take what the second
+        did: in the first one, some remember what all steps of an image share.
         """
         # A copy: what is remembered of one image must not serve the next.
         text, text_ns = _timed(lambda: self._networks.encode_text(self._ids).clone())
-        if self._setup.whole:
-            latents, denoise_ns = _timed(lambda: self._sample(text))
-        else:
-            latents, denoise_ns = self._noise, self._reckoned(text)
-        _, decode_ns = _timed(lambda: self._networks.decode(latents))
+        most = self._setup.steps if self._setup.whole else STEPS_OF_A_KIND
+        (latents, spared_ns), denoise_ns = _timed(lambda: self._sample(text, most))
+        _, decode_ns = _timed(lambda: self._decode(latents))
         chunk = self._setup.chunk
-        return PhaseTimes(text_ns // chunk, denoise_ns // chunk, decode_ns // chunk)
+        return PhaseTimes(text_ns // chunk, (denoise_ns + spared_ns) // chunk, decode_ns // chunk)
 
-    def _sample(self, text: Tensor) -> Tensor:
+    @property
+    def _deep(self) -> DeepDenoiser | None:
+        """The denoiser, where it can reuse features."""
+        return None
+
+    @property
+    def _shortcuts(self) -> Shortcuts:
+        """What images are drawn without."""
+        return EXACTLY
+
+    def _decode(self, latents: Tensor) -> Tensor:
+        return self._networks.decode(latents)
+
+    def _sample(self, text: Tensor, most: int) -> tuple[Tensor, int]:
+        """Return latents, and what steps would have taken that were left out."""
         sampler, chunk = self._setup.card.sampler, self._setup.chunk
-        return denoise(
-            self._networks.denoise,
+        sparing = Sparing(self._networks.denoise, self._deep, most)
+        latents = denoise(
+            sparing,
             self._course().solver(),
             self._noise,
             text,
             guidance_scale=torch.full((chunk,), sampler.guidance_scale),
             guidance_rescale=torch.full((chunk,), sampler.guidance_rescale),
+            shortcuts=self._shortcuts,
+            deep=sparing.deep,
         )
-
-    def _reckoned(self, text: Tensor) -> int:
-        first, second = (
-            _timed(lambda at=timestep: self._step(text, at))[1]  # type: ignore[misc]
-            for timestep in self._course().timesteps[:2]
-        )
-        return first + (self._setup.steps - 1) * second
-
-    def _step(self, text: Tensor, timestep: float) -> Tensor:
-        timesteps = torch.tensor(timestep).expand(len(self._noise))
-        return self._networks.denoise(self._noise, timesteps, text)
+        return latents, sparing.spared_ns
 
     def _course(self) -> Course:
         card = self._setup.card
@@ -149,7 +163,7 @@ class NetworksContestant:
         return plot_course(config, sampler.scheduler, sampler.steps, sampler.squeeze)
 
 
-def _timed(work: Callable[[], Tensor]) -> tuple[Tensor, int]:
+def _timed(work: Callable[[], T]) -> tuple[T, int]:
     begin = time.perf_counter_ns()
     result = work()
     return result, time.perf_counter_ns() - begin

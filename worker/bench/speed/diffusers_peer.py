@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +10,8 @@ from torch import Tensor, nn
 
 from shared.models.card import ModelCard, read_json
 from worker.backends.pixels import to_pixels
-from worker.bench.speed.contestants import GUIDED, NetworksContestant, Setup
+from worker.bench.speed.contestants import NetworksContestant, Setup
+from worker.bench.speed.trial import step_ns
 from worker.models.networks import Networks as OurNetworks
 from worker.models.networks import load_networks
 from worker.models.rows import spread
@@ -89,20 +89,11 @@ def latent_shape(vae: VAEDecoderConfig, width: int, height: int) -> tuple[int, i
     return vae.latent_channels, height // vae.factor, width // vae.factor
 
 
-@torch.inference_mode()
 def _better_layout(networks: DiffusersNetworks, setup: Setup) -> str:
-    rows = GUIDED * setup.chunk
-    sample = torch.randn(setup.chunk, *networks.latent_shape(setup.side, setup.side))
-    timesteps = torch.full((setup.chunk,), 500)
-    ids = torch.zeros(rows, setup.card.max_prompt_tokens, dtype=torch.int64)
-    text = networks.encode_text(ids)
     taken = {}
     for name, layout in LAYOUTS.items():
         networks.lay_out(layout)
-        networks.denoise(sample, timesteps, text)
-        begin = time.perf_counter_ns()
-        networks.denoise(sample, timesteps, text)
-        taken[name] = time.perf_counter_ns() - begin
+        taken[name] = step_ns(networks, setup)
     return min(taken, key=taken.__getitem__)
 
 

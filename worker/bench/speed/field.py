@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
+from shared.domain.quality import Quality
 from shared.errors import InputError
 from shared.models.card import FLEXIBLE_UNET, ModelCard, read_card
-from worker.bench.speed.contestants import Contestant, NetworksContestant, Setup
-from worker.devices import Device
+from worker.bench.speed.contestants import Contestant, Setup
 
 Name = Literal[
     "torch",
@@ -21,6 +21,7 @@ Name = Literal[
     "openvino",
     "stable-diffusion.cpp",
 ]
+N = TypeVar("N", bound=str)
 BACKENDS: Sequence[Name] = ("torch", "onnxruntime")
 """tenstep's own."""
 PEERS: Sequence[Name] = ("diffusers", "diffusers-onnxruntime", "openvino", "stable-diffusion.cpp")
@@ -40,11 +41,12 @@ EXPORTED, GRAPHS, WEIGHTS = "exported", "graphs", "weights"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Somebody who runs a model at a chunk size."""
+    """Somebody who runs a model at a chunk size and a quality."""
 
     name: Name
     card: ModelCard
     chunk: int
+    quality: Quality = Quality.EXACT
 
     @property
     def is_ours(self) -> bool:
@@ -54,10 +56,17 @@ class Entry:
     @property
     def title(self) -> str:
         """Return what reports call it."""
+        if self.quality is not Quality.EXACT:
+            return f"tenstep {self.quality}"
         return f"tenstep {self.name}" if self.is_ours else SHORT.get(self.name, self.name)
 
+    @property
+    def exactly(self) -> Entry:
+        """Return the same without shortcuts."""
+        return replace(self, quality=Quality.EXACT)
 
-def parse_names(option: str, text: str, known: Sequence[Name]) -> tuple[Name, ...]:
+
+def parse_names(option: str, text: str, known: Sequence[N]) -> tuple[N, ...]:
     """Read a list of names as the command line has it; ``all`` and ``none`` are such lists.
 
     Raises:
@@ -130,9 +139,13 @@ def open_contestant(entry: Entry, setup: Setup, folder: Path) -> Contestant:
     # Each imports what others do without.
     match entry.name:
         case "torch":
-            return _open_ours(entry.card, setup, "torch")
+            from worker.bench.speed.ours import open_torch
+
+            return open_torch(setup)
         case "onnxruntime":
-            return _open_ours(read_card(its_folder / EXPORTED), setup, "onnxruntime")
+            from worker.bench.speed import ours
+
+            return ours.open_onnxruntime(setup, read_card(its_folder / EXPORTED))
         case "diffusers":
             from worker.bench.speed.diffusers_peer import open_diffusers
 
@@ -142,19 +155,10 @@ def open_contestant(entry: Entry, setup: Setup, folder: Path) -> Contestant:
 
             return open_onnxruntime(setup, its_folder / GRAPHS)
         case "openvino":
-            from worker.bench.speed.graph_peers import open_openvino
+            from worker.bench.speed.openvino_peer import open_openvino
 
             return open_openvino(setup, its_folder / GRAPHS)
         case "stable-diffusion.cpp":
             from worker.bench.speed.sdcpp_peer import StableDiffusionCpp
 
             return StableDiffusionCpp(setup, its_folder / WEIGHTS)
-
-
-def _open_ours(card: ModelCard, setup: Setup, backend: str) -> Contestant:
-    from worker.loading import load_pipeline
-
-    loaded = load_pipeline(card, Device.parse("cpu"), backend=backend, threads=setup.threads)
-    record = loaded.describe()
-    settings = f"{record.backend} {record.backend_version}, {record.precision}"
-    return NetworksContestant(loaded.backend, setup, settings)

@@ -1,8 +1,7 @@
-"""ONNX Runtime and OpenVINO on the same plain graphs, as their users run them."""
+"""Plain graphs in somebody's runtime, and ONNX Runtime as its users run it."""
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,15 +11,12 @@ from torch import Tensor
 
 from shared.models.card import read_json
 from worker.backends.pixels import to_pixels
-from worker.bench.speed.contestants import GUIDED, NetworksContestant, Setup
+from worker.bench.speed.contestants import NetworksContestant, Setup
 from worker.bench.speed.diffusers_peer import latent_shape
 from worker.bench.speed.graphs import COMPONENTS, graph_of
 from worker.models.exported import DENOISER, TEXT_ENCODER, VAE_DECODER
 from worker.models.rows import spread
 from worker.models.vae import VAEDecoderConfig
-
-OPENVINO_OPTIONS = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
-"""What its documentation advises for one request at a time; float32 as everywhere here."""
 
 Run = Callable[[Mapping[str, Tensor]], Tensor]
 
@@ -73,55 +69,18 @@ def open_onnxruntime(setup: Setup, graphs: Path) -> NetworksContestant:
     def load(component: str) -> Run:
         path = str(graph_of(graphs, component))
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        return lambda inputs: torch.from_numpy(session.run(None, _arrays(inputs))[0])
+        return lambda inputs: torch.from_numpy(session.run(None, arrays(inputs))[0])
 
     settings = f"onnxruntime {onnxruntime.__version__}, all optimisations"
-    networks = GraphNetworks(_vae(setup), {name: load(name) for name in COMPONENTS})
+    networks = GraphNetworks(vae_of(setup), {name: load(name) for name in COMPONENTS})
     return NetworksContestant(networks, setup, settings)
 
 
-def open_openvino(setup: Setup, graphs: Path) -> NetworksContestant:
-    """Compile graphs for the one size that is measured, which is OpenVINO at its best."""
-    openvino: Any = importlib.import_module("openvino")
-    torch.set_num_threads(setup.threads)
-    vae = _vae(setup)
-    core = openvino.Core()
-    options = {**OPENVINO_OPTIONS, "INFERENCE_NUM_THREADS": setup.threads}
-    rows = GUIDED * setup.chunk
-    latents = latent_shape(vae, setup.side, setup.side)
-    tokens = setup.card.max_prompt_tokens
-    width = read_json(setup.card.folder / "text_encoder" / "config.json")["hidden_size"]
-    shapes: dict[str, dict[str, list[int]]] = {
-        TEXT_ENCODER: {"input_ids": [rows, tokens]},
-        DENOISER: {
-            "sample": [rows, *latents],
-            "timestep": [rows],
-            "encoder_hidden_states": [rows, tokens, width],
-        },
-        VAE_DECODER: {"latents": [setup.chunk, *latents]},
-    }
-
-    def load(component: str) -> Run:
-        model = core.read_model(str(graph_of(graphs, component)))
-        model.reshape(shapes[component])
-        request = core.compile_model(model, "CPU", options).create_infer_request()
-
-        def run(inputs: Mapping[str, Tensor]) -> Tensor:
-            request.infer(_arrays(inputs), share_inputs=True)
-            return torch.from_numpy(request.get_output_tensor().data.copy())
-
-        return run
-
-    version = openvino.get_version().split("-")[0]
-    settings = f"openvino {version}, latency hint, float32, fixed shapes"
-    return NetworksContestant(
-        GraphNetworks(vae, {name: load(name) for name in COMPONENTS}), setup, settings
-    )
-
-
-def _vae(setup: Setup) -> VAEDecoderConfig:
+def vae_of(setup: Setup) -> VAEDecoderConfig:
+    """Read the decoder's configuration."""
     return VAEDecoderConfig.from_json(read_json(setup.card.folder / "vae" / "config.json"))
 
 
-def _arrays(inputs: Mapping[str, Tensor]) -> dict[str, Any]:
+def arrays(inputs: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return tensors as arrays that lie row by row, of the same memory where they do."""
     return {name: tensor.contiguous().numpy() for name, tensor in inputs.items()}

@@ -39,6 +39,7 @@ def this_machine(threads: int) -> Machine:
 def multiply_peak() -> list[float]:
     """Return GFLOP/s of a few products of large square float32 matrices, by torch."""
     left, right = torch.rand(SQUARE, SQUARE), torch.rand(SQUARE, SQUARE)
+    torch.mm(left, right)  # the first one of a process wakes the library and its threads
     rates = []
     for _ in range(REPEATS):
         begin = time.perf_counter_ns()

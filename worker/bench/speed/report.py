@@ -9,11 +9,13 @@ from statistics import median
 from typing import Any
 
 from shared.domain.money import NANOSECONDS
+from shared.domain.quality import Quality
 from worker.bench.comparison import Gains, ModelTimes, compare
 from worker.bench.speed.contest import Contest, Outcome, Plan
 from worker.bench.speed.contestants import GUIDED
 from worker.bench.speed.field import Entry, Name
 from worker.bench.speed.machine import Machine
+from worker.bench.speed.profile import Part, Profile
 from worker.models.measure import FLOPS_A_MAC, ComponentName, ComponentWork
 
 RATIOS_NEED_NO_PRICE = 0
@@ -21,12 +23,14 @@ RATIOS_NEED_NO_PRICE = 0
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What the second model gains over the first, both on one of tenstep's backends."""
+    """What a model at a quality gains over the first one, exact, on one of tenstep's backends."""
 
     backend: Name
     chunk: int
     first: str
     second: str
+    quality: Quality
+    """Of the second."""
     gains: Gains
     second_image_ns: int
 
@@ -39,8 +43,9 @@ class Row:
     settings: str
     times: ModelTimes
     gflops: dict[ComponentName, float]
-    """Of multiply-accumulates of the direct algorithm, two operations each."""
-    share_of_peak: float
+    """Of multiply-accumulates of the direct algorithm, two operations each; without those of a
+    denoiser whose steps are not all whole."""
+    share_of_peak: float | None
     """Of the denoiser's, of matrix products in the same contests."""
     over_ours: Gains | None
     """What tenstep's first backend gains over it, measured beside it; None is that backend."""
@@ -88,15 +93,16 @@ class Report:
 
     @cached_property
     def comparisons(self) -> Sequence[Comparison]:
-        """The first model beside each other one, on each backend at each chunk size."""
+        """The first model beside all others, on each backend at each chunk size and quality."""
         return list(self._compared())
 
     @property
     def best(self) -> Comparison | None:
-        """The second model over the first at the first chunk size, on the faster backend."""
+        """The second model over the first at the first chunk size, on the faster backend; exact."""
         chunk, (_, *others) = self.plan.chunks[0], self.plan.cards
         second = others[0].name if others else None
-        rivals = [one for one in self.comparisons if (one.chunk, one.second) == (chunk, second)]
+        wanted = (chunk, second, Quality.EXACT)
+        rivals = [one for one in self.comparisons if (one.chunk, one.second, one.quality) == wanted]
         return min(rivals, key=lambda one: one.second_image_ns, default=None)
 
     def to_json(self) -> dict[str, Any]:
@@ -130,12 +136,17 @@ class Report:
                     "chunk": one.chunk,
                     "first": one.first,
                     "second": one.second,
+                    "quality": one.quality.value,
                     "per_iteration_ratio": one.gains.speedup_per_iteration,
                     "end_to_end_ratio": one.gains.speedup_end_to_end,
                 }
                 for one in self.comparisons
             ],
             "results": [_row_json(row) for row in self.rows],
+            "profiles": [
+                {**_entry_json(entry), **_profile_json(profile, middle)}
+                for entry, profile in self.outcome.profiles.items()
+            ],
             "absent": [
                 {**_entry_json(entry), "reason": reason}
                 for entry, reason in self.outcome.absent.items()
@@ -153,7 +164,7 @@ class Report:
             self.outcome.settings[entry],
             times,
             gflops,
-            gflops["denoiser"] / peak,
+            gflops["denoiser"] / peak if "denoiser" in gflops else None,
             self._over_ours(entry, contests),
         )
 
@@ -165,6 +176,8 @@ class Report:
         }
         rates = {}
         for work in self._works[entry.card.name]:
+            if work.component == "denoiser" and entry.quality is not Quality.EXACT:
+                continue
             rows, ns = taken[work.component]
             flops = FLOPS_A_MAC * rows * (work.gmacs + work.attention_gmacs)
             rates[work.component] = flops * NANOSECONDS / max(1, ns)
@@ -181,7 +194,7 @@ class Report:
         for contest in self.outcome.contests:
             first, *others = contest.times
             for other in others:
-                if other.card == first.card:
+                if (other.card, other.quality) == (first.card, first.quality):
                     continue
                 theirs = contest.times_of(other)
                 gains = compare(contest.times_of(first), theirs, RATIOS_NEED_NO_PRICE)
@@ -190,6 +203,7 @@ class Report:
                     first.chunk,
                     first.card.name,
                     other.card.name,
+                    other.quality,
                     gains,
                     theirs.device_ns,
                 )
@@ -200,6 +214,7 @@ def _entry_json(entry: Entry) -> dict[str, Any]:
         "model": entry.card.name,
         "runner": entry.name,
         "is_tenstep": entry.is_ours,
+        "quality": entry.quality.value,
         "chunk": entry.chunk,
     }
 
@@ -229,4 +244,23 @@ def _row_json(row: Row) -> dict[str, Any]:
             }
             for one in times.rounds
         ],
+    }
+
+
+def _profile_json(profile: Profile, peak: float) -> dict[str, Any]:
+    return {
+        "wall_ns": profile.wall_ns,
+        "multiplying": _part_json(profile.multiplying, profile, peak),
+        "parts": [
+            {"part": str(part.kind), **_part_json(part, profile, peak)} for part in profile.parts
+        ],
+    }
+
+
+def _part_json(part: Part, profile: Profile, peak: float) -> dict[str, Any]:
+    return {
+        "ns": part.ns,
+        "share": part.ns / profile.wall_ns,
+        "gflops": part.gflops,
+        "share_of_peak": part.gflops and part.gflops / peak,
     }
