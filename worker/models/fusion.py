@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from diffusers.models.attention_processor import Attention
@@ -52,27 +52,27 @@ def fuse_networks(networks: Networks, most_bytes: int) -> None:
         networks: are changed.
         most_bytes: that they may take more than they have.
     """
-    taken = fuse(networks.denoiser, most_bytes)
+    fuse([networks.denoiser, networks.decoder], most_bytes)
     fuse_transformers(networks.denoiser)
     remember(networks.denoiser)
-    fuse(networks.decoder, most_bytes - taken)
 
 
-def fuse(network: nn.Module, most_bytes: int) -> int:
-    """Have a network's residual blocks and upsamplers run fused.
+def fuse(networks: Sequence[nn.Module], most_bytes: int) -> int:
+    """Have networks' residual blocks and upsamplers run fused.
 
     Transformed filters take memory. Those of few channels are the smallest and, since they lie
     where feature maps are large, save the most: they come first.
 
     Args:
-        network: any of a model's; is changed.
+        networks: of one model; are changed.
         most_bytes: that may be taken for filters.
 
     Returns:
         How many bytes are.
     """
     taken = 0
-    for place in sorted(_convolving(network), key=lambda place: place.more_bytes):
+    places = [place for network in networks for place in _convolving(network)]
+    for place in sorted(places, key=lambda place: place.more_bytes):
         if taken + place.more_bytes > most_bytes:
             break
         place.fuse()

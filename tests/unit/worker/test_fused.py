@@ -197,10 +197,10 @@ def test_a_model_whose_parts_are_fused_computes_the_same() -> None:
 
 
 def test_filters_take_no_more_memory_than_they_may() -> None:
-    all_bytes = fuse(networks().denoiser, MUCH)
+    all_bytes = fuse([networks().denoiser], MUCH)
     network = networks().denoiser
 
-    taken = fuse(network, all_bytes // 2)
+    taken = fuse([network], all_bytes // 2)
 
     fused = [part for part in network.modules() if isinstance(part, FusedResnet | FusedUpsample)]
     held = sum(
@@ -210,7 +210,17 @@ def test_filters_take_no_more_memory_than_they_may() -> None:
         if isinstance(filters, Filters)
     )
     assert 0 < held == taken <= all_bytes // 2
-    assert fuse(networks().denoiser, 0) == 0
+    assert fuse([networks().denoiser], 0) == 0
+
+
+def test_the_decoder_is_not_left_what_the_denoiser_does_not_want() -> None:
+    whole, some = networks(), networks()
+    fuse_networks(whole, MUCH)
+
+    fuse_networks(some, fused_parts(whole).filter_bytes // 2)
+
+    assert any(isinstance(part, FusedResnet) for part in some.decoder.modules())
+    assert any(isinstance(part, FusedResnet) for part in some.denoiser.modules())
 
 
 def test_it_is_told_how_much_of_a_model_is_fused() -> None:
