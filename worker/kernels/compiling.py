@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -34,6 +35,20 @@ def _share_threads() -> None:
         ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
 
 
+def _cache_by_sources() -> None:
+    """Keep machine code by what it was made of.
+
+    Numba looks at the file of a kernel alone; kernels are made of parts and sizes of others.
+    """
+    folder = Path(__file__).parent
+    sources = b"".join(path.read_bytes() for path in sorted(folder.glob("*.py")))
+    known: str = numba.config.CACHE_DIR  # type: ignore[attr-defined]  # made at import
+    base = Path(known) if known else folder / "__pycache__"
+    digest = hashlib.sha256(sources).hexdigest()[:16]
+    numba.config.CACHE_DIR = str(base / digest)  # type: ignore[attr-defined]
+
+
+_cache_by_sources()
 _share_threads()
 _one_at_a_time = threading.Lock()
 """Numba's own threads end the process if two of Python's ask for them at once."""

@@ -20,15 +20,10 @@ FLOAT = ir.FloatType()
 INDEX = ir.IntType(64)
 
 
-def _lanes() -> int:
-    features = llvmlite.binding.get_host_cpu_features()
-    if features.get("avx512f"):
-        return 16
-    return 8 if features.get("avx2") else 4
-
-
-LANES = _lanes()
+_FEATURES = llvmlite.binding.get_host_cpu_features()
+LANES = 16 if _FEATURES.get("avx512f") else 8 if _FEATURES.get("avx2") else 4
 """Numbers of float32 in one of this processor's vectors."""
+_HAS_FUSED = any(_FEATURES.get(name) for name in ("fma", "neon"))
 VECTOR = ir.VectorType(FLOAT, LANES)
 
 
@@ -65,7 +60,9 @@ class Emitter:
         return ir.Constant(INDEX, number)
 
     def multiply_add(self, x: Any, y: Any, z: Any) -> Any:
-        """Return x * y + z, rounded once."""
+        """Return x * y + z, rounded once where the processor can do that."""
+        if not _HAS_FUSED:
+            return self.builder.fadd(self.builder.fmul(x, y), z)
         module, name = self.builder.module, f"llvm.fma.v{LANES}f32"
         known = module.globals.get(name)
         fused = known or ir.Function(module, ir.FunctionType(VECTOR, [VECTOR] * 3), name)

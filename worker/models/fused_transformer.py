@@ -5,13 +5,12 @@ Each part stands in the place of one of diffusers', whose weights it packs.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers.models.activations import GEGLU
 from diffusers.models.attention import BasicTransformerBlock
 from diffusers.models.attention_processor import Attention
-from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -20,6 +19,9 @@ from worker.kernels.projection import Layer, layer_norm_of, layer_of, project
 from worker.models.blocks import SpatialTransformer, TextReader
 from worker.models.fused import RememberedProjection
 from worker.models.rows import spread
+
+if TYPE_CHECKING:  # it imports much, which only a model that has it should
+    from diffusers.models.transformers.transformer_2d import Transformer2DModel
 
 EXTRAS = ("group_norm", "spatial_norm", "norm_q", "norm_k", "norm_cross", "added_kv_proj_dim")
 """Of an attention, which a fused one lacks."""
@@ -117,9 +119,8 @@ def fused_transformer(part: SpatialTransformer | Transformer2DModel) -> FusedTra
 def fits_transformer(transformer: SpatialTransformer | Transformer2DModel) -> bool:
     """Tell whether `FusedTransformer` does what a transformer does."""
     part = _untyped(transformer)
-    if isinstance(transformer, Transformer2DModel) and not part.is_input_continuous:
-        return False
-    return all(_fits_block(block) for block in part.transformer_blocks)
+    is_of_maps = isinstance(part, SpatialTransformer) or part.is_input_continuous
+    return is_of_maps and all(_fits_block(block) for block in part.transformer_blocks)
 
 
 def _fits_block(block: Any) -> bool:

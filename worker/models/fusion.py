@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from diffusers.models.attention_processor import Attention
 from diffusers.models.embeddings import TimestepEmbedding
 from diffusers.models.resnet import ResnetBlock2D
-from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from diffusers.models.upsampling import Upsample2D
 from torch import nn
 
@@ -26,6 +26,10 @@ from worker.models.fused import (
 )
 from worker.models.fused_transformer import fits_transformer, fused_transformer
 from worker.models.networks import Networks
+from worker.models.unet import UNetNAS
+
+if TYPE_CHECKING:  # it imports much, which only a model that has it should
+    from diffusers.models.transformers.transformer_2d import Transformer2DModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +86,19 @@ def fuse(networks: Sequence[nn.Module], most_bytes: int) -> int:
 
 def fuse_transformers(denoiser: nn.Module) -> None:
     """Have a denoiser's transformers run fused; their weights are packed, and take no more."""
+    kind = _transformers_of(denoiser)
     for parent in list(denoiser.modules()):
         for name, part in list(parent.named_children()):
-            if isinstance(part, SpatialTransformer | Transformer2DModel) and fits_transformer(part):
+            if isinstance(part, kind) and fits_transformer(part):
                 setattr(parent, name, fused_transformer(part))
+
+
+def _transformers_of(denoiser: nn.Module) -> type[SpatialTransformer | Transformer2DModel]:
+    if isinstance(denoiser, UNetNAS):
+        return SpatialTransformer
+    from diffusers.models.transformers.transformer_2d import Transformer2DModel
+
+    return Transformer2DModel
 
 
 def remember(denoiser: nn.Module) -> None:
