@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 from diffusers.models.attention_processor import Attention
 from diffusers.models.embeddings import TimestepEmbedding
@@ -27,9 +27,6 @@ from worker.models.fused import (
 from worker.models.fused_transformer import fits_transformer, fused_transformer
 from worker.models.networks import Networks
 from worker.models.unet import UNetNAS
-
-if TYPE_CHECKING:  # it imports much, which only a model that has it should
-    from diffusers.models.transformers.transformer_2d import Transformer2DModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +90,10 @@ def fuse_transformers(denoiser: nn.Module) -> None:
                 setattr(parent, name, fused_transformer(part))
 
 
-def _transformers_of(denoiser: nn.Module) -> type[SpatialTransformer | Transformer2DModel]:
+def _transformers_of(denoiser: nn.Module) -> Any:
     if isinstance(denoiser, UNetNAS):
         return SpatialTransformer
+    # It imports much.
     from diffusers.models.transformers.transformer_2d import Transformer2DModel
 
     return Transformer2DModel
