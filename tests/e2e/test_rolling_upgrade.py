@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pytest
+from PIL import Image
 
 from shared.db.migrate import known_revisions
 from support import previous_release
@@ -22,6 +24,9 @@ pytestmark = pytest.mark.timeout(400)
 JOBS = 400
 PROMPTS = [f"a red apple number {number}" for number in range(JOBS)]
 DRAWN = ["a red apple, glossy 3d style", "a dog face"]
+MOST_SHADES = 2
+"""Of 255, as far as backends may be apart."""
+Pixels = npt.NDArray[np.int16]
 HEAD = known_revisions()[-1]
 WHICH = "import producer, shared.db.migrate as m; print(producer.__file__, m.known_revisions()[-1])"
 
@@ -137,22 +142,24 @@ def test_a_process_of_the_release_before_that_starts_again_is_refused_the_newer_
 def test_both_releases_draw_the_same_pictures(
     environment: dict[str, str], old_code: Path, tmp_path: Path
 ) -> None:
+    """Kernels change float32's last digits from release to release, and nothing that is seen."""
     (tmp_path / "prompts.txt").write_text("\n".join(DRAWN), "utf-8")
 
-    # The release before had torch's own convolutions, which differ in float32's last digits.
-    ours = drawn({**environment, "TENSTEP_WINOGRAD": "false"}, tmp_path, "ours")
+    ours = drawn(environment, tmp_path, "ours")
     theirs = drawn(with_code_of(old_code, environment), tmp_path, "theirs")
 
     assert len(ours) == len(DRAWN)
-    assert ours == theirs
+    assert ours.keys() == theirs.keys()
+    for name, pixels in ours.items():
+        assert int(abs(pixels - theirs[name]).max()) <= MOST_SHADES, name
 
 
-def drawn(environment: Mapping[str, str], folder: Path, name: str) -> dict[str, str]:
-    """Draw with the real model; returns the images' hashes by their files' names."""
+def drawn(environment: Mapping[str, str], folder: Path, name: str) -> dict[str, Pixels]:
+    """Draw with the real model; returns the images' pixels by their files' names."""
     mine = {**environment, "TENSTEP_DATA_DIR": str(folder / f"{name}-data")}
     done = tenstep(mine, "render", "prompts.txt", "--out", name, cwd=folder)
     assert done.returncode == 0, done.stderr
     return {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        path.name: np.asarray(Image.open(path), dtype=np.int16)
         for path in (folder / name).glob("[0-9]*.png")
     }
