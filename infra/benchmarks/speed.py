@@ -34,8 +34,9 @@ TITLES = {
 }
 HEAD = """# How fast models and peers are
 
-The last report of `make bench`, part by part; `python infra/benchmarks/speed.py` writes it. Presets
-have random weights, which are as fast as real ones."""
+Reports of `tenstep bench speed`, part by part, each with its command; `make bench` writes them all
+anew (`python infra/benchmarks/speed.py`). Presets have random weights, which are as fast as real
+ones."""
 
 
 def main() -> None:

@@ -69,20 +69,17 @@ class Emitter:
         return self.builder.call(fused, [x, y, z])
 
     def sum_of(self, terms: Sequence[tuple[float, Any]]) -> Any:
-        """Return the sum of vectors, each times its factor; factors of 0 cost nothing."""
-        total: Any = None
-        for factor, vector in sorted(terms, key=lambda term: abs(term[0]) != 1):
-            if factor == 0:
-                continue
-            if total is None:
-                total = vector if factor == 1 else self.builder.fmul(vector, self.constant(factor))
-            elif factor == 1:
+        """Return the sum of vectors, each times its factor; there is at least one."""
+        (factor, vector), *others = sorted(terms, key=lambda term: abs(term[0]) != 1)
+        total = vector if factor == 1 else self.builder.fmul(vector, self.constant(factor))
+        for factor, vector in others:
+            if factor == 1:
                 total = self.builder.fadd(total, vector)
             elif factor == -1:
                 total = self.builder.fsub(total, vector)
             else:
                 total = self.multiply_add(vector, self.constant(factor), total)
-        return self.constant(0) if total is None else total
+        return total
 
     @contextmanager
     def counting(self, count: Any, step: int, carried: Sequence[Any] = ()) -> Iterator[Loop]:

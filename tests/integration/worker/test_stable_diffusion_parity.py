@@ -22,6 +22,7 @@ from shared.domain.prompts import ImageSettings
 from shared.domain.sampling import SchedulerName
 from shared.errors import ConfigurationError
 from shared.models.card import read_card
+from support.closeness import ALIKE, difference
 from support.families import SIDE, Family, rewrite_json, write_family
 from worker.devices import Device
 from worker.diffusion.noise import initial_noise
@@ -30,7 +31,6 @@ from worker.pipeline import Pipeline
 
 STEPS = 10
 GUIDANCE = 7.5
-TOLERANCE = 1e-4
 PROMPTS = ("a red apple on a table", "two dogs")
 NEGATIVE = "blurred"
 LATENTS = (4, 8, 8)
@@ -105,11 +105,6 @@ def drawn_by_diffusers(
     return latents
 
 
-def furthest(ours: Tensor, theirs: Tensor) -> float:
-    """Return the largest difference, as a share of theirs' deviation."""
-    return float((ours - theirs).abs().max() / theirs.std())
-
-
 @pytest.mark.parametrize("name", SchedulerName)
 def test_latents_agree_with_diffusers_own_pipeline(
     name: SchedulerName, ours: Pipeline, theirs: StableDiffusionPipeline
@@ -119,7 +114,7 @@ def test_latents_agree_with_diffusers_own_pipeline(
     found = ours.sample([job(prompt, seed, name) for seed, prompt in enumerate(PROMPTS)])
 
     assert float(expected.std()) > 0.1
-    assert furthest(found, expected) < TOLERANCE
+    assert difference(found, expected) < ALIKE
 
 
 def test_guidance_rescale_agrees_with_diffusers_own_pipeline(
@@ -132,8 +127,8 @@ def test_guidance_rescale_agrees_with_diffusers_own_pipeline(
         [job(prompt, seed, name, guidance_rescale=0.8) for seed, prompt in enumerate(PROMPTS)]
     )
 
-    assert furthest(found, expected) < TOLERANCE
-    assert furthest(found, drawn_by_diffusers(theirs, name)) > 100 * TOLERANCE
+    assert difference(found, expected) < ALIKE
+    assert difference(found, drawn_by_diffusers(theirs, name)) > 100 * ALIKE
 
 
 def test_solvers_differ_by_more_than_the_tolerance(ours: Pipeline) -> None:
@@ -142,7 +137,7 @@ def test_solvers_differ_by_more_than_the_tolerance(ours: Pipeline) -> None:
 
     for index, one in enumerate(drawn):
         for other in drawn[index + 1 :]:
-            assert furthest(one, other) > 10 * TOLERANCE
+            assert difference(one, other) > 10 * ALIKE
 
 
 def test_the_timesteps_of_an_image_are_those_it_was_drawn_along(ours: Pipeline) -> None:

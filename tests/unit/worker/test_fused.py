@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from shared.domain.prompts import ImageSettings
 from shared.models.catalog import load_card
+from support.closeness import ALIKE, difference
 from worker import host_memory
 from worker.backends.torch_backend import TorchBackend
 from worker.devices import Device
@@ -27,13 +28,7 @@ from worker.models.fusion import fuse, fuse_networks
 from worker.models.networks import Networks, load_networks
 
 MODEL = "emoji-64"
-ALIKE = 1e-4
-"""Largest difference, as a share of the output's standard deviation."""
 MUCH = 2**40
-
-
-def difference(found: Tensor, expected: Tensor) -> float:
-    return float((found - expected).abs().max() / expected.std())
 
 
 def images(*shape: int, seed: int = 0) -> Tensor:

@@ -6,22 +6,16 @@ import numpy as np
 import pytest
 import torch
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional
 
+from support.closeness import ALIKE, difference
 from worker.kernels.activation import gelu
 from worker.kernels.compiling import part
 from worker.kernels.normalization import Array
 from worker.kernels.projection import layer_norm_of, layer_of, project
 from worker.models.blocks import SpatialTransformer
 from worker.models.fused_transformer import fits_transformer, fused_transformer
-
-ALIKE = 1e-4
-"""Largest difference, as a share of the output's standard deviation."""
-
-
-def difference(found: Tensor, expected: Tensor) -> float:
-    return float((found - expected).abs().max() / expected.std())
 
 
 def linear(inputs: int, outputs: int, *, bias: bool = True) -> nn.Linear:
