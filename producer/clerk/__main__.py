@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
-from types import FrameType
-from typing import NoReturn
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from producer.clerk.clerk import Clerk
+from producer.interruption import pause, raise_when_asked_to_stop
 from producer.logs import log_to_file
 from producer.services import open_services
 from shared.errors import TenstepError
@@ -24,7 +22,7 @@ log = structlog.get_logger()
 
 def main() -> int:
     """Look for work until told to stop; what is begun then is gone on with by the next clerk."""
-    signal.signal(signal.SIGTERM, _leave)
+    raise_when_asked_to_stop(signal.SIGTERM)
     # Ctrl-C reaches the whole group; the process that started this one decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     watch_parent(starter_pid(), lambda: os._exit(1))
@@ -38,16 +36,12 @@ def main() -> int:
                     clerk.work()
                 except SQLAlchemyError as error:
                     log.warning("clerk_failed", error=str(error))
-                time.sleep(settings.dispatch_seconds)
+                pause(settings.dispatch_seconds)
     except KeyboardInterrupt:
         return 0
     except TenstepError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
-
-
-def _leave(_signal: int, _frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -11,6 +10,7 @@ from uuid import UUID
 import typer
 
 from producer.cli.running import Speaker, introduction, out_sentence, ready_sentence
+from producer.interruption import pause
 
 if TYPE_CHECKING:
     from producer.dispatch import DispatcherThread
@@ -255,7 +255,7 @@ def _watch_over(
             out = dict(fleet.faults)
         except OperationalError as error:
             say("database_lost", f"the database does not answer, trying again: {error.orig}")
-        time.sleep(POLL_SECONDS)
+        pause(POLL_SECONDS)
 
 
 def _newly_ready(services: Services, worker_ids: set[UUID]) -> Sequence[Worker]:

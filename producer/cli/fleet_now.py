@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +11,7 @@ import typer
 
 from producer.cli import options
 from producer.cli.console import print_json, print_json_line, print_rich
+from producer.interruption import pause
 
 if TYPE_CHECKING:
     from producer.wire.fleet import FleetOut
@@ -48,7 +48,7 @@ def fleet(
                     print_json_line(found.model_dump(mode="json"))
                 else:
                     _print(found, as_json=False)
-                time.sleep(interval)
+                pause(interval)
 
 
 def _print(found: FleetOut, *, as_json: bool) -> None:
@@ -67,7 +67,7 @@ def _show_live(look: Look, seconds: float) -> None:
 
     with Live(fleet_table(look()), auto_refresh=False) as live:
         while True:
-            time.sleep(seconds)
+            pause(seconds)
             live.update(fleet_table(look()), refresh=True)
 
 

@@ -9,6 +9,7 @@ from uuid import UUID
 from producer import control as decisions
 from producer.batch_status import BatchStatus, BatchSummary
 from producer.cli.backend import Decided
+from producer.interruption import pause
 from producer.job_history import JobHistory, read_job
 from producer.jobs import JobFilter, JobPage, look_on
 from producer.status import list_batches, read_status
@@ -54,7 +55,7 @@ class LocalBackend:
             if found.is_finished:
                 return found
             looking = time.monotonic() - begin
-            time.sleep(max(seconds, looking * PAUSE_A_LOOK))
+            pause(max(seconds, looking * PAUSE_A_LOOK))
 
     def job_pages(
         self, batch_id: UUID, only: JobFilter, after: int | None, limit: int

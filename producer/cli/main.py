@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.metadata import entry_points
-from types import FrameType
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -40,6 +39,7 @@ from producer.cli import (
 from producer.cli.console import say
 from producer.cli.errors import BROKEN_PIPE, report
 from producer.cli.server import choose_server, without_named_server, without_server
+from producer.interruption import raise_when_asked_to_stop
 
 WORKER_COMMANDS = "tenstep.commands"
 """Entry points of packages that the producer must not import."""
@@ -154,7 +154,7 @@ for _found in entry_points(group=WORKER_COMMANDS):
 
 def main() -> NoReturn:
     """Run the command line that this process was started with."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    raise_when_asked_to_stop(signal.SIGINT, signal.SIGTERM)
     sys.exit(run(sys.argv[1:]))
 
 
@@ -177,7 +177,3 @@ def run(arguments: Sequence[str]) -> int:
     except BaseException as error:  # noqa: BLE001 - whatever it is, the user gets one line
         return report(error, as_json="--json" in arguments)
     return 0
-
-
-def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -12,6 +11,7 @@ import typer
 from producer.cli import options
 from producer.cli.console import print_json, say
 from producer.cli.running import Speaker
+from producer.interruption import pause
 
 if TYPE_CHECKING:
     from producer.kubernetes.keeper import CostKeeper, Round
@@ -103,7 +103,7 @@ def _keep_on(keeper: CostKeeper, data_dir: Path, seconds: float, speak: Speaker)
                 if found.changed or found.vanished:
                     speak("costs_set", _told(found), costs=json.dumps(found.changed))
             note_alive(data_dir, timedelta(seconds=seconds))
-            time.sleep(seconds)
+            pause(seconds)
     finally:
         speak("stopped", "stopped; the costs stay as they are")
 

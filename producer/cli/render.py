@@ -21,6 +21,7 @@ from producer.cli.console import (
     warn_of_cut_prompts,
 )
 from producer.cli.errors import BAD_INPUT, FAILED
+from producer.interruption import pause
 from shared.domain.jobs import DEFAULT_TENANT
 from shared.errors import InputError
 
@@ -282,7 +283,7 @@ def follow(work: Render, show: Update) -> BatchStatus:
         show(status)
         if status.is_at_rest:
             return status
-        time.sleep(max(POLL_SECONDS, LOOKING_SHARE * (time.monotonic() - begin)))
+        pause(max(POLL_SECONDS, LOOKING_SHARE * (time.monotonic() - begin)))
 
 
 def _how_to_go_on(services: Services, batch_id: UUID) -> str:

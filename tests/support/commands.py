@@ -62,7 +62,12 @@ def running(
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
-        process.communicate(timeout=COMMAND_SECONDS)
+        try:
+            process.communicate(timeout=COMMAND_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            raise
 
 
 def wait_until(condition: Callable[[], bool], *, seconds: float = 120) -> None:
