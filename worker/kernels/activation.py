@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from worker.kernels.compiling import part
 
@@ -45,15 +44,9 @@ def exponential(x: np.float32) -> np.float32:
 
 
 @part
-def silu_of(values: NDArray[np.float32]) -> None:
-    """Replace each x by itself times its logistic sigmoid (Elfwing et al. 2017, arXiv 1702.03118).
-
-    Args:
-        values: (C).
-    """
-    for index in range(len(values)):
-        x = values[index]
-        values[index] = x / (_ONE + exponential(-x))
+def silu(x: np.float32) -> np.float32:
+    """Return x times its logistic sigmoid (Elfwing et al. 2017, arXiv 1702.03118)."""
+    return x / (_ONE + exponential(-x))
 
 
 @part

@@ -22,6 +22,9 @@ OPTIONS: dict[str, Any] = {
     "error_model": "numpy",
 }
 
+SEQUENCES: list[Any] = []
+"""Whoever profiles kernels runs the ``py_func`` of each in its place."""
+
 MOST_THREADS: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]  # made at import
 
 
@@ -67,9 +70,22 @@ def kernel(function: F) -> F:
     long to compile. The machine code is kept for later processes, where there is a folder to
     keep it in.
     """
+    return _kept(function, parallel=True)
 
+
+def sequence(function: F) -> F:
+    """Compile what runs kernels one after the other, without Python between them.
+
+    Other sequences may call it.
+    """
+    compiled = _kept(function)
+    SEQUENCES.append(compiled)
+    return compiled
+
+
+def _kept(function: F, *, parallel: bool = False) -> F:
     def compile_it(*, is_kept: bool) -> F:
-        compiled: F = numba.njit(function, parallel=True, nogil=True, cache=is_kept, **OPTIONS)
+        compiled: F = numba.njit(function, parallel=parallel, nogil=True, cache=is_kept, **OPTIONS)
         return compiled
 
     try:

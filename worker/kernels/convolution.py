@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from worker.kernels.activation import silu_of
-from worker.kernels.compiling import as_many_threads_as_torch, kernel, part
-from worker.kernels.normalization import NONE, Array, Factors, GroupNorm, group_norm_factors
+from worker.kernels.activation import silu
+from worker.kernels.compiling import as_many_threads_as_torch, kernel, part, sequence
+from worker.kernels.normalization import NONE, Array, Factors
 from worker.kernels.products import PANEL, ROWS, multiply_panel, packed
 from worker.kernels.vectors import BYTES_A_NUMBER
 from worker.kernels.winograd import (
@@ -22,14 +22,12 @@ from worker.kernels.winograd import (
     transform_tile,
     transform_window,
 )
-from worker.kernels.workspace import taken
+from worker.kernels.workspace import workspace_of
 
 GRAIN = 16
 """Channels are a multiple of it: of any processor's vectors."""
-LEAST_BLOCK_BYTES = 8 * 2**20
+LEAST_BLOCK_BYTES = 4 * 2**20
 """Of what lies between the transforms: about what stays in a processor's cache."""
-POSITIONS_A_PIECE = 256
-"""Of an image, whose sums are one thread's."""
 
 
 class Filters(NamedTuple):
@@ -59,7 +57,7 @@ class Space(NamedTuple):
     windows: Array
     """(36, tiles, C)."""
     products: Array
-    """(36, tiles, panels * PANEL)."""
+    """(36, tiles, K)."""
 
 
 def winograd_filters(weight: Tensor) -> Filters:
@@ -67,21 +65,8 @@ def winograd_filters(weight: Tensor) -> Filters:
     outputs, inputs, _, _ = weight.shape
     transformed = np.empty((PLACES, outputs, inputs), np.float32)
     with as_many_threads_as_torch():
-        transform_filters(_channels_last(weight), transformed)
+        transform_filters(channels_last(weight), transformed)
     return Filters(packed(transformed), outputs)
-
-
-def normalization_of(images: Tensor, norm: nn.GroupNorm) -> Factors:
-    """Return what normalizes images (N, C, H, W)."""
-    count, channels, height, width = images.shape
-    factors = Factors(*np.empty((2, count, channels), np.float32))
-    pieces = -(-height * width // POSITIONS_A_PIECE)
-    sums = np.empty((count, pieces, 2, channels))
-    positions = _channels_last(images).reshape(count, height * width, channels)
-    settings = GroupNorm(norm.weight.numpy(), norm.bias.numpy(), norm.num_groups, norm.eps)
-    with as_many_threads_as_torch():
-        group_norm_factors(positions, sums, settings, factors)
-    return factors
 
 
 def convolve(
@@ -106,32 +91,78 @@ def convolve(
     Returns:
         (N, K, H, W), or twice the sides, channels last.
     """
-    count, channels, height, width = images.shape
+    count, _, height, width = images.shape
     factor = 2 if doubles else 1
-    height, width = factor * height, factor * width
-    result = torch.empty((count, filters.outputs, height, width), memory_format=torch.channels_last)
-    source, target = _channels_last(images), _channels_last(result)
-    added = target[:0] if residual is None else _channels_last(residual)
-    high, wide = -(-height // TILE), -(-width // TILE)
-    strips = count * high
-    at_once = min(strips, max(1, _tiles_at_once(filters, channels) // wide))
+    result = torch.empty(
+        (count, filters.outputs, factor * height, factor * width),
+        memory_format=torch.channels_last,
+    )
+    source, target = channels_last(images), channels_last(result)
+    added = target[:0] if residual is None else channels_last(residual)
     with as_many_threads_as_torch() as threads:
-        space = _space(threads, at_once * wide, wide, channels, filters)
-        for first in range(0, strips, at_once):
-            some = min(at_once, strips - first)
-            convolve_strips(
-                source,
-                factor,
-                factors or NONE,
-                filters.panels,
-                shift.numpy(),
-                added,
-                some,
-                Strips(first, high, wide),
-                space,
-                target,
-            )
+        convolve_into(
+            source,
+            factor,
+            factors or NONE,
+            filters.panels,
+            shift.numpy(),
+            added,
+            threads,
+            workspace_of(space_of_convolution(filters, target.shape, threads)),
+            target,
+        )
     return result
+
+
+def space_of_convolution(filters: Filters, target: tuple[int, ...], threads: int) -> int:
+    """Return how many numbers lie between the steps of a convolution to (N, H, W, K).
+
+    As many tiles are taken at once as make what filters hold: these are read again for each.
+    """
+    count, height, width, _ = target
+    inputs = filters.panels.shape[2]
+    wide = -(-width // TILE)
+    a_tile = PLACES * (inputs + filters.outputs)
+    tiles = max(LEAST_BLOCK_BYTES, filters.panels.nbytes) // (BYTES_A_NUMBER * a_tile)
+    tiles = min(max(tiles, wide), count * -(-height // TILE) * wide)
+    return int(_row_numbers(threads, wide, inputs) + a_tile * max(tiles, ROWS))
+
+
+@sequence
+def convolve_into(  # noqa: PLR0913, PLR0917 - what a convolution is of
+    images: Array,
+    factor: int,
+    factors: Factors,
+    panels: Array,
+    shift: Array,
+    residual: Array,
+    threads: int,
+    workspace: Array,
+    target: Array,
+) -> None:
+    """Convolve, as many rows of tiles at once as there is space for.
+
+    Args:
+        images: this and the next five as in `convolve_strips`.
+        factor: see there.
+        factors: see there.
+        panels: see there.
+        shift: see there.
+        residual: see there.
+        threads: how many there are.
+        workspace: of at least `space_of_convolution`, is overwritten.
+        target: (N, H, W, K), is filled.
+    """
+    count, height, width, outputs = target.shape
+    high, wide = -(-height // TILE), -(-width // TILE)
+    space = _space(threads, count * high, wide, panels.shape[2], outputs, workspace)
+    at_once = max(1, min(count * high, space.windows.shape[1] // wide))
+    for first in range(0, count * high, at_once):
+        some = min(at_once, count * high - first)
+        strips = Strips(first, high, wide)
+        convolve_strips(
+            images, factor, factors, panels, shift, residual, some, strips, space, target
+        )
 
 
 @kernel
@@ -164,8 +195,8 @@ def convolve_strips(  # noqa: PLR0913, PLR0917 - what a convolution is of
     pieces = space.rows.shape[0]
     for piece in numba.prange(pieces):
         for index in range(count * piece // pieces, count * (piece + 1) // pieces):
-            _read_strip(images, factor, factors, strips, index, space.rows[piece])
-            _transform_strip(strips, index, space.rows[piece], space.windows)
+            _read_strip(images, factor, factors, strips, index, space.rows, piece)
+            _transform_strip(strips, index, space.rows, piece, space.windows)
     jobs = panels.shape[0] * panels.shape[1]
     for job in numba.prange(jobs):
         place, panel = job // panels.shape[1], job % panels.shape[1]
@@ -181,43 +212,70 @@ def products_of_strips(*arguments: Any) -> int:
     return int(PLACES * count * strips.wide * inputs * outputs)
 
 
+# No views below: each would be counted, by all threads at once.
+
+
 @part
-def _read_strip(
-    images: Array, factor: int, factors: Factors, strips: Strips, index: int, rows: Array
+def _read_strip(  # noqa: PLR0917 - what is read and where to
+    images: Array,
+    factor: int,
+    factors: Factors,
+    strips: Strips,
+    index: int,
+    rows: Array,
+    piece: int,
 ) -> None:
-    """Fill rows with the input of one row of tiles: zeros beyond the image's edges."""
+    """Fill a thread's rows with a row of tiles' input: zeros beyond the image's edges."""
     n, top = (strips.first + index) // strips.high, (strips.first + index) % strips.high
-    _, height, width, channels = images.shape
+    end = images.shape[2] * factor + 1
     for i in range(WINDOW):
         y = top * TILE - 1 + i
-        row = rows[i]
-        if y < 0 or y >= height * factor:
-            row[:] = np.float32(0)
-            continue
-        found = images[n, y // factor]
-        row[0] = np.float32(0)
-        row[width * factor + 1 :] = np.float32(0)
-        inner = row[1 : width * factor + 1]
-        if factors.scale.shape[1]:
-            scale, offset = factors.scale[n], factors.offset[n]
-            for x in range(width * factor):
-                for c in range(channels):
-                    inner[x, c] = found[x // factor, c] * scale[c] + offset[c]
-            silu_of(inner.reshape(-1))
+        if 0 <= y < images.shape[1] * factor:
+            _clear(rows, piece, i, 0, 1)
+            _read_row(images, factor, factors, n, y // factor, rows, piece, i)
+            _clear(rows, piece, i, end, rows.shape[2])
         else:
-            for x in range(width * factor):
-                for c in range(channels):
-                    inner[x, c] = found[x // factor, c]
+            _clear(rows, piece, i, 0, rows.shape[2])
 
 
 @part
-def _transform_strip(strips: Strips, index: int, rows: Array, windows: Array) -> None:
+def _clear(rows: Array, piece: int, i: int, begin: int, end: int) -> None:
+    for x in range(begin, end):
+        for c in range(rows.shape[3]):
+            rows[piece, i, x, c] = np.float32(0)
+
+
+@part
+def _read_row(  # noqa: PLR0917 - what is read and where to
+    images: Array,
+    factor: int,
+    factors: Factors,
+    n: int,
+    y: int,
+    rows: Array,
+    piece: int,
+    i: int,
+) -> None:
+    _, _, width, channels = images.shape
+    for x in range(width * factor):
+        if factors.scale.shape[1]:
+            for c in range(channels):
+                value = images[n, y, x // factor, c] * factors.scale[n, c] + factors.offset[n, c]
+                rows[piece, i, x + 1, c] = silu(value)
+        else:
+            for c in range(channels):
+                rows[piece, i, x + 1, c] = images[n, y, x // factor, c]
+
+
+@part
+def _transform_strip(strips: Strips, index: int, rows: Array, piece: int, windows: Array) -> None:
     _, tiles, channels = windows.shape
-    source, target = rows.ctypes.data, windows.ctypes.data
+    a_row = rows.shape[2] * channels
+    source, target = rows.ctypes.data + BYTES_A_NUMBER * piece * WINDOW * a_row, windows.ctypes.data
     for x in range(strips.wide):
         transform_window(
             source + BYTES_A_NUMBER * x * TILE * channels,
-            rows.shape[1] * channels,
+            a_row,
             channels,
             target + BYTES_A_NUMBER * (index * strips.wide + x) * channels,
             tiles * channels,
@@ -227,15 +285,16 @@ def _transform_strip(strips: Strips, index: int, rows: Array, windows: Array) ->
 @part
 def _multiply(place: int, panel: int, tiles: int, panels: Array, space: Space) -> None:
     _, most, inputs = space.windows.shape
-    width = space.products.shape[2]
+    outputs = space.products.shape[2]
     multiply_panel(
         space.windows.ctypes.data + BYTES_A_NUMBER * place * most * inputs,
         inputs,
         tiles,
         panels.ctypes.data + BYTES_A_NUMBER * (place * panels.shape[1] + panel) * inputs * PANEL,
         inputs,
-        space.products.ctypes.data + BYTES_A_NUMBER * (place * most * width + panel * PANEL),
-        width,
+        space.products.ctypes.data + BYTES_A_NUMBER * (place * most * outputs + panel * PANEL),
+        outputs,
+        outputs - panel * PANEL,
     )
 
 
@@ -244,14 +303,14 @@ def _write_strip(
     products: Array, shift: Array, residual: Array, strips: Strips, index: int, target: Array
 ) -> None:
     n, top = (strips.first + index) // strips.high, (strips.first + index) % strips.high
-    _, tiles, padded = products.shape
+    tiles = products.shape[1]
     _, height, width, channels = target.shape
     has_residual = len(residual) > 0
     for x in range(strips.wide):
         at = ((n * height + top * TILE) * width + x * TILE) * channels
         transform_tile(
-            products.ctypes.data + BYTES_A_NUMBER * (index * strips.wide + x) * padded,
-            tiles * padded,
+            products.ctypes.data + BYTES_A_NUMBER * (index * strips.wide + x) * channels,
+            tiles * channels,
             channels,
             shift.ctypes.data + BYTES_A_NUMBER * n * channels,
             residual.ctypes.data + BYTES_A_NUMBER * at if has_residual else 0,
@@ -262,24 +321,29 @@ def _write_strip(
         )
 
 
-def _tiles_at_once(filters: Filters, channels: int) -> int:
-    """Return how many tiles make as much as filters hold: these are read again for each block."""
-    size = max(LEAST_BLOCK_BYTES, filters.panels.nbytes)
-    return int(size // (PLACES * (channels + filters.outputs) * BYTES_A_NUMBER))
-
-
-def _space(threads: int, tiles: int, wide: int, channels: int, filters: Filters) -> Space:
-    tiles = max(tiles, ROWS)
+@part
+def _space(
+    threads: int, strips: int, wide: int, inputs: int, outputs: int, workspace: Array
+) -> Space:
+    """Lay out a workspace for as many tiles as fit, and no more than there are."""
+    begin = _row_numbers(threads, wide, inputs)
+    tiles = (len(workspace) - begin) // (PLACES * (inputs + outputs))
+    tiles = max(ROWS, min(tiles, strips * wide))
+    middle = begin + PLACES * tiles * inputs
+    end = middle + PLACES * tiles * outputs
     return Space(
-        *taken(
-            (threads, WINDOW, TILE * wide + WINDOW - TILE, channels),
-            (PLACES, tiles, channels),
-            (PLACES, tiles, filters.panels.shape[1] * PANEL),
-        )
+        workspace[:begin].reshape((threads, WINDOW, TILE * wide + WINDOW - TILE, inputs)),
+        workspace[begin:middle].reshape((PLACES, tiles, inputs)),
+        workspace[middle:end].reshape((PLACES, tiles, outputs)),
     )
 
 
-def _channels_last(images: Tensor) -> Array:
+@part
+def _row_numbers(threads: int, wide: int, inputs: int) -> int:
+    return threads * WINDOW * (TILE * wide + WINDOW - TILE) * inputs
+
+
+def channels_last(images: Tensor) -> Array:
     """Return (N, H, W, C) of (N, C, H, W), of the same memory where that lies so."""
     array: Array = images.permute(0, 2, 3, 1).contiguous().numpy()
     return array

@@ -7,13 +7,16 @@ from typing import NamedTuple
 import numba
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
-from worker.kernels.compiling import kernel, part
+from worker.kernels.compiling import kernel, part, sequence
 
 Array = NDArray[np.float32]
 
 _ROWS_AT_ONCE = 64
 """So many positions are added up in float32 before they are added to a sum in float64."""
+_POSITIONS_A_PIECE = 256
+"""Of an image, whose sums are one thread's."""
 
 
 class GroupNorm(NamedTuple):
@@ -40,6 +43,22 @@ class Factors(NamedTuple):
 
 NONE = Factors(*np.empty((2, 1, 0), np.float32))
 """Normalizes nothing."""
+
+
+def group_norm_of(norm: nn.GroupNorm) -> GroupNorm:
+    """Read a normalization that has weights."""
+    return GroupNorm(norm.weight.numpy(), norm.bias.numpy(), norm.num_groups, norm.eps)
+
+
+@sequence
+def factors_of(images: Array, norm: GroupNorm) -> Factors:
+    """Return what makes of images (N, positions, C) their group normalization."""
+    count, positions, channels = images.shape
+    both = np.empty((2, count, channels), np.float32)
+    factors = Factors(both[0], both[1])
+    sums = np.empty((count, -(-positions // _POSITIONS_A_PIECE), 2, channels))
+    group_norm_factors(images, sums, norm, factors)
+    return factors
 
 
 @part

@@ -6,6 +6,7 @@ product stays in registers while its row and its column are read.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from worker.kernels.compiling import part
 from worker.kernels.normalization import Array
 from worker.kernels.vectors import BYTES_A_NUMBER, LANES, Emitter, emitted
+from worker.kernels.workspace import aligned
 
 FEW_REGISTERS = 8
 ROWS, VECTORS = (6, 2) if LANES == FEW_REGISTERS else (8, 2) if LANES > FEW_REGISTERS else (4, 2)
@@ -30,39 +32,96 @@ def packed(weight: Array) -> Array:
     panels = -(-outputs // PANEL)
     whole = np.zeros((*many, panels * PANEL, inputs), np.float32)
     whole[..., :outputs, :] = weight
-    return np.ascontiguousarray(whole.reshape(*many, panels, PANEL, inputs).swapaxes(-1, -2))
+    made = aligned(*many, panels, inputs, PANEL)
+    made[...] = whole.reshape(*many, panels, PANEL, inputs).swapaxes(-1, -2)
+    return made
 
 
-def _write_block(  # noqa: PLR0917 - addresses and strides of three matrices
-    emitter: Emitter, a: Any, a_row: Any, b: Any, inputs: Any, c: Any, c_row: Any
-) -> None:
-    """Compute C = A B: A (ROWS, inputs), B (inputs, PANEL), C (ROWS, PANEL)."""
-    builder = emitter.builder
-    a, b, c = emitter.pointer(a), emitter.pointer(b), emitter.pointer(c)
+def _multiplied(
+    emitter: Emitter, a: Any, a_row: Any, b: Any, inputs: Any, starts: Sequence[Any]
+) -> list[Any]:
+    """Add A B to vectors, a row after the other: A (ROWS, inputs), B (inputs, of PANEL)."""
+    builder, vectors = emitter.builder, len(starts) // ROWS
+    a, b = emitter.pointer(a), emitter.pointer(b)
     rows = [builder.gep(a, [builder.mul(emitter.index(row), a_row)]) for row in range(ROWS)]
-    with emitter.counting(inputs, 1, [emitter.constant(0)] * (ROWS * VECTORS)) as loop:
+    with emitter.counting(inputs, 1, starts) as loop:
         line = builder.mul(loop.at, emitter.index(PANEL))
         columns = [
             emitter.load(b, builder.add(line, emitter.index(vector * LANES)))
-            for vector in range(VECTORS)
+            for vector in range(vectors)
         ]
         for row, start in enumerate(rows):
             number = emitter.load_everywhere(start, loop.at)
             for vector, column in enumerate(columns):
-                index = row * VECTORS + vector
+                index = row * vectors + vector
                 loop.handed[index] = emitter.multiply_add(number, column, loop.carried[index])
-    for index, total in enumerate(loop.handed):
-        row, vector = divmod(index, VECTORS)
-        line = builder.mul(emitter.index(row), c_row)
-        emitter.store(total, c, builder.add(line, emitter.index(vector * LANES)))
+    return loop.handed
 
 
-_multiply_block = emitted(_write_block)
+def _place(emitter: Emitter, index: int, vectors: int, c_row: Any) -> Any:
+    """Return how far in a matrix one of a block's vectors begins, of so many a row."""
+    row, vector = divmod(index, vectors)
+    line = emitter.builder.mul(emitter.index(row), c_row)
+    return emitter.builder.add(line, emitter.index(vector * LANES))
+
+
+def _block_of(vectors: int) -> Any:
+    """Make a function that computes C = A B: A (ROWS, inputs), B (inputs, of PANEL), C (ROWS, ·).
+
+    Args:
+        vectors: of each row of C.
+    """
+
+    def write(  # noqa: PLR0917 - addresses and strides of three matrices
+        emitter: Emitter, a: Any, a_row: Any, b: Any, inputs: Any, c: Any, c_row: Any
+    ) -> None:
+        starts = [emitter.constant(0)] * (ROWS * vectors)
+        target = emitter.pointer(c)
+        for index, total in enumerate(_multiplied(emitter, a, a_row, b, inputs, starts)):
+            emitter.store(total, target, _place(emitter, index, vectors, c_row))
+
+    return emitted(write)
+
+
+def _write_layer_block(  # noqa: PLR0913, PLR0917 - addresses and strides of five matrices
+    emitter: Emitter,
+    a: Any,
+    a_row: Any,
+    b: Any,
+    inputs: Any,
+    bias: Any,
+    residual: Any,
+    c: Any,
+    c_row: Any,
+) -> None:
+    """Compute C = A B + bias + residual: bias (PANEL), residual like C; 0 adds none."""
+    builder = emitter.builder
+    added = emitter.pointer(bias)
+    starts = [
+        emitter.load(added, emitter.index(vector * LANES))
+        for _ in range(ROWS)
+        for vector in range(VECTORS)
+    ]
+    totals = _multiplied(emitter, a, a_row, b, inputs, starts)
+    target, kept = emitter.pointer(c), emitter.pointer(residual)
+    with builder.if_else(builder.icmp_signed("!=", residual, emitter.index(0))) as (more, none):
+        with more:
+            for index, total in enumerate(totals):
+                place = _place(emitter, index, VECTORS, c_row)
+                both = emitter.sum_of([(1, total), (1, emitter.load(kept, place))])
+                emitter.store(both, target, place)
+        with none:
+            for index, total in enumerate(totals):
+                emitter.store(total, target, _place(emitter, index, VECTORS, c_row))
+
+
+_multiply_block, _multiply_narrow_block = _block_of(VECTORS), _block_of(1)
+_apply_block = emitted(_write_layer_block)
 
 
 @part
-def multiply_panel(  # noqa: PLR0917 - addresses and strides of three matrices
-    a: int, a_row: int, rows: int, b: int, inputs: int, c: int, c_row: int
+def multiply_panel(  # noqa: PLR0913, PLR0917 - addresses and strides of three matrices
+    a: int, a_row: int, rows: int, b: int, inputs: int, c: int, c_row: int, width: int
 ) -> None:
     """Multiply rows with one panel.
 
@@ -74,15 +133,53 @@ def multiply_panel(  # noqa: PLR0917 - addresses and strides of three matrices
         inputs: of a row.
         c: address of (rows, PANEL), is filled.
         c_row: numbers from a row to the next.
+        width: where it is no more than one vector's, no more of each row is filled.
     """
     for row in range(0, rows, ROWS):
         # The last block overlaps the one before: it makes the same numbers again.
         at = max(0, min(row, rows - ROWS))
-        _multiply_block(
+        from_row, to_row = a + BYTES_A_NUMBER * at * a_row, c + BYTES_A_NUMBER * at * c_row
+        if width > LANES:
+            _multiply_block(from_row, a_row, b, inputs, to_row, c_row)
+        else:
+            _multiply_narrow_block(from_row, a_row, b, inputs, to_row, c_row)
+
+
+@part
+def apply_panel(  # noqa: PLR0913, PLR0917 - addresses and strides of five matrices
+    a: int,
+    a_row: int,
+    rows: int,
+    b: int,
+    inputs: int,
+    bias: int,
+    residual: int,
+    c: int,
+    c_row: int,
+) -> None:
+    """Multiply rows with one panel of a linear layer.
+
+    Args:
+        a: this and the next four as in `multiply_panel`; there are at least ROWS rows.
+        a_row: see there.
+        rows: see there.
+        b: see there.
+        inputs: see there.
+        bias: address of (PANEL), is added to each row.
+        residual: address of (rows, PANEL), laid out as c, is added; 0: nothing is.
+        c: address of (rows, PANEL), is filled; not the residual's.
+        c_row: numbers from a row to the next.
+    """
+    for row in range(0, rows, ROWS):
+        at = max(0, min(row, rows - ROWS))
+        further = BYTES_A_NUMBER * at * c_row
+        _apply_block(
             a + BYTES_A_NUMBER * at * a_row,
             a_row,
             b,
             inputs,
-            c + BYTES_A_NUMBER * at * c_row,
+            bias,
+            residual + further if residual else 0,
+            c + further,
             c_row,
         )

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from worker.kernels.activation import gelu
-from worker.kernels.compiling import as_many_threads_as_torch, kernel, part
+from worker.kernels.compiling import as_many_threads_as_torch, kernel, part, sequence
 from worker.kernels.normalization import NONE, Array, Factors
-from worker.kernels.products import PANEL, ROWS, multiply_panel, packed
+from worker.kernels.products import PANEL, ROWS, apply_panel, multiply_panel, packed
 from worker.kernels.vectors import BYTES_A_NUMBER
-from worker.kernels.workspace import taken
+from worker.kernels.workspace import workspace_of
 
 MOST_ROWS = 128
 """Of a block: its input stays in a processor's nearer cache while panels pass by."""
@@ -51,6 +51,9 @@ class Space(NamedTuple):
 
 
 NO_NORM = LayerNorm(np.empty(0, np.float32), np.empty(0, np.float32), 0.0)
+
+
+NO_LAYER = Layer(np.empty((1, 0, 0, PANEL), np.float32), np.empty((1, 0), np.float32), 0)
 
 
 def layer_of(weight: Tensor, bias: Tensor | None, *, gated: bool = False) -> Layer:
@@ -94,15 +97,62 @@ def project(
     result = torch.empty(count, layer.outputs)
     added = result[:0] if residual is None else residual
     with as_many_threads_as_torch() as threads:
-        at_once = _rows_at_once(count, inputs, threads)
-        space = Space(*taken((threads, at_once, inputs), (threads, 2, at_once, PANEL)))
-        project_rows(
-            rows.numpy(), norm, factors or NONE, layer, added.numpy(), space, result.numpy()
+        project_into(
+            rows.numpy(),
+            norm,
+            factors or NONE,
+            layer,
+            added.numpy(),
+            threads,
+            workspace_of(space_of_projection(inputs, threads)),
+            result.numpy(),
         )
     return result
 
 
+def space_of_projection(inputs: int, threads: int) -> int:
+    """Return how many numbers a layer of so many inputs needs between its steps, at most."""
+    rows = max(ROWS, min(MOST_ROWS, BLOCK_BYTES // (BYTES_A_NUMBER * inputs)))
+    return threads * (rows + ROWS) * (inputs + 2 * PANEL)
+
+
+@sequence
+def project_into(  # noqa: PLR0917 - what a layer is of
+    rows: Array,
+    norm: LayerNorm,
+    factors: Factors,
+    layer: Layer,
+    residual: Array,
+    threads: int,
+    workspace: Array,
+    result: Array,
+) -> None:
+    """Apply a linear layer.
+
+    Args:
+        rows: this and the next four as in `project_rows`.
+        norm: see there.
+        factors: see there.
+        layer: see there.
+        residual: see there.
+        threads: how many there are.
+        workspace: of at least `space_of_projection`, is overwritten.
+        result: (M, K), is filled.
+    """
+    count, inputs = rows.shape
+    at_once = _rows_at_once(count, inputs, threads)
+    middle = threads * at_once * inputs
+    end = middle + threads * 2 * at_once * PANEL
+    space = Space(
+        workspace[:middle].reshape((threads, at_once, inputs)),
+        workspace[middle:end].reshape((threads, 2, at_once, PANEL)),
+    )
+    project_rows(rows, norm, factors, layer, residual, space, result)
+
+
+@part
 def _rows_at_once(count: int, inputs: int, threads: int) -> int:
+    """Return a share of the rows, as large as stays in a nearer cache, in whole blocks."""
     share = -(-count // threads)
     most = min(share, MOST_ROWS, BLOCK_BYTES // (BYTES_A_NUMBER * inputs))
     return max(ROWS, -(-most // ROWS) * ROWS)
@@ -140,10 +190,13 @@ def project_rows(  # noqa: PLR0917 - what a layer is of
             block, share = job // shares, job % shares
             first = block * at_once
             last = min(first + at_once, len(rows))
-            _normalize(rows, first, last, norm, factors, space.rows[thread])
+            _normalize(rows, first, last, norm, factors, space.rows, thread)
             for panel in range(panels * share // shares, panels * (share + 1) // shares):
-                _multiply(panel, last - first, layer, space, thread)
-                _finish(panel, first, last, layer, residual, space.products[thread], result)
+                if _is_whole(panel, last - first, layer):
+                    _apply(panel, first, last, layer, residual, space, thread, result)
+                else:
+                    _multiply(panel, last - first, layer, space, thread)
+                    _finish(panel, first, last, layer, residual, space.products, thread, result)
 
 
 def products_of_rows(rows: Array, *arguments: Any) -> int:
@@ -152,43 +205,87 @@ def products_of_rows(rows: Array, *arguments: Any) -> int:
     return int(len(rows) * rows.shape[1] * layer.outputs * len(layer.panels))
 
 
+# No views of rows below: each would be counted, by all threads at once.
+
+
 @part
-def _normalize(
-    rows: Array, first: int, last: int, norm: LayerNorm, factors: Factors, normal: Array
+def _normalize(  # noqa: PLR0917 - what is read and where to
+    rows: Array,
+    first: int,
+    last: int,
+    norm: LayerNorm,
+    factors: Factors,
+    normal: Array,
+    thread: int,
 ) -> None:
-    """Fill normal (rows of a block, C)."""
+    """Fill a thread's part of normal (threads, rows of a block, C)."""
     inputs = rows.shape[1]
-    images = factors.scale.shape[0]
-    positions = len(rows) // images
+    positions = len(rows) // len(factors.scale)
     for index in range(last - first):
-        row, target = rows[first + index], normal[index]
+        row = first + index
         if len(norm.weight):
-            _normalize_row(row, norm, target)
+            _normalize_row(rows, row, norm, normal, thread, index)
         elif factors.scale.shape[1]:
-            image = (first + index) // positions
-            scale, offset = factors.scale[image], factors.offset[image]
+            image = row // positions
             for c in range(inputs):
-                target[c] = row[c] * scale[c] + offset[c]
+                normal[thread, index, c] = (
+                    rows[row, c] * factors.scale[image, c] + factors.offset[image, c]
+                )
         else:
             for c in range(inputs):
-                target[c] = row[c]
+                normal[thread, index, c] = rows[row, c]
 
 
 @part
-def _normalize_row(row: Array, norm: LayerNorm, target: Array) -> None:
-    inputs = len(row)
+def _normalize_row(
+    rows: Array, row: int, norm: LayerNorm, normal: Array, thread: int, index: int
+) -> None:
+    inputs = rows.shape[1]
     share = np.float32(1) / np.float32(inputs)
     mean = np.float32(0)
     for c in range(inputs):
-        mean += row[c]
+        mean += rows[row, c]
     mean *= share
     variance = np.float32(0)
     for c in range(inputs):
-        away = row[c] - mean
+        away = rows[row, c] - mean
         variance += away * away
     inverse = np.float32(1) / np.sqrt(variance * share + np.float32(norm.eps))
     for c in range(inputs):
-        target[c] = (row[c] - mean) * inverse * norm.weight[c] + norm.bias[c]
+        scaled = (rows[row, c] - mean) * inverse
+        normal[thread, index, c] = scaled * norm.weight[c] + norm.bias[c]
+
+
+@part
+def _is_whole(panel: int, rows: int, layer: Layer) -> bool:
+    """Tell whether a panel's outputs can be written where they belong as they are computed."""
+    return layer.panels.shape[0] == 1 and rows >= ROWS and (panel + 1) * PANEL <= layer.outputs
+
+
+@part
+def _apply(  # noqa: PLR0917 - what is read and where to
+    panel: int,
+    first: int,
+    last: int,
+    layer: Layer,
+    residual: Array,
+    space: Space,
+    thread: int,
+    result: Array,
+) -> None:
+    _, at_once, inputs = space.rows.shape
+    begin = BYTES_A_NUMBER * (first * layer.outputs + panel * PANEL)
+    apply_panel(
+        space.rows.ctypes.data + BYTES_A_NUMBER * thread * at_once * inputs,
+        inputs,
+        last - first,
+        layer.panels.ctypes.data + BYTES_A_NUMBER * panel * inputs * PANEL,
+        inputs,
+        layer.bias.ctypes.data + BYTES_A_NUMBER * panel * PANEL,
+        residual.ctypes.data + begin if len(residual) else 0,
+        result.ctypes.data + begin,
+        layer.outputs,
+    )
 
 
 @part
@@ -205,6 +302,7 @@ def _multiply(panel: int, rows: int, layer: Layer, space: Space, thread: int) ->
             inputs,
             space.products.ctypes.data + BYTES_A_NUMBER * (2 * thread + which) * at_once * PANEL,
             PANEL,
+            layer.outputs - panel * PANEL,
         )
 
 
@@ -216,22 +314,23 @@ def _finish(  # noqa: PLR0917 - what is added
     layer: Layer,
     residual: Array,
     products: Array,
+    thread: int,
     result: Array,
 ) -> None:
-    begin = panel * PANEL
-    width = min(PANEL, layer.outputs - begin)
-    bias = layer.bias[0, begin : begin + width]
+    # What may be negative is looked at for each number, and keeps loops from being vectorized.
+    begin = np.uint64(panel * PANEL)
+    width = np.uint64(min(PANEL, layer.outputs - panel * PANEL))
     for index in range(last - first):
-        values = products[0, index]
-        target = result[first + index, begin : begin + width]
+        row = first + index
         if layer.panels.shape[0] > 1:
-            gates, gate_bias = products[1, index], layer.bias[1, begin : begin + width]
             for k in range(width):
-                target[k] = (values[k] + bias[k]) * gelu(gates[k] + gate_bias[k])
+                gate = gelu(products[thread, 1, index, k] + layer.bias[1, begin + k])
+                value = products[thread, 0, index, k] + layer.bias[0, begin + k]
+                result[row, begin + k] = value * gate
         elif len(residual):
-            kept = residual[first + index, begin : begin + width]
             for k in range(width):
-                target[k] = values[k] + bias[k] + kept[k]
+                value = products[thread, 0, index, k] + layer.bias[0, begin + k]
+                result[row, begin + k] = value + residual[row, begin + k]
         else:
             for k in range(width):
-                target[k] = values[k] + bias[k]
+                result[row, begin + k] = products[thread, 0, index, k] + layer.bias[0, begin + k]

@@ -1,29 +1,34 @@
-"""Memory that kernels write to between their steps, kept from call to call."""
+"""Memory that kernels read and write, as vectors like it: none crosses two lines of a cache."""
 
 from __future__ import annotations
 
-from itertools import pairwise
 from math import prod
 
 import numpy as np
 
 from worker.kernels.normalization import Array
 
-_workspace = np.zeros(0, np.float32)
+LINE_BYTES = 64
+"""Of a cache."""
+_SPARE = LINE_BYTES // 4
+
+
+def aligned(*shape: int) -> Array:
+    """Return fresh memory that begins where a line of a processor's cache does."""
+    numbers = prod(shape)
+    whole = np.empty(numbers + _SPARE, np.float32)
+    begin = -whole.ctypes.data % LINE_BYTES // whole.itemsize
+    return whole[begin : begin + numbers].reshape(shape)
+
+
+_workspace = aligned(0)
 """Of whoever runs kernels, one at a time. Fresh memory would cost as much as a transform."""
 
 
-def taken(*shapes: tuple[int, ...]) -> list[Array]:
-    """Return arrays of these shapes; what the last call returned must be of use no more."""
-    # No tensors of torch's: one made in inference mode could not be written to outside of it.
+def workspace_of(numbers: int) -> Array:
+    """Return so many numbers; what the last call returned must be of use no more."""
+    # No tensor of torch's: one made in inference mode could not be written to outside of it.
     global _workspace  # noqa: PLW0603 - one a process, as large as its largest use
-    ends = [0]
-    for shape in shapes:
-        ends.append(ends[-1] + prod(shape))
-    if len(_workspace) < ends[-1]:
-        _workspace = np.zeros(ends[-1], np.float32)
-    pieces = pairwise(ends)
-    return [
-        _workspace[begin:end].reshape(shape)
-        for (begin, end), shape in zip(pieces, shapes, strict=True)
-    ]
+    if len(_workspace) < numbers:
+        _workspace = aligned(numbers)
+    return _workspace[:numbers]

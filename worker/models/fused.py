@@ -14,10 +14,12 @@ from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
-from worker.kernels.convolution import GRAIN, convolve, normalization_of, winograd_filters
-from worker.kernels.projection import Layer, layer_of, project
+from worker.kernels.convolution import GRAIN, convolve, winograd_filters
+from worker.kernels.normalization import group_norm_of
+from worker.kernels.projection import NO_LAYER, layer_of
+from worker.kernels.residual import Residual, add_residual
 
-LEAST_CHANNELS = 32
+LEAST_CHANNELS = 16
 """Below, what is saved in products is lost in transforms."""
 LEAST_PRODUCTS = 4_000_000
 """Of a convolution as it is defined: fewer are done before threads have been woken thrice."""
@@ -35,10 +37,14 @@ class FusedResnet(nn.Module):
         """Take over a block that `fits_resnet`."""
         super().__init__()
         self.plain = block
-        self.filters1 = winograd_filters(block.conv1.weight)
-        self.filters2 = winograd_filters(block.conv2.weight)
         kept = block.conv_shortcut
-        self._shortcut = None if kept is None else layer_of(kept.weight.flatten(1), kept.bias)
+        self.weights = Residual(
+            norm1=group_norm_of(block.norm1),
+            filters1=winograd_filters(block.conv1.weight),
+            norm2=group_norm_of(block.norm2),
+            filters2=winograd_filters(block.conv2.weight),
+            shortcut=NO_LAYER if kept is None else layer_of(kept.weight.flatten(1), kept.bias),
+        )
         self._shifts = WeakIdKeyDictionary()
 
     def forward(self, hidden: Tensor, temb: Tensor | None) -> Tensor:
@@ -47,18 +53,13 @@ class FusedResnet(nn.Module):
         if not _pays(hidden, block.conv2):
             plain: Tensor = block(hidden, temb)
             return plain
-        shift = self._shift(temb, len(hidden))
-        middle = convolve(
-            hidden, self.filters1, shift, factors=normalization_of(hidden, block.norm1)
-        )
-        kept = hidden if self._shortcut is None else pointwise(hidden, self._shortcut)
-        return convolve(
-            middle,
-            self.filters2,
-            _bias(block.conv2, len(hidden)),
-            factors=normalization_of(middle, block.norm2),
-            residual=kept,
-        )
+        rows = len(hidden)
+        return add_residual(hidden, self.weights, self._shift(temb, rows), _bias(block.conv2, rows))
+
+    @property
+    def filter_bytes(self) -> int:
+        """What its filters take beside the plain ones."""
+        return self.weights.filters1.panels.nbytes + self.weights.filters2.panels.nbytes
 
     def _shift(self, temb: Tensor | None, rows: int) -> Tensor:
         block = self.plain
@@ -92,6 +93,11 @@ class FusedUpsample(nn.Module):
         return convolve(hidden, self.filters, bias, doubles=True)
 
     @property
+    def filter_bytes(self) -> int:
+        """What its filters take beside the plain ones."""
+        return self.filters.panels.nbytes
+
+    @property
     def _convolution(self) -> nn.Conv2d:
         convolution: Any = self.plain.conv
         return cast("nn.Conv2d", convolution)
@@ -117,32 +123,25 @@ class RememberedProjection(nn.Module):
 
 
 class RememberedTimes(nn.Module):
-    """Embeddings of timesteps, each made once: all jobs of a schedule take the same steps."""
+    """What is made of timesteps, each once: all jobs of a schedule take the same steps."""
 
     def __init__(self, embedding: nn.Module) -> None:
-        """Take over diffusers' time embedding."""
+        """Take over diffusers' frequencies of timesteps, or the embedding of these."""
         super().__init__()
         self.plain = embedding
-        self._known: dict[bytes, Tensor] = {}
+        self._known: dict[tuple[torch.dtype, bytes], Tensor] = {}
 
-    def forward(self, frequencies: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Embed the frequencies of timesteps, (B, C), as (B, D)."""
+    def forward(self, times: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Embed timesteps, (B,), or their frequencies, (B, C), as (B, D)."""
         if condition is not None:
-            conditioned: Tensor = self.plain(frequencies, condition)
+            conditioned: Tensor = self.plain(times, condition)
             return conditioned
-        key = frequencies.numpy().tobytes()
+        key = times.dtype, times.numpy().tobytes()
         if key not in self._known:
             if len(self._known) == REMEMBERED_TIMES:
                 self._known.clear()
-            self._known[key] = self.plain(frequencies)
+            self._known[key] = self.plain(times)
         return self._known[key]
-
-
-def pointwise(hidden: Tensor, layer: Layer) -> Tensor:
-    """Apply a linear layer to each position of (B, C, H, W): (B, K, H, W), channels last."""
-    count, channels, height, width = hidden.shape
-    rows = project(hidden.permute(0, 2, 3, 1).reshape(-1, channels), layer)
-    return rows.view(count, height, width, -1).permute(0, 3, 1, 2)
 
 
 def fits_resnet(block: ResnetBlock2D) -> bool:

@@ -9,7 +9,6 @@ from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.upsampling import Upsample2D
 from torch import nn
 
-from worker.kernels.convolution import Filters
 from worker.models.fused import FusedResnet, FusedUpsample, fits_resnet, fits_upsample
 from worker.models.networks import Networks
 
@@ -32,7 +31,7 @@ def fused_parts(networks: Networks) -> FusedParts:
     both = (networks.denoiser, networks.decoder)
     fused = [part for network in both for part in network.modules() if isinstance(part, FUSED)]
     plain = [part for network in both for part in _left_plain(network)]
-    return FusedParts(len(fused), len(fused) + len(plain), sum(map(_own_bytes, fused)))
+    return FusedParts(len(fused), len(fused) + len(plain), sum(part.filter_bytes for part in fused))
 
 
 def _left_plain(network: nn.Module) -> Iterator[nn.Module]:
@@ -44,7 +43,3 @@ def _left_plain(network: nn.Module) -> Iterator[nn.Module]:
                 isinstance(part, Upsample2D) and fits_upsample(part)
             ):
                 yield part
-
-
-def _own_bytes(part: nn.Module) -> int:
-    return sum(value.panels.nbytes for value in vars(part).values() if isinstance(value, Filters))

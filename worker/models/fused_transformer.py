@@ -12,10 +12,19 @@ from diffusers.models.activations import GEGLU
 from diffusers.models.attention import BasicTransformerBlock
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
-from torch.nn import functional
 
-from worker.kernels.convolution import normalization_of
-from worker.kernels.projection import Layer, layer_norm_of, layer_of, project
+from worker.kernels.attention import Tokens, attend
+from worker.kernels.compiling import as_many_threads_as_torch
+from worker.kernels.normalization import Array, group_norm_of
+from worker.kernels.projection import (
+    Layer,
+    layer_norm_of,
+    layer_of,
+    project,
+    space_of_projection,
+)
+from worker.kernels.transformer import Block, before_own, behind_cross, between, enter
+from worker.kernels.workspace import workspace_of
 from worker.models.blocks import SpatialTransformer, TextReader
 from worker.models.fused import RememberedProjection
 from worker.models.rows import spread
@@ -35,22 +44,26 @@ class FusedBlock:
         own, cross, feed = _untyped(block.attn1), _untyped(block.attn2), _untyped(block.ff)
         weights = [own.to_q.weight, own.to_k.weight, own.to_v.weight]
         biases = [own.to_q.bias, own.to_k.bias, own.to_v.bias]
-        bias = None if biases[0] is None else torch.cat(biases)
         gates = feed.net[0].proj
-        self._heads = own.heads
-        self._norm1, self._norm2, self._norm3 = (
+        norm1, norm2, norm3 = (
             layer_norm_of(_untyped(norm)) for norm in (block.norm1, block.norm2, block.norm3)
         )
-        self._joined = layer_of(torch.cat(weights), bias)
-        self._own_out = _layer(own.to_out[0])
-        self._queries = _layer(cross.to_q)
+        self._heads = own.heads
+        self._weights = Block(
+            norm1=norm1,
+            joined=layer_of(torch.cat(weights), None if biases[0] is None else torch.cat(biases)),
+            own_out=_layer(own.to_out[0]),
+            norm2=norm2,
+            queries=_layer(cross.to_q),
+            cross_out=_layer(cross.to_out[0]),
+            norm3=norm3,
+            gated=layer_of(gates.weight, gates.bias, gated=True),
+            fed=_layer(feed.net[2]),
+        )
         self._keys = RememberedProjection(cross.to_k)
         self._values = RememberedProjection(cross.to_v)
-        self._cross_out = _layer(cross.to_out[0])
-        self._gated = layer_of(gates.weight, gates.bias, gated=True)
-        self._fed = _layer(feed.net[2])
 
-    def __call__(self, rows: Tensor, images: int, text: Tensor) -> Tensor:
+    def __call__(self, rows: Array, images: int, text: Tensor) -> Array:
         """Attend to itself, to the text, and feed forward.
 
         Args:
@@ -61,20 +74,24 @@ class FusedBlock:
         Returns:
             (R * N, C).
         """
-        joined = project(rows, self._joined, norm=self._norm1)
-        joined = joined.view(images, -1, 3, self._heads, rows.shape[1] // self._heads)
-        found = _attend(*joined.transpose(1, 3).unbind(2))
-        rows = spread(project(found, self._own_out, residual=rows), len(rows) // images * len(text))
-        queries = self._by_head(project(rows, self._queries, norm=self._norm2), len(text))
+        weights, count, width = self._weights, len(rows), rows.shape[1]
+        most, inner = count // images * len(text), weights.gated.outputs
+        joined, queries, gated = _fresh(count, 3 * width), _fresh(most, width), _fresh(most, inner)
+        found, spread, result = _fresh(most, width), _fresh(most, width), _fresh(most, width)
         keys, values = (
-            self._by_head(remembered(text).flatten(0, 1), len(text))
+            Tokens(remembered(text).flatten(0, 1).numpy(), 0)
             for remembered in (self._keys, self._values)
         )
-        rows = project(_attend(queries, keys, values), self._cross_out, residual=rows)
-        return project(project(rows, self._gated, norm=self._norm3), self._fed, residual=rows)
-
-    def _by_head(self, rows: Tensor, images: int) -> Tensor:
-        return rows.view(images, -1, self._heads, rows.shape[1] // self._heads).transpose(1, 2)
+        with as_many_threads_as_torch() as threads:
+            space = workspace_of(space_of_projection(inner, threads))
+            before_own(rows, weights, threads, space, joined)
+            own, own_keys, own_values = (Tokens(joined, k * width) for k in range(3))
+            attend(own, own_keys, own_values, images, self._heads, threads, found[:count])
+            between(found[:count], rows, weights, threads, space, spread, queries)
+            asked = Tokens(queries, 0)
+            attend(asked, keys, values, len(text), self._heads, threads, found)
+            behind_cross(found, spread, weights, threads, space, gated, result)
+        return result
 
 
 class FusedTransformer(TextReader):
@@ -84,7 +101,7 @@ class FusedTransformer(TextReader):
         """Take over a transformer that `fits_transformer`."""
         super().__init__()
         part = _untyped(transformer)
-        self._norm = part.norm
+        self._norm = group_norm_of(part.norm)
         self._in, self._out = _layer(part.proj_in), _layer(part.proj_out)
         self._blocks = [FusedBlock(block) for block in part.transformer_blocks]
 
@@ -92,11 +109,14 @@ class FusedTransformer(TextReader):
         """Attend (B, C, H, W) to text (R, T, D), R a multiple of B: (R, C, H, W)."""
         count, channels, height, width = hidden.shape
         kept = hidden.permute(0, 2, 3, 1).reshape(-1, channels)
-        rows, images = project(kept, self._in, factors=normalization_of(hidden, self._norm)), count
+        rows, images = _fresh(*kept.shape), count
+        with as_many_threads_as_torch() as threads:
+            space = workspace_of(space_of_projection(channels, threads))
+            enter(kept.numpy(), count, self._norm, self._in, threads, space, rows)
         for block in self._blocks:
             rows, images = block(rows, images, context), len(context)
         residual = spread(kept, len(rows))
-        made = project(rows, self._out, residual=residual)
+        made = project(torch.from_numpy(rows), self._out, residual=residual)
         return made.view(images, height, width, channels).permute(0, 3, 1, 2)
 
 
@@ -143,10 +163,10 @@ def _fits_attention(part: Any) -> bool:
     )
 
 
-def _attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """Attend (B, heads, N, d) to (B, heads, T, d): (B * N, heads * d)."""
-    found = functional.scaled_dot_product_attention(queries, keys, values)
-    return found.transpose(1, 2).flatten(2).flatten(0, 1)
+def _fresh(*shape: int) -> Array:
+    """Return memory that torch keeps at hand."""
+    array: Array = torch.empty(shape).numpy()
+    return array
 
 
 def _layer(layer: nn.Linear | nn.Conv2d) -> Layer:

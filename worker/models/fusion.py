@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from diffusers.models.attention_processor import Attention
-from diffusers.models.embeddings import TimestepEmbedding
+from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.upsampling import Upsample2D
 from torch import nn
@@ -106,7 +106,7 @@ def remember(denoiser: nn.Module) -> None:
             for name in ("to_k", "to_v"):
                 setattr(module, name, RememberedProjection(getattr(module, name)))
         for name, part in list(module.named_children()):
-            if isinstance(part, TimestepEmbedding):
+            if isinstance(part, Timesteps | TimestepEmbedding):
                 setattr(module, name, RememberedTimes(part))
 
 

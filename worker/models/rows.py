@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
+
+_firsts = WeakIdKeyDictionary()
 
 
 def spread(values: Tensor, rows: int) -> Tensor:
@@ -15,5 +18,14 @@ def spread(values: Tensor, rows: int) -> Tensor:
 
 
 def first(values: Tensor, rows: int) -> Tensor:
-    """Return the first rows, or values themselves where these are all."""
-    return values if values.shape[0] == rows else values[:rows]
+    """Return the first rows, or values themselves where these are all.
+
+    Of the same values it is the same tensor each time, so that others may remember what they
+    made of it.
+    """
+    if values.shape[0] == rows:
+        return values
+    known = _firsts.setdefault(values, {})
+    if rows not in known:
+        known[rows] = values[:rows]
+    return known[rows]

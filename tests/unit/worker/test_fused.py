@@ -19,8 +19,10 @@ from worker import host_memory
 from worker.backends.torch_backend import TorchBackend
 from worker.devices import Device
 from worker.kernels import convolution
-from worker.kernels.activation import silu_of
-from worker.kernels.convolution import Filters, convolve, normalization_of, winograd_filters
+from worker.kernels.activation import silu
+from worker.kernels.compiling import part
+from worker.kernels.convolution import channels_last, convolve, winograd_filters
+from worker.kernels.normalization import Array, Factors, factors_of, group_norm_of
 from worker.loading import load_pipeline
 from worker.models.fused import FusedResnet, FusedUpsample, RememberedProjection, RememberedTimes
 from worker.models.fused_parts import fused_parts
@@ -41,6 +43,17 @@ def norm(channels: int, groups: int) -> nn.GroupNorm:
     nn.init.normal_(made.weight)
     nn.init.normal_(made.bias)
     return made
+
+
+def normalization_of(source: Tensor, group_norm: nn.GroupNorm) -> Factors:
+    positions = channels_last(source).reshape(len(source), -1, source.shape[1])
+    return factors_of(positions, group_norm_of(group_norm))
+
+
+@part
+def silu_of(values: Array) -> None:
+    for index in range(len(values)):
+        values[index] = silu(values[index])
 
 
 @pytest.fixture(autouse=True)
@@ -198,12 +211,7 @@ def test_filters_take_no_more_memory_than_they_may() -> None:
     taken = fuse([network], all_bytes // 2)
 
     fused = [part for part in network.modules() if isinstance(part, FusedResnet | FusedUpsample)]
-    held = sum(
-        filters.panels.nbytes
-        for part in fused
-        for filters in vars(part).values()
-        if isinstance(filters, Filters)
-    )
+    held = sum(part.filter_bytes for part in fused)
     assert 0 < held == taken <= all_bytes // 2
     assert fuse([networks().denoiser], 0) == 0
 

@@ -17,6 +17,8 @@ from torch.autograd.profiler import record_function
 
 from shared.domain.money import NANOSECONDS
 from worker.bench.speed.silence import ERR, muted
+from worker.kernels.attention import attend_by_head
+from worker.kernels.compiling import SEQUENCES
 from worker.kernels.convolution import convolve_strips, products_of_strips
 from worker.kernels.normalization import group_norm_factors
 from worker.kernels.projection import products_of_rows, project_rows
@@ -55,6 +57,7 @@ KERNELS = {
     convolve_strips.__name__: (Kind.WINOGRAD, products_of_strips),
     project_rows.__name__: (Kind.PROJECTIONS, products_of_rows),
     group_norm_factors.__name__: (Kind.NORMALIZATION, None),
+    attend_by_head.__name__: (Kind.ATTENTION, None),
 }
 """What each kernel does, and who counts its multiply-accumulates. Normalizations, transforms and
 gates that a kernel takes along count as its time."""
@@ -180,21 +183,25 @@ def _range_of(module: nn.Module, name: str) -> Iterator[Any]:
 def _kernels_told() -> Iterator[None]:
     """Have each of our kernels told as a range, wherever it was imported.
 
-    A range in the kernels' own code would cost every image something.
+    A range in the kernels' own code would cost every image something. What runs several of them
+    is run by Python for the time being.
     """
-    kernels = [
+    compiled = [
         (module, name, value)
         for module in list(sys.modules.values())
         if module.__name__.startswith(OUR_CODE)
         for name, value in vars(module).items()
-        if getattr(value, "__name__", "") in KERNELS and hasattr(value, "targetoptions")
+        if hasattr(value, "targetoptions")
     ]
-    for module, name, value in kernels:
-        setattr(module, name, _told(value))
+    for module, name, value in compiled:
+        if value.__name__ in KERNELS:
+            setattr(module, name, _told(value))
+        elif value in SEQUENCES:
+            setattr(module, name, value.py_func)
     try:
         yield
     finally:
-        for module, name, value in kernels:
+        for module, name, value in compiled:
             setattr(module, name, value)
 
 
