@@ -52,8 +52,10 @@ class Setup:
 class Contestant(Protocol):
     """Draws, and tells how long each part took."""
 
-    settings: str
-    """Version and options, for the report."""
+    @property
+    def settings(self) -> str:
+        """Version and options, for the report."""
+        ...
 
     def warm(self) -> None:
         """Run everything once, untimed."""

@@ -1,130 +1,176 @@
-"""A model as diffusers and transformers run it on torch: their classes, none of our kernels."""
+"""diffusers' own pipeline, called as its users call it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
+import diffusers
 import torch
-from torch import Tensor, nn
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+from torch import Tensor
 
-from shared.models.card import ModelCard, read_json
-from worker.backends.pixels import to_pixels
-from worker.bench.speed.contestants import NetworksContestant, Setup
-from worker.bench.speed.trial import step_ns
-from worker.models.networks import Networks as OurNetworks
-from worker.models.networks import load_networks
-from worker.models.rows import spread
-from worker.models.vae import VAEDecoderConfig
+from shared.db.outcomes import PhaseTimes
+from worker.bench.speed.contestants import PROMPT, STEPS_OF_A_KIND, Setup
+from worker.bench.speed.diffusers_pipeline import PipelineUNet, load_diffusers
 
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels last": torch.channels_last}
 
 
-class DiffusersNetworks:
-    """UNet2DConditionModel, AutoencoderKL's decoder, CLIPTextModel."""
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """When the parts of one call of the pipeline ended, in nanoseconds of one clock."""
 
-    def __init__(self, card: ModelCard) -> None:
-        """Load a model's weights into them.
+    begin: int
+    encoded: int
+    """The text encoder's last run."""
+    steps: Sequence[int]
+    """Those that were taken; at least one."""
+    end: int
 
-        A U-Net-NAS has no class in diffusers: it stays the plain module of diffusers' parts.
+    @property
+    def last_step_ns(self) -> int:
+        """What the last step took that was taken."""
+        before, end = [self.encoded, *self.steps][-2:]
+        return end - before
+
+    def phases(self, steps: int, chunk: int) -> PhaseTimes:
+        """Divide all of the call between the phases, and tell an image's share.
+
+        What lies between the text and the first step is the denoiser's, and all after the last
+        step the decoder's.
+
+        Args:
+            steps: of an image; those that were not taken are reckoned to take what the last did.
+            chunk: images that were drawn.
         """
-        ours = load_networks(card)
-        self._vae = ours.decoder.config
-        self._text_encoder = _text_encoder(card, ours)
-        self.is_of_parts = not isinstance(ours.denoiser, _unet_class())
-        self._denoiser: Callable[..., Any] = ours.denoiser
-        if not self.is_of_parts:
-            unet = _unet_class().from_config(dict(read_json(card.denoiser_folder / "config.json")))
-            self._denoiser = _filled(unet, ours.denoiser.state_dict())
-        self._autoencoder = _autoencoder(card, ours)
+        left_out_ns = (steps - len(self.steps)) * self.last_step_ns
+        return PhaseTimes(
+            (self.encoded - self.begin) // chunk,
+            (self.steps[-1] - self.encoded + left_out_ns) // chunk,
+            (self.end - self.steps[-1]) // chunk,
+        )
 
-    def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
-        """Return (C, H, W) of the latents of an image of this size in pixels."""
-        return latent_shape(self._vae, width, height)
 
-    def encode_text(self, token_ids: Tensor) -> Tensor:
-        """Encode token ids (B, T), int64, to text tokens (B, T, D)."""
-        encoded: Tensor = self._text_encoder(token_ids)[0]
-        return encoded
+class DiffusersContestant:
+    """Draws chunks by calling the pipeline; its own callback tells when each step ended."""
 
-    def denoise(self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor) -> Tensor:
-        """Run the denoiser once: (B, C, H, W), (B,), (2 B, T, D) to (2 B, C, H, W)."""
-        # As diffusers' pipelines do.
-        sample, timestep = spread(sample, len(encoder_hidden_states)), timestep[0]
-        if self.is_of_parts:
-            own: Tensor = self._denoiser(sample, timestep, encoder_hidden_states)
-            return own
-        prediction: Tensor = self._denoiser(
-            sample, timestep, encoder_hidden_states, return_dict=False
-        )[0]
-        return prediction
+    def __init__(self, pipeline: StableDiffusionPipeline, setup: Setup, layout: str) -> None:
+        """Prepare what all rounds share.
 
-    def decode(self, latents: Tensor) -> Tensor:
-        """Decode latents (B, C, H, W) to pixels (B, height, width, 3), uint8."""
-        unscaled = latents / self._vae.scaling_factor + (self._vae.shift_factor or 0)
-        return to_pixels(self._autoencoder.decode(unscaled, return_dict=False)[0])
+        Args:
+            pipeline: loaded.
+            setup: the model, the size and the chunk.
+            layout: how convolutions' weights are laid out, a name of `LAYOUTS`.
+        """
+        self.pipeline = pipeline
+        self._setup = setup
+        latents = setup.side // pipeline.vae_scale_factor
+        self._noise = torch.randn(
+            setup.chunk,
+            pipeline.unet.config.in_channels,
+            latents,
+            latents,
+            generator=torch.Generator().manual_seed(0),
+        )
+        self.lay_out(layout)
 
-    def lay_out(self, layout: torch.memory_format) -> None:
+    @property
+    def settings(self) -> str:
+        """Version and options, for the report."""
+        told = [
+            f"diffusers {diffusers.__version__}",
+            f"torch {torch.__version__}",
+            self._layout,
+            "its own pipeline",
+        ]
+        if isinstance(self.pipeline.unet, PipelineUNet):
+            told.insert(0, "diffusers' parts")
+        if self._setup.card.sampler.squeeze:
+            told.append(f"{self._setup.steps} steps of a plain grid, as it has no squeezed one")
+        return ", ".join(told)
+
+    def lay_out(self, layout: str) -> None:
         """Lay convolutions' weights out."""
-        networks: tuple[Any, ...] = (self._denoiser, self._autoencoder)
+        self._layout = layout
+        networks: tuple[Any, ...] = (self.pipeline.unet, self.pipeline.vae)
         for network in networks:
-            network.to(memory_format=layout)
+            network.to(memory_format=LAYOUTS[layout])
+
+    def warm(self) -> None:
+        """Run everything once: of the denoiser, a step."""
+        self.draw(self._noise, 1)
+
+    def round(self) -> PhaseTimes:
+        """Draw a chunk, of two steps where it is not to be whole, the others as the second."""
+        most = self._setup.steps if self._setup.whole else STEPS_OF_A_KIND
+        _, moments = self.draw(self._noise, most)
+        return moments.phases(self._setup.steps, self._setup.chunk)
+
+    def step_ns(self) -> int:
+        """Return what a chunk's second step takes."""
+        _, moments = self.draw(self._noise, STEPS_OF_A_KIND, "latent")
+        return moments.last_step_ns
+
+    def draw(
+        self, noise: Tensor, most: int, output: Literal["pil", "latent"] = "pil"
+    ) -> tuple[Any, Moments]:
+        """Call the pipeline.
+
+        Args:
+            noise: standard normal latents, (chunk, C, H, W).
+            most: steps that are taken; at least one.
+            output: images of Pillow, which are what a user gets, or undecoded latents.
+
+        Returns:
+            The images, and when each part was done.
+        """
+        setup, pipeline = self._setup, self.pipeline
+        encoded: list[int] = []
+        steps: list[int] = []
+
+        def end_step(pipeline: Any, _step: int, _timestep: Tensor, kept: Any) -> Any:
+            steps.append(time.perf_counter_ns())
+            # How diffusers' documentation has a callback stop the loop.
+            pipeline._interrupt = len(steps) >= most  # noqa: SLF001
+            return kept
+
+        text_hook = pipeline.text_encoder.register_forward_hook(
+            lambda *_: encoded.append(time.perf_counter_ns())
+        )
+        try:
+            begin = time.perf_counter_ns()
+            images = pipeline(
+                [PROMPT] * setup.chunk,
+                height=setup.side,
+                width=setup.side,
+                num_inference_steps=setup.steps,
+                guidance_scale=setup.card.sampler.guidance_scale,
+                guidance_rescale=setup.card.sampler.guidance_rescale,
+                latents=noise,
+                output_type=output,
+                callback_on_step_end=end_step,
+            ).images
+            end = time.perf_counter_ns()
+        finally:
+            text_hook.remove()
+        return images, Moments(begin, encoded[-1], steps, end)
 
 
-def open_diffusers(setup: Setup) -> NetworksContestant:
-    """Load a model, and take the layout in which a step is faster here."""
+def open_diffusers(setup: Setup) -> DiffusersContestant:
+    """Load a model, and take the layout in which a step is faster here.
+
+    Raises:
+        ConfigurationError: a part of the model is missing or broken.
+        ValueError: it does not fit diffusers' classes.
+    """
     torch.set_num_threads(setup.threads)
-    networks = DiffusersNetworks(setup.card)
-    layout = _better_layout(networks, setup)
-    networks.lay_out(LAYOUTS[layout])
-    import diffusers
-
-    parts = "diffusers' parts, " if networks.is_of_parts else ""
-    settings = f"{parts}diffusers {diffusers.__version__}, torch {torch.__version__}, {layout}"
-    return NetworksContestant(networks, setup, settings)
-
-
-def latent_shape(vae: VAEDecoderConfig, width: int, height: int) -> tuple[int, int, int]:
-    """Return (C, H, W) of the latents of an image of this size in pixels."""
-    return vae.latent_channels, height // vae.factor, width // vae.factor
-
-
-def _better_layout(networks: DiffusersNetworks, setup: Setup) -> str:
+    contestant = DiffusersContestant(load_diffusers(setup.card), setup, next(iter(LAYOUTS)))
     taken = {}
-    for name, layout in LAYOUTS.items():
-        networks.lay_out(layout)
-        taken[name] = step_ns(networks, setup)
-    return min(taken, key=taken.__getitem__)
-
-
-def _unet_class() -> Any:
-    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-
-    return UNet2DConditionModel
-
-
-def _text_encoder(card: ModelCard, ours: OurNetworks) -> nn.Module:
-    from transformers import CLIPTextConfig, CLIPTextModel
-
-    document = read_json(card.folder / "text_encoder" / "config.json")
-    config = CLIPTextConfig(**{k: v for k, v in document.items() if not k.startswith("_")})
-    return _filled(CLIPTextModel(config), ours.text_encoder.state_dict())
-
-
-def _autoencoder(card: ModelCard, ours: OurNetworks) -> Any:
-    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-
-    vae = AutoencoderKL.from_config(dict(read_json(card.folder / "vae" / "config.json")))
-    return _filled(vae, ours.decoder.state_dict(), left_fresh=("encoder.", "quant_conv."))
-
-
-def _filled(
-    network: Any, state: dict[str, Tensor], *, left_fresh: tuple[str, ...] = ()
-) -> nn.Module:
-    """Fill a module with weights, every one of them but those of parts that never run."""
-    found = network.load_state_dict(state, strict=False, assign=True)
-    missing = [name for name in found.missing_keys if not name.startswith(left_fresh)]
-    if wrong := [*missing, *found.unexpected_keys]:
-        raise ValueError(f"weights do not fit {type(network).__name__}: {wrong[0]}")
-    filled: nn.Module = network.requires_grad_(False).eval()
-    return filled
+    for layout in LAYOUTS:
+        contestant.lay_out(layout)
+        taken[layout] = contestant.step_ns()
+    contestant.lay_out(min(taken, key=taken.__getitem__))
+    return contestant

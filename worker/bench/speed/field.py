@@ -147,6 +147,10 @@ def open_contestant(entry: Entry, setup: Setup, folder: Path) -> Contestant:
 
             return ours.open_onnxruntime(setup, read_card(its_folder / EXPORTED))
         case "diffusers":
+            from transformers.utils import logging as transformers_logging
+
+            # Its advice on image processors, which nobody needs here, is given on import.
+            transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
             from worker.bench.speed.diffusers_peer import open_diffusers
 
             return open_diffusers(setup)

@@ -12,7 +12,6 @@ from torch import Tensor
 from shared.models.card import read_json
 from worker.backends.pixels import to_pixels
 from worker.bench.speed.contestants import NetworksContestant, Setup
-from worker.bench.speed.diffusers_peer import latent_shape
 from worker.bench.speed.graphs import COMPONENTS, graph_of
 from worker.models.exported import DENOISER, TEXT_ENCODER, VAE_DECODER
 from worker.models.rows import spread
@@ -74,6 +73,11 @@ def open_onnxruntime(setup: Setup, graphs: Path) -> NetworksContestant:
     settings = f"onnxruntime {onnxruntime.__version__}, all optimisations"
     networks = GraphNetworks(vae_of(setup), {name: load(name) for name in COMPONENTS})
     return NetworksContestant(networks, setup, settings)
+
+
+def latent_shape(vae: VAEDecoderConfig, width: int, height: int) -> tuple[int, int, int]:
+    """Return (C, H, W) of the latents of an image of this size in pixels."""
+    return vae.latent_channels, height // vae.factor, width // vae.factor
 
 
 def vae_of(setup: Setup) -> VAEDecoderConfig:

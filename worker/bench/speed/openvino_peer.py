@@ -12,8 +12,7 @@ from torch import Tensor
 
 from shared.models.card import read_json
 from worker.bench.speed.contestants import GUIDED, NetworksContestant, Setup
-from worker.bench.speed.diffusers_peer import latent_shape
-from worker.bench.speed.graph_peers import GraphNetworks, Run, arrays, vae_of
+from worker.bench.speed.graph_peers import GraphNetworks, Run, arrays, latent_shape, vae_of
 from worker.bench.speed.graphs import COMPONENTS, graph_of
 from worker.bench.speed.trial import step_ns
 from worker.models.exported import DENOISER, TEXT_ENCODER, VAE_DECODER
