@@ -188,7 +188,7 @@ def _read_keys(
 
 
 @part
-def _read_values(  # noqa: PLR0917 - where a head is
+def _read_values(
     values: Tokens, image: int, head: int, width: int, packed: Array, thread: int
 ) -> None:
     """Fill a thread's part of packed (threads, panels of width, tokens, PANEL)."""

@@ -120,7 +120,7 @@ _apply_block = emitted(_write_layer_block)
 
 
 @part
-def multiply_panel(  # noqa: PLR0913, PLR0917 - addresses and strides of three matrices
+def multiply_panel(  # noqa: PLR0917 - addresses and strides of three matrices
     a: int, a_row: int, rows: int, b: int, inputs: int, c: int, c_row: int, width: int
 ) -> None:
     """Multiply rows with one panel.

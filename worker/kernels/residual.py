@@ -51,24 +51,17 @@ def add_residual(images: Tensor, block: Residual, shift1: Tensor, shift2: Tensor
     source, target = channels_last(images), channels_last(result)
     with as_many_threads_as_torch() as threads:
         between = max(
-            space_of_convolution(block.filters1, target.shape, threads),
-            space_of_convolution(block.filters2, target.shape, threads),
+            space_of_convolution(block.filters1, source.shape, 1, 1, target.shape, threads),
+            space_of_convolution(block.filters2, target.shape, 1, 1, target.shape, threads),
             space_of_projection(source.shape[3], threads),
         )
-        _run(
-            source,
-            block,
-            shift1.numpy(),
-            shift2.numpy(),
-            threads,
-            workspace_of(2 * prod(shape) + between),
-            target,
-        )
+        space = workspace_of(2 * prod(shape) + between)
+        _run(source, block, shift1.numpy(), shift2.numpy(), threads, space, target)
     return result
 
 
 @sequence
-def _run(
+def _run(  # noqa: PLR0917 - what a block is of
     images: Array,
     block: Residual,
     shift1: Array,
@@ -85,15 +78,7 @@ def _run(
     between = workspace[2 * target.size :]
     factors = factors_of(images.reshape((count, positions, inputs)), block.norm1)
     convolve_into(
-        images,
-        1,
-        factors,
-        block.filters1.panels,
-        shift1,
-        target[:0],
-        threads,
-        between,
-        middle,
+        images, 1, 1, factors, block.filters1, shift1, target[:0], threads, between, middle
     )
     if block.shortcut.outputs > 0:
         rows = images.reshape((count * positions, inputs))
@@ -101,14 +86,5 @@ def _run(
         project_into(rows, NO_NORM, NONE, block.shortcut, made[:0], threads, between, made)
     else:
         kept = images
-    convolve_into(
-        middle,
-        1,
-        factors_of(middle.reshape((count, positions, outputs)), block.norm2),
-        block.filters2.panels,
-        shift2,
-        kept,
-        threads,
-        between,
-        target,
-    )
+    factors = factors_of(middle.reshape((count, positions, outputs)), block.norm2)
+    convolve_into(middle, 1, 1, factors, block.filters2, shift2, kept, threads, between, target)

@@ -29,7 +29,7 @@ class Block(NamedTuple):
 
 
 @sequence
-def enter(
+def enter(  # noqa: PLR0917 - what a layer is of
     kept: Array,
     images: int,
     norm: GroupNorm,

@@ -6,25 +6,31 @@ Each stands in the place of one of diffusers' parts, whose parameters it keeps.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.utils.weak import WeakIdKeyDictionary
 
-from worker.kernels.convolution import GRAIN, convolve, winograd_filters
+from worker.kernels.convolution import (
+    GRAIN,
+    Filters,
+    convolve,
+    filters_of,
+    normalization_of,
+)
 from worker.kernels.normalization import group_norm_of
 from worker.kernels.projection import NO_LAYER, layer_of
 from worker.kernels.residual import Residual, add_residual
 
 LEAST_CHANNELS = 16
 """Below, what is saved in products is lost in transforms."""
-LEAST_PRODUCTS = 4_000_000
-"""Of a convolution as it is defined: fewer are done before threads have been woken thrice."""
 REMEMBERED_TIMES = 256
 """Distinct rows of timesteps whose embeddings are kept."""
+KERNEL, PADDING = (3, 3), (1, 1)
 
 
 class FusedResnet(nn.Module):
@@ -33,42 +39,45 @@ class FusedResnet(nn.Module):
     Time embedding and residual are added where the outputs are written.
     """
 
-    def __init__(self, block: ResnetBlock2D) -> None:
-        """Take over a block that `fits_resnet`."""
+    def __init__(self, block: ResnetBlock2D, *, by_tiles: bool, keeps_plain: bool) -> None:
+        """Take over a block that `fits_resnet`.
+
+        Args:
+            block: diffusers'.
+            by_tiles: whether Winograd's filters are made.
+            keeps_plain: whether the block stays as it is beside this, as `plain`.
+        """
         super().__init__()
-        self.plain = block
+        self.plain = block if keeps_plain else None
         kept = block.conv_shortcut
         self.weights = Residual(
             norm1=group_norm_of(block.norm1),
-            filters1=winograd_filters(block.conv1.weight),
+            filters1=filters_of(block.conv1.weight, by_tiles=by_tiles),
             norm2=group_norm_of(block.norm2),
-            filters2=winograd_filters(block.conv2.weight),
+            filters2=filters_of(block.conv2.weight, by_tiles=by_tiles),
             shortcut=NO_LAYER if kept is None else layer_of(kept.weight.flatten(1), kept.bias),
         )
+        self.time_emb_proj, self.nonlinearity = block.time_emb_proj, block.nonlinearity
+        self._bias1, self._bias2 = Bias(block.conv1), Bias(block.conv2)
         self._shifts = WeakIdKeyDictionary()
 
     def forward(self, hidden: Tensor, temb: Tensor | None) -> Tensor:
         """Map (B, C, H, W) and the embedded timestep, (B, D) or None, to (B, K, H, W)."""
-        block = self.plain
-        if not _pays(hidden, block.conv2):
-            plain: Tensor = block(hidden, temb)
-            return plain
         rows = len(hidden)
-        return add_residual(hidden, self.weights, self._shift(temb, rows), _bias(block.conv2, rows))
+        return add_residual(hidden, self.weights, self._shift(temb, rows), self._bias2(rows))
 
     @property
     def filter_bytes(self) -> int:
         """What its filters take beside the plain ones."""
-        return self.weights.filters1.panels.nbytes + self.weights.filters2.panels.nbytes
+        return _more_bytes(self, self.weights.filters1, self.weights.filters2)
 
     def _shift(self, temb: Tensor | None, rows: int) -> Tensor:
-        block = self.plain
         if temb is None:
-            return _bias(block.conv1, rows)
+            return self._bias1(rows)
         if temb not in self._shifts:
-            project: Any = block.time_emb_proj
-            projected = project(block.nonlinearity(temb))
-            self._shifts[temb] = projected + _bias(block.conv1, rows)
+            project: Any = self.time_emb_proj
+            projected = project(self.nonlinearity(temb))
+            self._shifts[temb] = projected + self._bias1(rows)
         shift: Tensor = self._shifts[temb]
         return shift
 
@@ -76,31 +85,61 @@ class FusedResnet(nn.Module):
 class FusedUpsample(nn.Module):
     """Nearest upsampling that is read into the transform of the convolution after it."""
 
-    def __init__(self, upsample: Upsample2D) -> None:
-        """Take over a part that `fits_upsample`."""
+    def __init__(self, upsample: Upsample2D, *, by_tiles: bool, keeps_plain: bool) -> None:
+        """Take over a part that `fits_upsample`; see `FusedResnet`."""
         super().__init__()
-        self.plain = upsample
-        self.filters = winograd_filters(self._convolution.weight)
+        self.plain = upsample if keeps_plain else None
+        convolution: Any = upsample.conv
+        self.filters = filters_of(convolution.weight, by_tiles=by_tiles)
+        self._bias = Bias(convolution)
 
     def forward(self, hidden: Tensor, size: Sequence[int] | None = None) -> Tensor:
         """Map (B, C, H, W) to (B, C, 2 H, 2 W), or to another size."""
         height, width = hidden.shape[2:]
-        is_double = size is None or tuple(size) == (2 * height, 2 * width)
-        if not (is_double and _pays(hidden, self._convolution)):
-            plain: Tensor = self.plain(hidden, size)
-            return plain
-        bias = _bias(self._convolution, len(hidden))
-        return convolve(hidden, self.filters, bias, doubles=True)
+        bias = self._bias(len(hidden))
+        if size is None or tuple(size) == (2 * height, 2 * width):
+            return convolve(hidden, self.filters, bias, doubles=True)
+        enlarged = functional.interpolate(hidden, size=list(size), mode="nearest")
+        return convolve(enlarged, self.filters, bias)
 
     @property
     def filter_bytes(self) -> int:
         """What its filters take beside the plain ones."""
-        return self.filters.panels.nbytes
+        return _more_bytes(self, self.filters)
 
-    @property
-    def _convolution(self) -> nn.Conv2d:
-        convolution: Any = self.plain.conv
-        return cast("nn.Conv2d", convolution)
+
+class FusedConvolution(nn.Module):
+    """A convolution that normalizes and activates what it reads, where that is before it."""
+
+    def __init__(self, convolution: nn.Conv2d, norm: nn.GroupNorm | None = None) -> None:
+        """Take over a convolution that `fits_convolution`, and what stands before it."""
+        super().__init__()
+        self._filters = filters_of(convolution.weight, by_tiles=False)
+        self._stride = convolution.stride[0]
+        self._bias = Bias(convolution)
+        self._norm = None if norm is None else group_norm_of(norm)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Map (B, C, H, W) to (B, K, H, W), or to shorter sides."""
+        bias = self._bias(len(hidden))
+        factors = None if self._norm is None else normalization_of(hidden, self._norm)
+        return convolve(hidden, self._filters, bias, factors=factors, stride=self._stride)
+
+
+class Bias:
+    """A convolution's bias, as kernels take it: a row an image."""
+
+    def __init__(self, convolution: nn.Conv2d) -> None:
+        """Take over the bias, or zeros where there is none."""
+        bias = convolution.bias
+        self._bias = torch.zeros(convolution.out_channels) if bias is None else bias
+        self._rows: dict[int, Tensor] = {}
+
+    def __call__(self, rows: int) -> Tensor:
+        """Return it so many times, (rows, K)."""
+        if rows not in self._rows:
+            self._rows[rows] = self._bias.expand(rows, -1).contiguous()
+        return self._rows[rows]
 
 
 class RememberedProjection(nn.Module):
@@ -165,23 +204,27 @@ def fits_upsample(upsample: Upsample2D) -> bool:
     return bool(is_convolution and part.norm is None and part.interpolate and _is_wide(part.conv))
 
 
-def _pays(hidden: Tensor, convolution: nn.Conv2d) -> bool:
-    """Tell whether Winograd's convolution is quicker on (B, C, H, W)."""
-    count, _, height, width = hidden.shape
-    return count * height * width * convolution.weight.numel() >= LEAST_PRODUCTS
+def fits_convolution(convolution: nn.Conv2d) -> bool:
+    """Tell whether `FusedConvolution` does what a convolution does."""
+    part: Any = convolution
+    return bool(
+        part.kernel_size == KERNEL
+        and part.padding == PADDING
+        and part.stride in {(1, 1), (2, 2)}
+        and part.dilation == (1, 1)
+        and part.groups == 1
+    )
+
+
+def _more_bytes(part: FusedResnet | FusedUpsample, *filters: Filters) -> int:
+    winograd = sum(one.winograd.nbytes for one in filters)
+    return winograd + (sum(one.direct.nbytes for one in filters) if part.plain else 0)
 
 
 def _is_wide(convolution: nn.Conv2d) -> bool:
     return (
-        convolution.kernel_size == (3, 3)
-        and convolution.padding == (1, 1)
+        fits_convolution(convolution)
         and convolution.stride == (1, 1)
         and min(convolution.in_channels, convolution.out_channels) >= LEAST_CHANNELS
         and convolution.in_channels % GRAIN == convolution.out_channels % GRAIN == 0
     )
-
-
-def _bias(convolution: nn.Conv2d, rows: int) -> Tensor:
-    if convolution.bias is None:
-        return torch.zeros(rows, convolution.out_channels)
-    return convolution.bias.expand(rows, -1).contiguous()

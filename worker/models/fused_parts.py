@@ -20,10 +20,11 @@ class FusedParts:
     """Of a denoiser and a decoder."""
 
     fused: int
+    """With Winograd's filters."""
     could_be: int
-    """Fused or not."""
+    """With them or without."""
     filter_bytes: int
-    """That fused parts take beside the plain ones."""
+    """That they take beside the plain parts."""
 
 
 def fused_parts(networks: Networks) -> FusedParts:
@@ -31,7 +32,10 @@ def fused_parts(networks: Networks) -> FusedParts:
     both = (networks.denoiser, networks.decoder)
     fused = [part for network in both for part in network.modules() if isinstance(part, FUSED)]
     plain = [part for network in both for part in _left_plain(network)]
-    return FusedParts(len(fused), len(fused) + len(plain), sum(part.filter_bytes for part in fused))
+    with_filters = [part for part in fused if part.filter_bytes]
+    return FusedParts(
+        len(with_filters), len(fused) + len(plain), sum(part.filter_bytes for part in fused)
+    )
 
 
 def _left_plain(network: nn.Module) -> Iterator[nn.Module]:

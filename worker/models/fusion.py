@@ -12,21 +12,25 @@ from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.upsampling import Upsample2D
 from torch import nn
 
+from worker.kernels.direct import FILTER
 from worker.kernels.products import PANEL
 from worker.kernels.vectors import BYTES_A_NUMBER
 from worker.kernels.winograd import PLACES
 from worker.models.blocks import SpatialTransformer
 from worker.models.fused import (
+    FusedConvolution,
     FusedResnet,
     FusedUpsample,
     RememberedProjection,
     RememberedTimes,
+    fits_convolution,
     fits_resnet,
     fits_upsample,
 )
 from worker.models.fused_transformer import fits_transformer, fused_transformer
 from worker.models.networks import Networks
 from worker.models.unet import UNetNAS
+from worker.models.vae import VAEDecoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +40,24 @@ class Place:
     parent: nn.Module
     name: str
     part: ResnetBlock2D | Upsample2D
-    more_bytes: int
-    """What the fused part takes beside the plain one."""
+    keeps_plain: bool
+    """Whether the plain part stays beside the fused one."""
 
-    def fuse(self) -> None:
-        """Put the fused part there."""
-        part = self.part
-        fused = FusedResnet(part) if isinstance(part, ResnetBlock2D) else FusedUpsample(part)
-        setattr(self.parent, self.name, fused)
+    @property
+    def more_bytes(self) -> int:
+        """What filters take beside those that there are."""
+        convolutions = [one for one in self.part.modules() if _has_filters(one)]
+        more = sum(_padded(one) * PLACES for one in convolutions)
+        if self.keeps_plain:
+            more += sum(_padded(one) * FILTER for one in convolutions)
+        return more * BYTES_A_NUMBER
+
+    def fuse(self, *, by_tiles: bool) -> None:
+        """Put the fused part there, with Winograd's filters or without."""
+        kind: Any = FusedResnet if isinstance(self.part, ResnetBlock2D) else FusedUpsample
+        setattr(
+            self.parent, self.name, kind(self.part, by_tiles=by_tiles, keeps_plain=self.keeps_plain)
+        )
 
 
 def fuse_networks(networks: Networks, most_bytes: int) -> None:
@@ -54,6 +68,7 @@ def fuse_networks(networks: Networks, most_bytes: int) -> None:
         most_bytes: that they may take more than they have.
     """
     fuse([networks.denoiser, networks.decoder], most_bytes)
+    fuse_convolutions(networks.denoiser)
     fuse_transformers(networks.denoiser)
     remember(networks.denoiser)
 
@@ -61,8 +76,9 @@ def fuse_networks(networks: Networks, most_bytes: int) -> None:
 def fuse(networks: Sequence[nn.Module], most_bytes: int) -> int:
     """Have networks' residual blocks and upsamplers run fused.
 
-    Transformed filters take memory. Those of few channels are the smallest and, since they lie
-    where feature maps are large, save the most: they come first.
+    Winograd's filters take memory. Those of few channels are the smallest and, since they lie
+    where feature maps are large, save the most: they come first. Where there is none left, parts
+    that need no plain one beside them are fused without.
 
     Args:
         networks: of one model; are changed.
@@ -74,11 +90,28 @@ def fuse(networks: Sequence[nn.Module], most_bytes: int) -> int:
     taken = 0
     places = [place for network in networks for place in _convolving(network)]
     for place in sorted(places, key=lambda place: place.more_bytes):
-        if taken + place.more_bytes > most_bytes:
-            break
-        place.fuse()
-        taken += place.more_bytes
+        by_tiles = taken + place.more_bytes <= most_bytes
+        if by_tiles:
+            taken += place.more_bytes
+        if by_tiles or not place.keeps_plain:
+            place.fuse(by_tiles=by_tiles)
     return taken
+
+
+def fuse_convolutions(denoiser: nn.Module) -> None:
+    """Have a denoiser's other 3 x 3 convolutions run by our kernels; they take no more memory.
+
+    The last one reads what stands before it, too.
+    """
+    last = _untyped(denoiser)
+    norm, activation = last.conv_norm_out, last.conv_act
+    if _has_filters(last.conv_out) and isinstance(norm, nn.GroupNorm) and _is_silu(activation):
+        last.conv_out = FusedConvolution(last.conv_out, norm)
+        last.conv_norm_out, last.conv_act = nn.Identity(), nn.Identity()
+    for parent in list(denoiser.modules()):
+        for name, part in list(parent.named_children()):
+            if _has_filters(part):
+                setattr(parent, name, FusedConvolution(_untyped(part)))
 
 
 def fuse_transformers(denoiser: nn.Module) -> None:
@@ -111,17 +144,30 @@ def remember(denoiser: nn.Module) -> None:
 
 
 def _convolving(network: nn.Module) -> Iterator[Place]:
+    # Where memory is scarce, images are decoded strip by strip, by the plain parts.
+    keeps_plain = isinstance(network, VAEDecoder)
     for parent in network.modules():
         for name, part in parent.named_children():
             if (isinstance(part, ResnetBlock2D) and fits_resnet(part)) or (
                 isinstance(part, Upsample2D) and fits_upsample(part)
             ):
-                yield Place(parent, name, part, sum(map(_filter_bytes, part.modules())))
+                yield Place(parent, name, part, keeps_plain)
 
 
-def _filter_bytes(module: nn.Module) -> int:
-    """Return what a 3 x 3 convolution's transformed filters take; 0 of anything else."""
-    if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3):
-        outputs = -(-module.out_channels // PANEL) * PANEL
-        return PLACES * module.in_channels * outputs * BYTES_A_NUMBER
-    return 0
+def _has_filters(module: nn.Module) -> bool:
+    return isinstance(module, nn.Conv2d) and fits_convolution(module)
+
+
+def _padded(convolution: Any) -> int:
+    """Return how many numbers one position of filters takes, packed."""
+    outputs: int = -(-convolution.out_channels // PANEL) * PANEL
+    return outputs * int(convolution.in_channels)
+
+
+def _is_silu(module: Any) -> bool:
+    return isinstance(module, nn.SiLU)
+
+
+def _untyped(part: Any) -> Any:
+    """Return it: types do not say what networks are made of."""
+    return part

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
+
 import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
-_firsts = WeakIdKeyDictionary()
+_firsts: MutableMapping[Tensor, dict[int, Tensor]] = WeakIdKeyDictionary()
 
 
 def spread(values: Tensor, rows: int) -> Tensor:

@@ -18,11 +18,11 @@ from support.closeness import ALIKE, difference
 from worker import host_memory
 from worker.backends.torch_backend import TorchBackend
 from worker.devices import Device
-from worker.kernels import convolution
+from worker.kernels import direct, strips
 from worker.kernels.activation import silu
 from worker.kernels.compiling import part
-from worker.kernels.convolution import channels_last, convolve, winograd_filters
-from worker.kernels.normalization import Array, Factors, factors_of, group_norm_of
+from worker.kernels.convolution import convolve, filters_of, normalization_of
+from worker.kernels.normalization import Array, group_norm_of
 from worker.loading import load_pipeline
 from worker.models.fused import FusedResnet, FusedUpsample, RememberedProjection, RememberedTimes
 from worker.models.fused_parts import fused_parts
@@ -45,11 +45,6 @@ def norm(channels: int, groups: int) -> nn.GroupNorm:
     return made
 
 
-def normalization_of(source: Tensor, group_norm: nn.GroupNorm) -> Factors:
-    positions = channels_last(source).reshape(len(source), -1, source.shape[1])
-    return factors_of(positions, group_norm_of(group_norm))
-
-
 @part
 def silu_of(values: Array) -> None:
     for index in range(len(values)):
@@ -61,25 +56,48 @@ def _same_numbers() -> None:
     torch.manual_seed(7)
 
 
+EITHER_WAY = pytest.mark.parametrize("by_tiles", [True, False], ids=["Winograd", "direct"])
+
+
+@EITHER_WAY
 @pytest.mark.parametrize("size", [(1, 1), (4, 4), (5, 3), (9, 11), (16, 8)])
 @pytest.mark.parametrize("count", [1, 3])
-def test_a_convolution_is_torchs(size: tuple[int, int], count: int) -> None:
+def test_a_convolution_is_torchs(size: tuple[int, int], count: int, *, by_tiles: bool) -> None:
     source, weight, bias = images(count, 32, *size), torch.randn(48, 32, 3, 3), torch.randn(48)
+    filters = filters_of(weight, by_tiles=by_tiles)
 
-    found = convolve(source, winograd_filters(weight), bias.expand(count, -1).contiguous())
+    found = convolve(source, filters, bias.expand(count, -1).contiguous())
 
     assert difference(found, functional.conv2d(source, weight, bias, padding=1)) < ALIKE
 
 
-def test_normalization_activation_shift_and_residual_are_taken_along() -> None:
+@pytest.mark.parametrize("channels", [(3, 5), (12, 128), (40, 4), (16, 48)])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("size", [(1, 1), (7, 5), (8, 8)])
+def test_any_channels_and_every_second_position_are_filtered(
+    channels: tuple[int, int], stride: int, size: tuple[int, int]
+) -> None:
+    inputs, outputs = channels
+    source, weight = images(3, inputs, *size), torch.randn(outputs, inputs, 3, 3)
+    bias = torch.randn(outputs)
+
+    filters = filters_of(weight, by_tiles=False)
+    found = convolve(source, filters, bias.expand(3, -1).contiguous(), stride=stride)
+
+    expected = functional.conv2d(source, weight, bias, padding=1, stride=stride)
+    assert difference(found, expected) < ALIKE
+
+
+@EITHER_WAY
+def test_normalization_activation_shift_and_residual_are_taken_along(*, by_tiles: bool) -> None:
     source, weight = images(2, 32, 10, 13), torch.randn(48, 32, 3, 3)
     shift, residual, group_norm = torch.randn(2, 48), images(2, 48, 10, 13, seed=1), norm(32, 8)
 
     found = convolve(
         source,
-        winograd_filters(weight),
+        filters_of(weight, by_tiles=by_tiles),
         shift,
-        factors=normalization_of(source, group_norm),
+        factors=normalization_of(source, group_norm_of(group_norm)),
         residual=residual,
     )
 
@@ -88,28 +106,43 @@ def test_normalization_activation_shift_and_residual_are_taken_along() -> None:
     assert difference(found, expected) < ALIKE
 
 
-def test_each_position_may_count_twice() -> None:
+@EITHER_WAY
+def test_each_position_may_count_twice(*, by_tiles: bool) -> None:
     source, weight = images(2, 16, 5, 7), torch.randn(16, 16, 3, 3)
 
-    found = convolve(source, winograd_filters(weight), torch.zeros(2, 16), doubles=True)
+    filters = filters_of(weight, by_tiles=by_tiles)
+    found = convolve(source, filters, torch.zeros(2, 16), doubles=True)
 
     enlarged = functional.interpolate(source, scale_factor=2.0, mode="nearest")
     assert difference(found, functional.conv2d(enlarged, weight, padding=1)) < ALIKE
 
 
-def test_what_does_not_lie_channels_last_is_read_right() -> None:
+@EITHER_WAY
+def test_what_does_not_lie_channels_last_is_read_right(*, by_tiles: bool) -> None:
     source, weight = images(2, 16, 9, 6).contiguous(), torch.randn(16, 16, 3, 3)
 
-    found = convolve(source, winograd_filters(weight), torch.zeros(2, 16))
+    found = convolve(source, filters_of(weight, by_tiles=by_tiles), torch.zeros(2, 16))
 
     assert difference(found, functional.conv2d(source, weight, padding=1)) < ALIKE
 
 
-def test_blocks_of_tiles_make_what_all_at_once_make(monkeypatch: pytest.MonkeyPatch) -> None:
-    source, filters = images(3, 16, 21, 10), winograd_filters(torch.randn(16, 16, 3, 3))
+def test_a_slab_after_the_other_makes_what_all_at_once_make(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source, filters = images(3, 16, 21, 10), filters_of(torch.randn(16, 16, 3, 3), by_tiles=False)
     whole = convolve(source, filters, torch.zeros(3, 16), residual=source)
 
-    monkeypatch.setattr(convolution, "LEAST_BLOCK_BYTES", 1)
+    monkeypatch.setattr(direct, "BLOCK_BYTES", 1)
+    in_slabs = convolve(source, filters, torch.zeros(3, 16), residual=source)
+
+    assert torch.equal(in_slabs, whole)
+
+
+def test_blocks_of_tiles_make_what_all_at_once_make(monkeypatch: pytest.MonkeyPatch) -> None:
+    source, filters = images(3, 16, 21, 10), filters_of(torch.randn(16, 16, 3, 3), by_tiles=True)
+    whole = convolve(source, filters, torch.zeros(3, 16), residual=source)
+
+    monkeypatch.setattr(strips, "LEAST_BLOCK_BYTES", 1)
     in_blocks = convolve(source, filters, torch.zeros(3, 16), residual=source)
 
     assert difference(in_blocks, whole) < 1e-6
@@ -119,7 +152,7 @@ def test_blocks_of_tiles_make_what_all_at_once_make(monkeypatch: pytest.MonkeyPa
 def test_a_normalization_is_torchs_however_far_from_zero(mean: float) -> None:
     source, group_norm = images(2, 24, 17, 9) + mean, norm(24, 6)
 
-    factors = normalization_of(source, group_norm)
+    factors = normalization_of(source, group_norm_of(group_norm))
 
     scale, offset = (torch.from_numpy(part)[:, :, None, None] for part in factors)
     expected = group_norm.double()(source.double())
@@ -146,13 +179,14 @@ def test_silu_hides_no_number_that_is_none() -> None:
     assert values[1] == np.inf
 
 
-def test_a_residual_block_is_diffusers() -> None:
+@EITHER_WAY
+def test_a_residual_block_is_diffusers(*, by_tiles: bool) -> None:
     block = ResnetBlock2D(in_channels=64, out_channels=96, temb_channels=32, groups=32)
     block = block.requires_grad_(requires_grad=False).eval()
     source, temb = images(2, 64, 28, 20), torch.randn(2, 32)
 
     with torch.inference_mode():
-        fused = FusedResnet(block)
+        fused = FusedResnet(block, by_tiles=by_tiles, keeps_plain=True)
         assert difference(fused(source, temb), block(source, temb)) < ALIKE
         other = torch.randn(2, 32)
         assert difference(fused(source, other), block(source, other)) < ALIKE
@@ -164,7 +198,13 @@ def test_an_upsampler_is_diffusers(size: tuple[int, int] | None) -> None:
     source = images(2, 64, 28, 20)
 
     with torch.inference_mode():
-        assert difference(FusedUpsample(plain)(source, size), plain(source, size)) < ALIKE
+        assert (
+            difference(
+                FusedUpsample(plain, by_tiles=True, keeps_plain=True)(source, size),
+                plain(source, size),
+            )
+            < ALIKE
+        )
 
 
 def test_text_is_projected_once_and_other_text_anew() -> None:
@@ -222,8 +262,9 @@ def test_the_decoder_is_not_left_what_the_denoiser_does_not_want() -> None:
 
     fuse_networks(some, fused_parts(whole).filter_bytes // 2)
 
-    assert any(isinstance(part, FusedResnet) for part in some.decoder.modules())
-    assert any(isinstance(part, FusedResnet) for part in some.denoiser.modules())
+    for network in (some.decoder, some.denoiser):
+        parts = [part for part in network.modules() if isinstance(part, FusedResnet)]
+        assert any(part.filter_bytes for part in parts)
 
 
 def test_it_is_told_how_much_of_a_model_is_fused() -> None:
@@ -288,7 +329,7 @@ def test_a_container_has_what_its_limit_leaves(
 
 
 def test_what_was_drawn_in_inference_mode_hinders_nobody_outside_of_it() -> None:
-    filters, zeros = winograd_filters(torch.randn(64, 64, 3, 3)), torch.zeros(1, 64)
+    filters, zeros = filters_of(torch.randn(64, 64, 3, 3), by_tiles=True), torch.zeros(1, 64)
     large, small = images(1, 64, 40, 40), images(1, 64, 8, 8)
     with torch.inference_mode():
         convolve(large, filters, zeros)

@@ -7,7 +7,7 @@ from shared.models.catalog import load_card
 from worker.backends.torch_backend import TorchBackend
 from worker.bench.speed.profile import ATTENTION_PART, Kind, kind_of, profile
 from worker.devices import Device
-from worker.kernels import convolution
+from worker.kernels import strips
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_an_operator_counts_as_what_it_is_for(operator: str, part: str | None, k
 
 def test_what_is_multiplied_is_counted_and_all_is_left_as_it_was() -> None:
     backend = TorchBackend(load_card("emoji-64"), Device("cpu", None), threads=1)
-    denoiser, kernel = backend.networks.denoiser, convolution.convolve_strips
+    denoiser, kernel = backend.networks.denoiser, strips.convolve_strips
     text = backend.encode_text(torch.zeros(16, 24, dtype=torch.int64))
     inputs = torch.randn(16, 12, 8, 8), torch.full((16,), 500), text
     backend.denoise(*inputs)
@@ -45,5 +45,5 @@ def test_what_is_multiplied_is_counted_and_all_is_left_as_it_was() -> None:
     assert sum(part.ns for part in found.parts) == found.wall_ns
     assert parts[Kind.WINOGRAD].flops > 0 < parts[Kind.PROJECTIONS].flops
     assert found.multiplying.flops == sum(part.flops for part in found.parts)
-    assert convolution.convolve_strips is kernel
+    assert strips.convolve_strips is kernel
     assert not any(module._forward_hooks for module in denoiser.modules())

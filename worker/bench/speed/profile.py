@@ -19,9 +19,10 @@ from shared.domain.money import NANOSECONDS
 from worker.bench.speed.silence import ERR, muted
 from worker.kernels.attention import attend_by_head
 from worker.kernels.compiling import SEQUENCES
-from worker.kernels.convolution import convolve_strips, products_of_strips
+from worker.kernels.direct import multiply_slab, products_of_slab
 from worker.kernels.normalization import group_norm_factors
 from worker.kernels.projection import products_of_rows, project_rows
+from worker.kernels.strips import convolve_strips, products_of_strips
 from worker.models.measure import FLOPS_A_MAC
 
 MICROSECOND = 1000
@@ -55,6 +56,7 @@ BY_NAME = (
 MATRIX_PRODUCTS = ("mm", "matmul")
 KERNELS = {
     convolve_strips.__name__: (Kind.WINOGRAD, products_of_strips),
+    multiply_slab.__name__: (Kind.CONVOLUTIONS, products_of_slab),
     project_rows.__name__: (Kind.PROJECTIONS, products_of_rows),
     group_norm_factors.__name__: (Kind.NORMALIZATION, None),
     attend_by_head.__name__: (Kind.ATTENTION, None),
