@@ -29,6 +29,7 @@ from worker.models.tokenizer import PromptTokenizer
 
 SIDE = 64
 CHUNK = 2
+PROMPTS = [PROMPT] * CHUNK
 SHADES = 1
 """By which two roundings of one image may differ."""
 
@@ -75,7 +76,7 @@ def drawn_by_tenstep(card: ModelCard, noise: Tensor) -> Tensor:
     """Return latents along the plain grid of as many steps as the model's own has."""
     networks, sampler = ours(card), card.sampler
     tokens = PromptTokenizer(card)
-    ids = torch.cat([tokens([text] * CHUNK).ids for text in ("", PROMPT)])
+    ids = torch.cat([tokens(texts).ids for texts in ([""] * CHUNK, PROMPTS)])
     config = read_json(card.folder / "scheduler" / "scheduler_config.json")
     return denoise(
         networks.denoiser,
@@ -109,8 +110,8 @@ def test_latents_and_images_are_those_of_tensteps_own_steps_on_a_plain_grid(
     contestant, noise = contestant_of(card), noise_for(card)
     expected = drawn_by_tenstep(card, noise)
 
-    latents, _ = contestant.draw(noise, card.sampler.evaluations, "latent")
-    images, _ = contestant.draw(noise, card.sampler.evaluations)
+    latents, _ = contestant.draw(PROMPTS, noise, card.sampler.evaluations, "latent")
+    images, _ = contestant.draw(PROMPTS, noise, card.sampler.evaluations)
 
     assert difference(latents, expected) < ALIKE
     with torch.inference_mode():
@@ -147,7 +148,7 @@ def test_a_round_that_is_not_whole_takes_two_steps(*, whole: bool, taken: int) -
 def test_the_phases_of_a_whole_image_are_all_of_the_call() -> None:
     card = load_card("emoji-64")
 
-    _, moments = contestant_of(card).draw(noise_for(card), card.sampler.evaluations)
+    _, moments = contestant_of(card).draw(PROMPTS, noise_for(card), card.sampler.evaluations)
 
     assert len(moments.steps) == card.sampler.evaluations
     assert [*moments.steps] == sorted(moments.steps)
@@ -169,10 +170,10 @@ def test_steps_that_are_left_out_take_what_the_last_one_did() -> None:
 def test_what_is_left_out_of_one_image_is_not_left_out_of_the_next() -> None:
     card = load_card("emoji-64")
     contestant, noise = contestant_of(card), noise_for(card)
-    whole, _ = contestant.draw(noise, card.sampler.evaluations, "latent")
+    whole, _ = contestant.draw(PROMPTS, noise, card.sampler.evaluations, "latent")
 
-    shortened, _ = contestant.draw(noise, 2, "latent")
-    again, _ = contestant.draw(noise, card.sampler.evaluations, "latent")
+    shortened, _ = contestant.draw(PROMPTS, noise, 2, "latent")
+    again, _ = contestant.draw(PROMPTS, noise, card.sampler.evaluations, "latent")
 
     assert torch.equal(whole, again)
     assert difference(shortened, whole) > 100 * ALIKE

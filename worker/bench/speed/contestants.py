@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -19,7 +20,7 @@ from worker.diffusion.sampler import denoise
 from worker.diffusion.solvers import Course, plot_course
 from worker.models.tokenizer import PromptTokenizer
 
-PROMPT = "a red apple"
+NEGATIVE_PROMPT, PROMPT = "", "a red apple"
 T = TypeVar("T")
 GUIDED = 2
 """Rows of the denoiser an image: the negative prompt's and the prompt's."""
@@ -100,18 +101,15 @@ class NetworksContestant:
         self.settings = settings
         self._networks = networks
         self._setup = setup
-        tokens = PromptTokenizer(setup.card)
-        self._ids = torch.cat(
-            [tokens([text]).ids.repeat(setup.chunk, 1) for text in ("", PROMPT)]
-        ).contiguous()
+        self._tokens = PromptTokenizer(setup.card)
+        self._prompts = prompts_of(setup.chunk)
         shape = networks.latent_shape(setup.side, setup.side)
         self._noise = torch.randn(setup.chunk, *shape, generator=torch.Generator().manual_seed(0))
 
     @torch.inference_mode()
     def warm(self) -> None:
         """Run everything once: of the denoiser, a step of each kind."""
-        text = self._networks.encode_text(self._ids)
-        self._sample(text, 1)
+        self._sample(self._encode(), 1)
         self._decode(self._noise)
 
     @torch.inference_mode()
@@ -121,8 +119,7 @@ class NetworksContestant:
         Where only two steps of a kind are taken, the others are reckoned to take what the second
         did: in the first one, some remember what all steps of an image share.
         """
-        # A copy: what is remembered of one image must not serve the next.
-        text, text_ns = _timed(lambda: self._networks.encode_text(self._ids).clone())
+        text, text_ns = _timed(self._encode)
         most = self._setup.steps if self._setup.whole else STEPS_OF_A_KIND
         (latents, spared_ns), denoise_ns = _timed(lambda: self._sample(text, most))
         _, decode_ns = _timed(lambda: self._decode(latents))
@@ -138,6 +135,14 @@ class NetworksContestant:
     def _shortcuts(self) -> Shortcuts:
         """What images are drawn without."""
         return EXACTLY
+
+    def _encode(self) -> Tensor:
+        """Encode a chunk's prompts, which nobody has seen, after as many negative ones."""
+        negative = [NEGATIVE_PROMPT] * self._setup.chunk
+        return self._encode_ids(self._tokens([*negative, *next(self._prompts)]).ids)
+
+    def _encode_ids(self, token_ids: Tensor) -> Tensor:
+        return self._networks.encode_text(token_ids)
 
     def _decode(self, latents: Tensor) -> Tensor:
         return self._networks.decode(latents)
@@ -163,6 +168,13 @@ class NetworksContestant:
         config = read_json(card.folder / "scheduler" / "scheduler_config.json")
         sampler = card.sampler
         return plot_course(config, sampler.scheduler, sampler.steps, sampler.squeeze)
+
+
+def prompts_of(chunk: int) -> Iterator[list[str]]:
+    """Return chunks of prompts, no two alike."""
+    numbers = itertools.count()
+    while True:
+        yield [f"{PROMPT}, number {next(numbers)}" for _ in range(chunk)]
 
 
 def _timed(work: Callable[[], T]) -> tuple[T, int]:

