@@ -22,6 +22,7 @@ _P3 = np.float32(4.1665795894e-2)
 _P4 = np.float32(1.6666665459e-1)
 _P5 = np.float32(5.0000001201e-1)
 _ROOT_HALF = np.float32(0.7071067811865476)
+_QUICK = np.float32(-1.702)
 _E0 = np.float32(0.3275911)
 _E1 = np.float32(0.254829592)
 _E2 = np.float32(-0.284496736)
@@ -47,6 +48,12 @@ def exponential(x: np.float32) -> np.float32:
 def silu(x: np.float32) -> np.float32:
     """Return x times its logistic sigmoid (Elfwing et al. 2017, arXiv 1702.03118)."""
     return x / (_ONE + exponential(-x))
+
+
+@part
+def quick_gelu(x: np.float32) -> np.float32:
+    """Return x times the logistic sigmoid of 1.702 x (Hendrycks 2016, section 2)."""
+    return x / (_ONE + exponential(_QUICK * x))
 
 
 @part

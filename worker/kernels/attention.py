@@ -52,6 +52,8 @@ def attend(  # noqa: PLR0917 - what attention is of
     heads: int,
     threads: int,
     result: Array,
+    *,
+    causal: bool = False,
 ) -> None:
     """Attend as scaled dot products do (Vaswani et al. 2017, arXiv 1706.03762, section 3.2.1).
 
@@ -63,12 +65,13 @@ def attend(  # noqa: PLR0917 - what attention is of
         heads: of a token, side by side.
         threads: how many there are.
         result: (images * N, heads * width), is filled.
+        causal: whether a token meets those alone that stand before it, and itself.
     """
     count, known = len(result) // images, len(keys.rows) // images
     width = result.shape[1] // heads
     if max(count, known) <= MOST_TOKENS:
         space = workspace_of(space_of_attention(count, known, width, threads))
-        attend_into(queries, keys, values, images, heads, threads, space, result)
+        attend_into(queries, keys, values, images, heads, causal, threads, space, result)
         return
     asked, known_keys, known_values = (
         torch.from_numpy(tokens.rows)[:, tokens.first : tokens.first + heads * width]
@@ -76,17 +79,20 @@ def attend(  # noqa: PLR0917 - what attention is of
         .transpose(1, 2)
         for tokens in (queries, keys, values)
     )
-    found = functional.scaled_dot_product_attention(asked, known_keys, known_values)
+    found = functional.scaled_dot_product_attention(
+        asked, known_keys, known_values, is_causal=causal
+    )
     torch.from_numpy(result).view(images, count, heads, width).copy_(found.transpose(1, 2))
 
 
 @sequence
-def attend_into(  # noqa: PLR0917 - what attention is of
+def attend_into(  # noqa: PLR0913, PLR0917 - what attention is of
     queries: Tokens,
     keys: Tokens,
     values: Tokens,
     images: int,
     heads: int,
+    causal: bool,  # noqa: FBT001 - numba's functions take arguments by place
     threads: int,
     workspace: Array,
     result: Array,
@@ -99,6 +105,7 @@ def attend_into(  # noqa: PLR0917 - what attention is of
         values: see there.
         images: see there.
         heads: see there.
+        causal: see there.
         threads: see there.
         workspace: of at least `space_of_attention`, is overwritten.
         result: (images * N, heads * width), is filled.
@@ -119,7 +126,7 @@ def attend_into(  # noqa: PLR0917 - what attention is of
         workspace[c:d].reshape((threads, padded // PANEL, known, PANEL)),
         workspace[d:e].reshape((threads, rows, padded)),
     )
-    attend_by_head(queries, keys, values, images, heads, space, result)
+    attend_by_head(queries, keys, values, images, heads, causal, space, result)
 
 
 def space_of_attention(count: int, known: int, width: int, threads: int) -> int:
@@ -136,6 +143,7 @@ def attend_by_head(  # noqa: PLR0917 - what attention is of
     values: Tokens,
     images: int,
     heads: int,
+    causal: bool,  # noqa: FBT001 - see `attend_into`
     space: Space,
     result: Array,
 ) -> None:
@@ -149,7 +157,7 @@ def attend_by_head(  # noqa: PLR0917 - what attention is of
             _read_keys(keys, image, images, head, space.keys, thread)
             _read_values(values, image, head, width, space.values, thread)
             _score(thread, space)
-            _weigh(thread, space)
+            _weigh(thread, causal, space)
             _mix(image, images, head, thread, space, result)
 
 
@@ -224,21 +232,24 @@ def _score(thread: int, space: Space) -> None:
 
 
 @part
-def _weigh(thread: int, space: Space) -> None:
-    """Replace scores by their softmax over the tokens that there are."""
+def _weigh(thread: int, causal: bool, space: Space) -> None:  # noqa: FBT001 - see `attend_into`
+    """Replace scores by their softmax over the tokens that are met."""
     scores, known = space.scores, space.values.shape[2]
     for token in range(scores.shape[1]):
+        met = min(token + 1, known) if causal else known
         highest = scores[thread, token, 0]
-        for k in range(1, known):
+        for k in range(1, met):
             highest = max(highest, scores[thread, token, k])
         total = np.float32(0)
-        for k in range(known):
+        for k in range(met):
             weight = exponential(scores[thread, token, k] - highest)
             scores[thread, token, k] = weight
             total += weight
         share = np.float32(1) / total
-        for k in range(known):
+        for k in range(met):
             scores[thread, token, k] *= share
+        for k in range(met, known):
+            scores[thread, token, k] = np.float32(0)
 
 
 @part

@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from worker.kernels.activation import gelu
+from worker.kernels.activation import gelu, quick_gelu
 from worker.kernels.compiling import as_many_threads_as_torch, kernel, part, sequence
+from worker.kernels.layer_norm import NO_NORM, LayerNorm, normalize
 from worker.kernels.normalization import NONE, Array, Factors
 from worker.kernels.products import PANEL, ROWS, apply_panel, multiply_panel, packed
 from worker.kernels.vectors import BYTES_A_NUMBER
@@ -19,6 +20,8 @@ from worker.kernels.workspace import workspace_of
 MOST_ROWS = 128
 """Of a block: its input stays in a processor's nearer cache while panels pass by."""
 BLOCK_BYTES = 2**18
+PLAIN, GATED, GELU, QUICK_GELU = range(4)
+"""What is made of a layer's outputs: nothing, values times GELU of their gates, or that."""
 
 
 class Layer(NamedTuple):
@@ -30,15 +33,8 @@ class Layer(NamedTuple):
     """(as many, panels * PANEL)."""
     outputs: int
     """K."""
-
-
-class LayerNorm(NamedTuple):
-    """Ba et al. 2016 (arXiv 1607.06450)."""
-
-    weight: Array
-    """(C); empty: none."""
-    bias: Array
-    eps: float
+    activation: int
+    """One of `PLAIN`, `GATED`, `GELU`, `QUICK_GELU`."""
 
 
 class Space(NamedTuple):
@@ -50,26 +46,18 @@ class Space(NamedTuple):
     """(threads, 2, rows of a block, PANEL)."""
 
 
-NO_NORM = LayerNorm(np.empty(0, np.float32), np.empty(0, np.float32), 0.0)
+NO_LAYER = Layer(np.empty((1, 0, 0, PANEL), np.float32), np.empty((1, 0), np.float32), 0, PLAIN)
 
 
-NO_LAYER = Layer(np.empty((1, 0, 0, PANEL), np.float32), np.empty((1, 0), np.float32), 0)
-
-
-def layer_of(weight: Tensor, bias: Tensor | None, *, gated: bool = False) -> Layer:
+def layer_of(weight: Tensor, bias: Tensor | None, activation: int = PLAIN) -> Layer:
     """Pack a weight (K, C), or (2 K, C) of values and gates, and a bias (K) or (2 K)."""
-    parts = 2 if gated else 1
+    parts = 2 if activation == GATED else 1
     outputs = len(weight) // parts
     panels = packed(weight.reshape(parts, outputs, -1).numpy())
     padded = np.zeros((parts, panels.shape[1] * PANEL), np.float32)
     if bias is not None:
         padded[:, :outputs] = bias.reshape(parts, outputs).numpy()
-    return Layer(panels, padded, outputs)
-
-
-def layer_norm_of(norm: nn.LayerNorm) -> LayerNorm:
-    """Read a normalization that has weights."""
-    return LayerNorm(norm.weight.numpy(), norm.bias.numpy(), norm.eps)
+    return Layer(panels, padded, outputs, activation)
 
 
 def project(
@@ -88,7 +76,7 @@ def project(
         norm: is applied to each row first.
         factors: where given, rows of as many images, one after the other, are normalized with
             them first.
-        residual: (M, K), contiguous, is added.
+        residual: (M, K), contiguous, is added; only to a plain layer's outputs.
 
     Returns:
         (M, K).
@@ -190,7 +178,7 @@ def project_rows(  # noqa: PLR0917 - what a layer is of
             block, share = job // shares, job % shares
             first = block * at_once
             last = min(first + at_once, len(rows))
-            _normalize(rows, first, last, norm, factors, space.rows, thread)
+            normalize(rows, first, last, norm, factors, space.rows, thread)
             for panel in range(panels * share // shares, panels * (share + 1) // shares):
                 if _is_whole(panel, last - first, layer):
                     _apply(panel, first, last, layer, residual, space, thread, result)
@@ -205,61 +193,11 @@ def products_of_rows(rows: Array, *arguments: Any) -> int:
     return int(len(rows) * rows.shape[1] * layer.outputs * len(layer.panels))
 
 
-# No views of rows below: each would be counted, by all threads at once.
-
-
-@part
-def _normalize(  # noqa: PLR0917 - what is read and where to
-    rows: Array,
-    first: int,
-    last: int,
-    norm: LayerNorm,
-    factors: Factors,
-    normal: Array,
-    thread: int,
-) -> None:
-    """Fill a thread's part of normal (threads, rows of a block, C)."""
-    inputs = rows.shape[1]
-    positions = len(rows) // len(factors.scale)
-    for index in range(last - first):
-        row = first + index
-        if len(norm.weight):
-            _normalize_row(rows, row, norm, normal, thread, index)
-        elif factors.scale.shape[1]:
-            image = row // positions
-            for c in range(inputs):
-                normal[thread, index, c] = (
-                    rows[row, c] * factors.scale[image, c] + factors.offset[image, c]
-                )
-        else:
-            for c in range(inputs):
-                normal[thread, index, c] = rows[row, c]
-
-
-@part
-def _normalize_row(
-    rows: Array, row: int, norm: LayerNorm, normal: Array, thread: int, index: int
-) -> None:
-    inputs = rows.shape[1]
-    share = np.float32(1) / np.float32(inputs)
-    mean = np.float32(0)
-    for c in range(inputs):
-        mean += rows[row, c]
-    mean *= share
-    variance = np.float32(0)
-    for c in range(inputs):
-        away = rows[row, c] - mean
-        variance += away * away
-    inverse = np.float32(1) / np.sqrt(variance * share + np.float32(norm.eps))
-    for c in range(inputs):
-        scaled = (rows[row, c] - mean) * inverse
-        normal[thread, index, c] = scaled * norm.weight[c] + norm.bias[c]
-
-
 @part
 def _is_whole(panel: int, rows: int, layer: Layer) -> bool:
     """Tell whether a panel's outputs can be written where they belong as they are computed."""
-    return layer.panels.shape[0] == 1 and rows >= ROWS and (panel + 1) * PANEL <= layer.outputs
+    fits = rows >= ROWS and (panel + 1) * PANEL <= layer.outputs
+    return fits and layer.activation == PLAIN
 
 
 @part
@@ -322,11 +260,8 @@ def _finish(  # noqa: PLR0917 - what is added
     width = np.uint64(min(PANEL, layer.outputs - panel * PANEL))
     for index in range(last - first):
         row = first + index
-        if layer.panels.shape[0] > 1:
-            for k in range(width):
-                gate = gelu(products[thread, 1, index, k] + layer.bias[1, begin + k])
-                value = products[thread, 0, index, k] + layer.bias[0, begin + k]
-                result[row, begin + k] = value * gate
+        if layer.activation != PLAIN:
+            _activate(layer, begin, width, products, thread, index, result, row)
         elif len(residual):
             for k in range(width):
                 value = products[thread, 0, index, k] + layer.bias[0, begin + k]
@@ -334,3 +269,29 @@ def _finish(  # noqa: PLR0917 - what is added
         else:
             for k in range(width):
                 result[row, begin + k] = products[thread, 0, index, k] + layer.bias[0, begin + k]
+
+
+@part
+def _activate(  # noqa: PLR0917 - what is read and where to
+    layer: Layer,
+    begin: np.uint64,
+    width: np.uint64,
+    products: Array,
+    thread: int,
+    index: int,
+    result: Array,
+    row: int,
+) -> None:
+    if layer.activation == GATED:
+        for k in range(width):
+            gate = gelu(products[thread, 1, index, k] + layer.bias[1, begin + k])
+            value = products[thread, 0, index, k] + layer.bias[0, begin + k]
+            result[row, begin + k] = value * gate
+    elif layer.activation == GELU:
+        for k in range(width):
+            value = products[thread, 0, index, k] + layer.bias[0, begin + k]
+            result[row, begin + k] = gelu(value)
+    else:
+        for k in range(width):
+            value = products[thread, 0, index, k] + layer.bias[0, begin + k]
+            result[row, begin + k] = quick_gelu(value)

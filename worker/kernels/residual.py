@@ -15,8 +15,9 @@ from worker.kernels.convolution import (
     convolve_into,
     space_of_convolution,
 )
+from worker.kernels.layer_norm import NO_NORM
 from worker.kernels.normalization import NONE, Array, GroupNorm, factors_of
-from worker.kernels.projection import NO_NORM, Layer, project_into, space_of_projection
+from worker.kernels.projection import Layer, project_into, space_of_projection
 from worker.kernels.workspace import workspace_of
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from worker.kernels.compiling import sequence
+from worker.kernels.layer_norm import NO_NORM, LayerNorm
 from worker.kernels.normalization import NONE, Array, GroupNorm, factors_of
-from worker.kernels.projection import NO_NORM, Layer, LayerNorm, project_into
+from worker.kernels.projection import Layer, project_into
 
 
 class Block(NamedTuple):

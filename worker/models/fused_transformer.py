@@ -15,14 +15,9 @@ from torch import Tensor, nn
 
 from worker.kernels.attention import Tokens, attend
 from worker.kernels.compiling import as_many_threads_as_torch
+from worker.kernels.layer_norm import layer_norm_of
 from worker.kernels.normalization import Array, group_norm_of
-from worker.kernels.projection import (
-    Layer,
-    layer_norm_of,
-    layer_of,
-    project,
-    space_of_projection,
-)
+from worker.kernels.projection import GATED, Layer, layer_of, project, space_of_projection
 from worker.kernels.transformer import Block, before_own, behind_cross, between, enter
 from worker.kernels.workspace import workspace_of
 from worker.models.blocks import SpatialTransformer, TextReader
@@ -57,7 +52,7 @@ class FusedBlock:
             queries=_layer(cross.to_q),
             cross_out=_layer(cross.to_out[0]),
             norm3=norm3,
-            gated=layer_of(gates.weight, gates.bias, gated=True),
+            gated=layer_of(gates.weight, gates.bias, GATED),
             fed=_layer(feed.net[2]),
         )
         self._keys = RememberedProjection(cross.to_k)

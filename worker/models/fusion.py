@@ -27,6 +27,7 @@ from worker.models.fused import (
     fits_resnet,
     fits_upsample,
 )
+from worker.models.fused_text import FusedTextLayers, fits_text_encoder
 from worker.models.fused_transformer import fits_transformer, fused_transformer
 from worker.models.networks import Networks
 from worker.models.unet import UNetNAS
@@ -61,7 +62,7 @@ class Place:
 
 
 def fuse_networks(networks: Networks, most_bytes: int) -> None:
-    """Have a model's denoiser and decoder run fused, in float32 on the processor.
+    """Have a model's networks run fused, in float32 on the processor.
 
     Args:
         networks: are changed.
@@ -71,6 +72,9 @@ def fuse_networks(networks: Networks, most_bytes: int) -> None:
     fuse_convolutions(networks.denoiser)
     fuse_transformers(networks.denoiser)
     remember(networks.denoiser)
+    if fits_text_encoder(networks.text_encoder):
+        text_encoder = _untyped(networks.text_encoder)
+        text_encoder.encoder = FusedTextLayers(networks.text_encoder)
 
 
 def fuse(networks: Sequence[nn.Module], most_bytes: int) -> int:

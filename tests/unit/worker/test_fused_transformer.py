@@ -12,8 +12,9 @@ from torch.nn import functional
 from support.closeness import ALIKE, difference
 from worker.kernels.activation import gelu
 from worker.kernels.compiling import part
+from worker.kernels.layer_norm import layer_norm_of
 from worker.kernels.normalization import Array
-from worker.kernels.projection import layer_norm_of, layer_of, project
+from worker.kernels.projection import GATED, layer_of, project
 from worker.models.blocks import SpatialTransformer
 from worker.models.fused_transformer import fits_transformer, fused_transformer
 
@@ -63,7 +64,7 @@ def test_normalization_and_residual_are_taken_along() -> None:
 def test_values_are_gated() -> None:
     source, layer = torch.randn(33, 24), linear(24, 2 * 40)
 
-    found = project(source, layer_of(layer.weight, layer.bias, gated=True))
+    found = project(source, layer_of(layer.weight, layer.bias, activation=GATED))
 
     values, gates = layer(source).chunk(2, dim=1)
     assert difference(found, values * functional.gelu(gates)) < ALIKE
