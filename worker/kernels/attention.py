@@ -14,7 +14,6 @@ from worker.kernels.compiling import kernel, part, sequence
 from worker.kernels.normalization import Array
 from worker.kernels.products import PANEL, ROWS, multiply_panel
 from worker.kernels.vectors import BYTES_A_NUMBER
-from worker.kernels.workspace import workspace_of
 
 MOST_TOKENS = 256
 """Of queries, and of keys: beyond, torch's is as quick."""
@@ -44,18 +43,12 @@ class Space(NamedTuple):
     """(threads, tokens, padded width)."""
 
 
-def attend(  # noqa: PLR0917 - what attention is of
-    queries: Tokens,
-    keys: Tokens,
-    values: Tokens,
-    images: int,
-    heads: int,
-    threads: int,
-    result: Array,
-    *,
-    causal: bool = False,
+def attend(
+    queries: Tokens, keys: Tokens, values: Tokens, images: int, heads: int, result: Array
 ) -> None:
     """Attend as scaled dot products do (Vaswani et al. 2017, arXiv 1706.03762, section 3.2.1).
+
+    By torch, for any number of tokens.
 
     Args:
         queries: (images * N, ·).
@@ -63,25 +56,16 @@ def attend(  # noqa: PLR0917 - what attention is of
         values: like keys.
         images: how many.
         heads: of a token, side by side.
-        threads: how many there are.
         result: (images * N, heads * width), is filled.
-        causal: whether a token meets those alone that stand before it, and itself.
     """
-    count, known = len(result) // images, len(keys.rows) // images
-    width = result.shape[1] // heads
-    if max(count, known) <= MOST_TOKENS:
-        space = workspace_of(space_of_attention(count, known, width, threads))
-        attend_into(queries, keys, values, images, heads, causal, threads, space, result)
-        return
+    count, width = len(result) // images, result.shape[1] // heads
     asked, known_keys, known_values = (
         torch.from_numpy(tokens.rows)[:, tokens.first : tokens.first + heads * width]
         .view(images, -1, heads, width)
         .transpose(1, 2)
         for tokens in (queries, keys, values)
     )
-    found = functional.scaled_dot_product_attention(
-        asked, known_keys, known_values, is_causal=causal
-    )
+    found = functional.scaled_dot_product_attention(asked, known_keys, known_values)
     torch.from_numpy(result).view(images, count, heads, width).copy_(found.transpose(1, 2))
 
 
@@ -97,16 +81,16 @@ def attend_into(  # noqa: PLR0913, PLR0917 - what attention is of
     workspace: Array,
     result: Array,
 ) -> None:
-    """Attend, a head after the other, without a call of torch.
+    """Attend as `attend`, a head after the other: for no more than `MOST_TOKENS`.
 
     Args:
-        queries: this and the next five as in `attend`.
+        queries: this and the next four as in `attend`.
         keys: see there.
         values: see there.
         images: see there.
         heads: see there.
-        causal: see there.
-        threads: see there.
+        causal: whether a token meets those alone that stand before it, and itself.
+        threads: how many there are.
         workspace: of at least `space_of_attention`, is overwritten.
         result: (images * N, heads * width), is filled.
     """

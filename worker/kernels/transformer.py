@@ -1,16 +1,14 @@
-"""A transformer block's linear layers, each with what stands before and behind it, in few calls.
-
-Attention lies between them: `worker.models.fused_transformer` has all of a block.
-"""
+"""A transformer block in one call, or, where torch attends, in the calls around attention."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+from worker.kernels.attention import Tokens, attend_into, space_of_attention
 from worker.kernels.compiling import sequence
 from worker.kernels.layer_norm import NO_NORM, LayerNorm
 from worker.kernels.normalization import NONE, Array, GroupNorm, factors_of
-from worker.kernels.projection import Layer, project_into
+from worker.kernels.projection import Layer, project_into, space_of_projection
 
 
 class Block(NamedTuple):
@@ -52,6 +50,65 @@ def enter(  # noqa: PLR0917 - what a layer is of
     """
     factors = factors_of(kept.reshape((images, len(kept) // images, kept.shape[1])), norm)
     project_into(kept, NO_NORM, factors, layer, result[:0], threads, workspace, result)
+
+
+def space_of_block(  # noqa: PLR0917 - all that sizes depend on
+    block: Block, tokens: int, images: int, text: int, texts: int, heads: int, threads: int
+) -> int:
+    """Return how many numbers `run_block` needs: of tokens an image has, and a text."""
+    inner, width = block.gated.outputs, block.fed.outputs
+    of_tokens = tokens * (3 * width * images + (3 * width + inner) * texts)
+    most = max(tokens, text)
+    attention = space_of_attention(tokens, most, width // heads, threads)
+    return of_tokens + max(space_of_projection(inner, threads), attention)
+
+
+@sequence
+def run_block(  # noqa: PLR0913, PLR0917 - what a block is of
+    rows: Array,
+    block: Block,
+    keys: Array,
+    values: Array,
+    images: int,
+    texts: int,
+    heads: int,
+    threads: int,
+    workspace: Array,
+    result: Array,
+) -> None:
+    """Have few tokens attend to themselves, to the text, and feed forward.
+
+    Args:
+        rows: tokens of one image after the other, (images * N, C).
+        block: its weights.
+        keys: of the texts, one after the other, (texts * T, C).
+        values: the same.
+        images: how many.
+        texts: how many, a multiple of the images.
+        heads: of attention.
+        threads: how many there are.
+        workspace: of `space_of_block`, is overwritten.
+        result: (texts * N, C), is filled.
+    """
+    count, width = rows.shape
+    most, inner = len(result), block.gated.outputs
+    a = 3 * count * width
+    b, c, d = a + most * width, a + 2 * most * width, a + 3 * most * width
+    e = d + most * inner
+    joined = workspace[:a].reshape((count, 3 * width))
+    found = workspace[a:b].reshape((most, width))
+    spread = workspace[b:c].reshape((most, width))
+    queries = workspace[c:d].reshape((most, width))
+    gated = workspace[d:e].reshape((most, inner))
+    space = workspace[e:]
+    before_own(rows, block, threads, space, joined)
+    own, own_keys = Tokens(joined, 0), Tokens(joined, width)
+    own_values = Tokens(joined, 2 * width)
+    attend_into(own, own_keys, own_values, images, heads, False, threads, space, found[:count])
+    between(found[:count], rows, block, threads, space, spread, queries)
+    asked, known = Tokens(queries, 0), Tokens(keys, 0)
+    attend_into(asked, known, Tokens(values, 0), texts, heads, False, threads, space, found)
+    behind_cross(found, spread, block, threads, space, gated, result)
 
 
 @sequence

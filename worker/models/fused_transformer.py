@@ -13,12 +13,20 @@ from diffusers.models.attention import BasicTransformerBlock
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
-from worker.kernels.attention import Tokens, attend
+from worker.kernels.attention import MOST_TOKENS, Tokens, attend
 from worker.kernels.compiling import as_many_threads_as_torch
 from worker.kernels.layer_norm import layer_norm_of
 from worker.kernels.normalization import Array, group_norm_of
 from worker.kernels.projection import GATED, Layer, layer_of, project, space_of_projection
-from worker.kernels.transformer import Block, before_own, behind_cross, between, enter
+from worker.kernels.transformer import (
+    Block,
+    before_own,
+    behind_cross,
+    between,
+    enter,
+    run_block,
+    space_of_block,
+)
 from worker.kernels.workspace import workspace_of
 from worker.models.blocks import SpatialTransformer, TextReader
 from worker.models.fused import RememberedProjection
@@ -69,24 +77,50 @@ class FusedBlock:
         Returns:
             (R * N, C).
         """
-        weights, count, width = self._weights, len(rows), rows.shape[1]
-        most, inner = count // images * len(text), weights.gated.outputs
-        joined, queries, gated = _fresh(count, 3 * width), _fresh(most, width), _fresh(most, inner)
-        found, spread, result = _fresh(most, width), _fresh(most, width), _fresh(most, width)
         keys, values = (
-            Tokens(remembered(text).flatten(0, 1).numpy(), 0)
-            for remembered in (self._keys, self._values)
+            remembered(text).flatten(0, 1).numpy() for remembered in (self._keys, self._values)
         )
+        tokens = len(rows) // images
+        result = _fresh(tokens * len(text), rows.shape[1])
+        if max(tokens, text.shape[1]) > MOST_TOKENS:
+            self._run_with_torch(rows, images, keys, values, result)
+            return result
+        sizes = tokens, images, text.shape[1], len(text), self._heads
+        with as_many_threads_as_torch() as threads:
+            space = workspace_of(space_of_block(self._weights, *sizes, threads))
+            run_block(
+                rows,
+                self._weights,
+                keys,
+                values,
+                images,
+                len(text),
+                self._heads,
+                threads,
+                space,
+                result,
+            )
+        return result
+
+    def _run_with_torch(
+        self, rows: Array, images: int, keys: Array, values: Array, result: Array
+    ) -> None:
+        """Do what `run_block` does, but for attention: of many tokens torch's is quicker."""
+        weights, count, width = self._weights, len(rows), rows.shape[1]
+        most, inner = len(result), weights.gated.outputs
+        texts = most * images // count
+        joined, queries, gated = _fresh(count, 3 * width), _fresh(most, width), _fresh(most, inner)
+        found, spread = _fresh(most, width), _fresh(most, width)
         with as_many_threads_as_torch() as threads:
             space = workspace_of(space_of_projection(inner, threads))
             before_own(rows, weights, threads, space, joined)
-            own, own_keys, own_values = (Tokens(joined, k * width) for k in range(3))
-            attend(own, own_keys, own_values, images, self._heads, threads, found[:count])
+            attend(
+                *(Tokens(joined, k * width) for k in range(3)), images, self._heads, found[:count]
+            )
             between(found[:count], rows, weights, threads, space, spread, queries)
             asked = Tokens(queries, 0)
-            attend(asked, keys, values, len(text), self._heads, threads, found)
+            attend(asked, Tokens(keys, 0), Tokens(values, 0), texts, self._heads, found)
             behind_cross(found, spread, weights, threads, space, gated, result)
-        return result
 
 
 class FusedTransformer(TextReader):

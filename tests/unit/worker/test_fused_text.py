@@ -9,9 +9,9 @@ from torch.nn import functional
 
 from shared.models.catalog import load_card
 from support.closeness import ALIKE, difference
-from worker.kernels import attention
-from worker.kernels.attention import Tokens, attend
+from worker.kernels.attention import Tokens, attend, attend_into, space_of_attention
 from worker.kernels.compiling import as_many_threads_as_torch
+from worker.kernels.workspace import workspace_of
 from worker.models.fused_text import FusedTextLayers, fits_text_encoder
 from worker.models.networks import load_networks
 from worker.models.text_encoder import TextEncoder, TextEncoderConfig
@@ -60,27 +60,24 @@ def test_the_model_that_ships_encodes_the_same() -> None:
         assert difference(encoder(ids), expected) < ALIKE
 
 
-@pytest.mark.parametrize("most_tokens", [256, 0], ids=["ours", "torch"])
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize(("queries", "keys"), [(1, 1), (7, 7), (40, 40), (5, 33), (64, 20)])
-def test_attention_is_torchs(
-    queries: int, keys: int, *, causal: bool, most_tokens: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(attention, "MOST_TOKENS", most_tokens)
+def test_attention_is_torchs(queries: int, keys: int, *, causal: bool) -> None:
     images, heads, width = 3, 2, 20
     made = torch.Generator().manual_seed(1)
-    asked, known, values = (
+    tensors = [
         torch.randn(images * count, 5 + heads * width, generator=made)
         for count in (queries, keys, keys)
-    )
-    result = torch.empty(images * queries, heads * width)
+    ]
+    tokens = [Tokens(one.numpy(), 5) for one in tensors]
+    ours, torchs = torch.empty(2, images * queries, heads * width)
 
     with as_many_threads_as_torch() as threads:
-        tokens = (Tokens(one.numpy(), 5) for one in (asked, known, values))
-        attend(*tokens, images, heads, threads, result.numpy(), causal=causal)
+        space = workspace_of(space_of_attention(queries, keys, width, threads))
+        attend_into(*tokens, images, heads, causal, threads, space, ours.numpy())
+    attend(*tokens, images, heads, torchs.numpy())
 
-    by_head = (
-        one[:, 5:].view(images, -1, heads, width).transpose(1, 2) for one in (asked, known, values)
-    )
+    by_head = [one[:, 5:].view(images, -1, heads, width).transpose(1, 2) for one in tensors]
     expected = functional.scaled_dot_product_attention(*by_head, is_causal=causal)
-    assert difference(result, expected.transpose(1, 2).reshape(result.shape)) < ALIKE
+    assert difference(ours, expected.transpose(1, 2).reshape(ours.shape)) < ALIKE
+    assert causal or difference(torchs, ours) < ALIKE
