@@ -10,13 +10,13 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 help:  ## Show the verbs
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 13
 
-render: $(VENV)/installed  ## Draw the 24 example prompts into renders/examples
+render: $(VENV)/compiled  ## Draw the 24 example prompts into renders/examples
 	$(BIN)/tenstep render infra/examples/prompts.txt --out renders/examples
 
-up: $(VENV)/installed  ## Run a dispatcher and a worker until Ctrl-C
+up: $(VENV)/compiled  ## Run a dispatcher and a worker until Ctrl-C
 	$(BIN)/tenstep up
 
-test: $(VENV)/installed-dev $(VENV)/browser  ## Run every test; starts the servers it needs itself
+test: $(VENV)/installed-dev $(VENV)/compiled $(VENV)/browser  ## Run every test; starts the servers it needs itself
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/installed-dev  ## Check style, types, the directions of imports, and that money is exact
@@ -30,7 +30,7 @@ format: $(VENV)/installed-dev  ## Rewrite the code in the project's style
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/installed-dev  ## Measure this machine: renders, submissions, status, results, the API, pages, fleets (2 h)
+bench: $(VENV)/installed-dev $(VENV)/compiled  ## Measure this machine: renders, submissions, status, results, the API, pages, fleets (2 h)
 	$(BIN)/python infra/benchmarks/render.py
 	$(BIN)/python infra/benchmarks/pipeline.py
 	$(BIN)/python infra/benchmarks/quote.py
@@ -49,7 +49,7 @@ bench: $(VENV)/installed-dev  ## Measure this machine: renders, submissions, sta
 	PYTHONPATH=infra:tests $(BIN)/python infra/benchmarks/pull.py
 	PYTHONPATH=infra:tests $(BIN)/python infra/benchmarks/pull.py --images 1500 --bytes 400000
 
-chaos: $(VENV)/installed-dev  ## Kill, freeze and empty everything under load, and check the books
+chaos: $(VENV)/installed-dev $(VENV)/compiled  ## Kill, freeze and empty everything under load, and check the books
 	PYTHONPATH=infra:tests $(BIN)/python -m chaos.run
 
 screenshots: $(VENV)/installed-dev $(VENV)/browser  ## Take pictures of the dashboard's pages (3 min)
@@ -69,6 +69,11 @@ $(BIN)/python:
 $(VENV)/installed: pyproject.toml infra/constraints.txt | $(BIN)/python
 	$(PIP) install --constraint infra/constraints.txt torch
 	$(PIP) install --constraint infra/constraints.txt --editable '.[worker,api]'
+	@touch $@
+
+# Once a machine, half a minute to a minute: the processor's kernels.
+$(VENV)/compiled: $(wildcard worker/kernels/*.py) | $(VENV)/installed
+	$(BIN)/python -m worker.compile_kernels
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed infra/qaic-emulator/pyproject.toml

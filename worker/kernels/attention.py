@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 
 from worker.kernels.activation import exponential
-from worker.kernels.compiling import kernel, part, sequence
+from worker.kernels.compiling import kernel, part, sequence, signed
 from worker.kernels.normalization import Array
 from worker.kernels.products import PANEL, ROWS, multiply_panel
 from worker.kernels.vectors import BYTES_A_NUMBER
@@ -26,6 +26,14 @@ class Tokens(NamedTuple):
     """(N * tokens, ·)."""
     first: int
     """Column where the first head begins; the others follow."""
+
+
+class Manner(NamedTuple):
+    """How tokens attend."""
+
+    heads: int
+    causal: bool
+    """Whether a token meets those alone that stand before it, and itself."""
 
 
 class Space(NamedTuple):
@@ -70,13 +78,12 @@ def attend(
 
 
 @sequence
-def attend_into(  # noqa: PLR0913, PLR0917 - what attention is of
+def attend_into(  # noqa: PLR0917 - what attention is of
     queries: Tokens,
     keys: Tokens,
     values: Tokens,
     images: int,
-    heads: int,
-    causal: bool,  # noqa: FBT001 - numba's functions take arguments by place
+    manner: Manner,
     threads: int,
     workspace: Array,
     result: Array,
@@ -84,17 +91,16 @@ def attend_into(  # noqa: PLR0913, PLR0917 - what attention is of
     """Attend as `attend`, a head after the other: for no more than `MOST_TOKENS`.
 
     Args:
-        queries: this and the next four as in `attend`.
+        queries: this and the next three as in `attend`.
         keys: see there.
         values: see there.
         images: see there.
-        heads: see there.
-        causal: whether a token meets those alone that stand before it, and itself.
+        manner: heads side by side, and whom a token meets.
         threads: how many there are.
         workspace: of at least `space_of_attention`, is overwritten.
         result: (images * N, heads * width), is filled.
     """
-    width = result.shape[1] // heads
+    width = result.shape[1] // manner.heads
     count, known = len(result) // images, len(keys.rows) // images
     rows, columns = max(count, ROWS), -(-known // PANEL) * PANEL
     padded = -(-width // PANEL) * PANEL
@@ -110,7 +116,7 @@ def attend_into(  # noqa: PLR0913, PLR0917 - what attention is of
         workspace[c:d].reshape((threads, padded // PANEL, known, PANEL)),
         workspace[d:e].reshape((threads, rows, padded)),
     )
-    attend_by_head(queries, keys, values, images, heads, causal, space, result)
+    attend_by_head(queries, keys, values, images, manner, space, result)
 
 
 def space_of_attention(count: int, known: int, width: int, threads: int) -> int:
@@ -126,22 +132,23 @@ def attend_by_head(  # noqa: PLR0917 - what attention is of
     keys: Tokens,
     values: Tokens,
     images: int,
-    heads: int,
-    causal: bool,  # noqa: FBT001 - see `attend_into`
+    manner: Manner,
     space: Space,
     result: Array,
 ) -> None:
     """Attend, one head of one image after the other; arguments are those of `attend_into`."""
     threads, _, width = space.queries.shape
+    heads = manner.heads
     jobs = images * heads
-    for thread in numba.prange(threads):
+    for each in numba.prange(threads):
+        thread = signed(each)
         for job in range(jobs * thread // threads, jobs * (thread + 1) // threads):
             image, head = job // heads, job % heads
             _read_queries(queries, image, images, head, space.queries, thread)
             _read_keys(keys, image, images, head, space.keys, thread)
             _read_values(values, image, head, width, space.values, thread)
             _score(thread, space)
-            _weigh(thread, causal, space)
+            _weigh(thread, manner, space)
             _mix(image, images, head, thread, space, result)
 
 
@@ -216,11 +223,11 @@ def _score(thread: int, space: Space) -> None:
 
 
 @part
-def _weigh(thread: int, causal: bool, space: Space) -> None:  # noqa: FBT001 - see `attend_into`
+def _weigh(thread: int, manner: Manner, space: Space) -> None:
     """Replace scores by their softmax over the tokens that are met."""
     scores, known = space.scores, space.values.shape[2]
     for token in range(scores.shape[1]):
-        met = min(token + 1, known) if causal else known
+        met = min(token + 1, known) if manner.causal else known
         highest = scores[thread, token, 0]
         for k in range(1, met):
             highest = max(highest, scores[thread, token, k])

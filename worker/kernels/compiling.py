@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
+import numpy as np
 import torch
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -63,6 +64,16 @@ def part(function: F) -> F:
     return compiled
 
 
+@numba.njit(inline="always")
+def signed(index: int) -> int:
+    """Return the index of a parallel loop, as its kernel counts.
+
+    In the loop numba has it without a sign, and would compile all parts once more for such.
+    """
+    count: int = np.int64(index)  # type: ignore[assignment]  # int() would leave it as it is
+    return count
+
+
 def kernel(function: F) -> F:
     """Compile a function whose ``numba.prange`` loops run on several threads.
 
@@ -76,7 +87,8 @@ def kernel(function: F) -> F:
 def sequence(function: F) -> F:
     """Compile what runs kernels one after the other, without Python between them.
 
-    Other sequences may call it.
+    Other sequences may call it. What Python and sequences both ask is compiled so, too, for its
+    machine code is kept.
     """
     compiled = _kept(function)
     SEQUENCES.append(compiled)

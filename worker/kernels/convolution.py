@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worker.kernels.compiling import as_many_threads_as_torch, part, sequence
-from worker.kernels.direct import convolve_directly, direct_filters, space_of_direct
+from worker.kernels.compiling import as_many_threads_as_torch, sequence
+from worker.kernels.direct import Sampling, convolve_directly, direct_filters, space_of_direct
 from worker.kernels.normalization import NONE, Array, Factors, GroupNorm, factors_of
 from worker.kernels.products import PANEL
 from worker.kernels.strips import convolve_by_tiles, space_of_strips, winograd_filters
@@ -81,11 +81,11 @@ def convolve(
     source, target = channels_last(images), channels_last(result)
     added = target[:0] if residual is None else channels_last(residual)
     with as_many_threads_as_torch() as threads:
-        space = space_of_convolution(filters, source.shape, factor, stride, target.shape, threads)
+        sampling = Sampling(factor, stride)
+        space = space_of_convolution(filters, source.shape, sampling, target.shape, threads)
         convolve_into(
             source,
-            factor,
-            stride,
+            sampling,
             factors or NONE,
             filters,
             shift.numpy(),
@@ -107,23 +107,21 @@ def normalization_of(images: Tensor, norm: GroupNorm) -> Factors:
 def space_of_convolution(
     filters: Filters,
     images: tuple[int, ...],
-    factor: int,
-    stride: int,
+    sampling: Sampling,
     target: tuple[int, ...],
     threads: int,
 ) -> int:
     """Return how many numbers lie between the steps of a convolution, of `convolve_into`."""
     count, height, width, _ = target
-    if _goes_by_tiles(filters.winograd, stride, count, height, width):
+    if _goes_by_tiles(filters.winograd, sampling.stride, count, height, width):
         return space_of_strips(filters.winograd, target, threads)
-    return space_of_direct(images, factor)
+    return space_of_direct(images, sampling.factor)
 
 
 @sequence
 def convolve_into(  # noqa: PLR0913, PLR0917 - what a convolution is of
     images: Array,
-    factor: int,
-    stride: int,
+    sampling: Sampling,
     factors: Factors,
     filters: Filters,
     shift: Array,
@@ -136,8 +134,7 @@ def convolve_into(  # noqa: PLR0913, PLR0917 - what a convolution is of
 
     Args:
         images: (N, H, W, C).
-        factor: how often each position counts in height and in width (nearest upsampling).
-        stride: of the inputs, from an output to the next.
+        sampling: how outputs lie over it.
         factors: SiLU of the input so normalized is convolved; of no channels: the input itself.
         filters: which.
         shift: (N, at least K), is added at each position.
@@ -147,17 +144,25 @@ def convolve_into(  # noqa: PLR0913, PLR0917 - what a convolution is of
         target: (N, H, W, K), K a multiple of `LANES`, is filled.
     """
     count, height, width, _ = target.shape
-    if _goes_by_tiles(filters.winograd, stride, count, height, width):
+    if _goes_by_tiles(filters.winograd, sampling.stride, count, height, width):
         convolve_by_tiles(
-            images, factor, factors, filters.winograd, shift, residual, threads, workspace, target
+            images,
+            sampling.factor,
+            factors,
+            filters.winograd,
+            shift,
+            residual,
+            threads,
+            workspace,
+            target,
         )
     else:
         convolve_directly(
-            images, factor, stride, factors, filters.direct, shift, residual, workspace, target
+            images, sampling, factors, filters.direct, shift, residual, workspace, target
         )
 
 
-@part
+@sequence
 def _goes_by_tiles(winograd: Array, stride: int, count: int, height: int, width: int) -> bool:
     tiles = count * -(-height // TILE) * -(-width // TILE)
     return stride == 1 and winograd.shape[1] > 0 and tiles > FEW_TILES

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numba
 from torch import Tensor
 
-from worker.kernels.compiling import kernel, part, sequence
+from worker.kernels.compiling import kernel, part, sequence, signed
 from worker.kernels.normalization import Array, Factors
 from worker.kernels.products import PANEL, ROWS, VECTORS, packed
 from worker.kernels.reading import read_row
@@ -25,14 +25,21 @@ BLOCK_BYTES = 4 * 2**20
 """Of what is read before it is multiplied: about what stays in a processor's cache."""
 
 
+class Sampling(NamedTuple):
+    """How a convolution's outputs lie over its inputs."""
+
+    factor: int
+    """How often each input counts in height and in width (nearest upsampling)."""
+    stride: int
+    """From an output to the next."""
+
+
 class Slab(NamedTuple):
     """Some rows of all images' outputs."""
 
     first: int
     high: int
     """How many."""
-    stride: int
-    """Of the inputs, from an output to the next."""
 
 
 def direct_filters(weight: Tensor) -> Array:
@@ -49,10 +56,9 @@ def space_of_direct(images: tuple[int, ...], factor: int) -> int:
 
 
 @sequence
-def convolve_directly(  # noqa: PLR0913, PLR0917 - what a convolution is of
+def convolve_directly(  # noqa: PLR0917 - what a convolution is of
     images: Array,
-    factor: int,
-    stride: int,
+    sampling: Sampling,
     factors: Factors,
     panels: Array,
     shift: Array,
@@ -64,8 +70,7 @@ def convolve_directly(  # noqa: PLR0913, PLR0917 - what a convolution is of
 
     Args:
         images: (N, H, W, C).
-        factor: how often each position counts in height and in width (nearest upsampling).
-        stride: of the inputs, from an output to the next.
+        sampling: how outputs lie over it.
         factors: SiLU of the input so normalized is convolved; of no channels: the input itself.
         panels: from `direct_filters`.
         shift: (N, at least K), is added at each position.
@@ -74,21 +79,21 @@ def convolve_directly(  # noqa: PLR0913, PLR0917 - what a convolution is of
         target: (N, H, W, K), K a multiple of `LANES`, is filled.
     """
     count, height, _, _ = target.shape
-    wide = images.shape[2] * factor + SIDE - 1
+    wide = images.shape[2] * sampling.factor + SIDE - 1
     a_row = count * wide * images.shape[3]
-    most = max(1, (len(workspace) // a_row - SIDE) // stride + 1)
+    most = max(1, (len(workspace) // a_row - SIDE) // sampling.stride + 1)
     for first in range(0, height, most):
         high = min(most, height - first)
-        inputs = (high - 1) * stride + SIDE
+        inputs = (high - 1) * sampling.stride + SIDE
         rows = workspace[: inputs * a_row].reshape((count, inputs, wide, images.shape[3]))
-        slab = Slab(first, high, stride)
-        multiply_slab(images, factor, factors, panels, shift, residual, slab, rows, target)
+        slab = Slab(first, high)
+        multiply_slab(images, sampling, factors, panels, shift, residual, slab, rows, target)
 
 
 @kernel
 def multiply_slab(  # noqa: PLR0913, PLR0917 - what a convolution is of
     images: Array,
-    factor: int,
+    sampling: Sampling,
     factors: Factors,
     panels: Array,
     shift: Array,
@@ -101,7 +106,7 @@ def multiply_slab(  # noqa: PLR0913, PLR0917 - what a convolution is of
 
     Args:
         images: this and the next five as in `convolve_directly`.
-        factor: see there.
+        sampling: see there.
         factors: see there.
         panels: see there.
         shift: see there.
@@ -111,14 +116,17 @@ def multiply_slab(  # noqa: PLR0913, PLR0917 - what a convolution is of
         target: (N, H, W, K), is filled where the slab lies.
     """
     count, high, _, _ = rows.shape
-    for index in numba.prange(count * high):
+    for each in numba.prange(count * high):
+        index = signed(each)
         n, i = index // high, index % high
-        read_row(images, factor, factors, n, slab.first * slab.stride - 1 + i, rows, n, i)
+        y = slab.first * sampling.stride - 1 + i
+        read_row(images, sampling.factor, factors, n, y, rows, n, i)
     blocks = -(-slab.high * target.shape[2] // ROWS)
     jobs = -(-target.shape[3] // PANEL) * count * blocks
-    for job in numba.prange(jobs):
+    for each in numba.prange(jobs):
+        job = signed(each)
         panel, n, block = job // (count * blocks), job // blocks % count, job % blocks
-        _multiply(panel, n, block, panels, shift, residual, slab, rows, target)
+        _multiply(panel, n, block, panels, shift, residual, slab, sampling.stride, rows, target)
 
 
 def products_of_slab(*arguments: Any) -> int:
@@ -137,6 +145,7 @@ def _multiply(  # noqa: PLR0913, PLR0917 - what is read and where to
     shift: Array,
     residual: Array,
     slab: Slab,
+    stride: int,
     rows: Array,
     target: Array,
 ) -> None:
@@ -156,7 +165,7 @@ def _multiply(  # noqa: PLR0913, PLR0917 - what is read and where to
         block * ROWS,
         slab.high * width,
         width,
-        slab.stride,
+        stride,
     )
     if outputs - begin > LANES:
         _convolve_block(*arguments)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from worker.kernels.compiling import kernel, part, sequence
+from worker.kernels.compiling import kernel, part, sequence, signed
 
 Array = NDArray[np.float32]
 
@@ -125,9 +125,10 @@ def group_norm_factors(
     """
     count, positions, _ = images.shape
     pieces = sums.shape[1]
-    for index in numba.prange(count * pieces):
+    for each in numba.prange(count * pieces):
+        index = signed(each)
         n, piece = index // pieces, index % pieces
         begin, end = positions * piece // pieces, positions * (piece + 1) // pieces
         _add_up(begin, end, images[n], sums[n, piece])
-    for n in numba.prange(count):
-        _factors_of(n, images, sums, norm, factors)
+    for each in numba.prange(count):
+        _factors_of(signed(each), images, sums, norm, factors)

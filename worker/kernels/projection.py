@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from worker.kernels.activation import gelu, quick_gelu
-from worker.kernels.compiling import as_many_threads_as_torch, kernel, part, sequence
+from worker.kernels.compiling import as_many_threads_as_torch, kernel, part, sequence, signed
 from worker.kernels.layer_norm import NO_NORM, LayerNorm, normalize
 from worker.kernels.normalization import NONE, Array, Factors
 from worker.kernels.products import PANEL, ROWS, apply_panel, multiply_panel, packed
@@ -173,7 +173,8 @@ def project_rows(  # noqa: PLR0917 - what a layer is of
     # Few rows: threads share out the layer's outputs, too.
     shares = max(1, min(panels, threads // blocks))
     jobs = blocks * shares
-    for thread in numba.prange(threads):
+    for each in numba.prange(threads):
+        thread = signed(each)
         for job in range(jobs * thread // threads, jobs * (thread + 1) // threads):
             block, share = job // shares, job % shares
             first = block * at_once

@@ -15,10 +15,13 @@ from worker.kernels.convolution import (
     convolve_into,
     space_of_convolution,
 )
+from worker.kernels.direct import Sampling
 from worker.kernels.layer_norm import NO_NORM
 from worker.kernels.normalization import NONE, Array, GroupNorm, factors_of
 from worker.kernels.projection import Layer, project_into, space_of_projection
 from worker.kernels.workspace import workspace_of
+
+ONCE = Sampling(1, 1)
 
 
 class Residual(NamedTuple):
@@ -52,8 +55,8 @@ def add_residual(images: Tensor, block: Residual, shift1: Tensor, shift2: Tensor
     source, target = channels_last(images), channels_last(result)
     with as_many_threads_as_torch() as threads:
         between = max(
-            space_of_convolution(block.filters1, source.shape, 1, 1, target.shape, threads),
-            space_of_convolution(block.filters2, target.shape, 1, 1, target.shape, threads),
+            space_of_convolution(block.filters1, source.shape, ONCE, target.shape, threads),
+            space_of_convolution(block.filters2, target.shape, ONCE, target.shape, threads),
             space_of_projection(source.shape[3], threads),
         )
         space = workspace_of(2 * prod(shape) + between)
@@ -77,9 +80,18 @@ def _run(  # noqa: PLR0917 - what a block is of
     middle = workspace[: target.size].reshape(target.shape)
     kept = workspace[target.size : 2 * target.size].reshape(target.shape)
     between = workspace[2 * target.size :]
+    once = Sampling(1, 1)
     factors = factors_of(images.reshape((count, positions, inputs)), block.norm1)
     convolve_into(
-        images, 1, 1, factors, block.filters1, shift1, target[:0], threads, between, middle
+        images,
+        Sampling(1, 1),
+        factors,
+        block.filters1,
+        shift1,
+        target[:0],
+        threads,
+        between,
+        middle,
     )
     if block.shortcut.outputs > 0:
         rows = images.reshape((count * positions, inputs))
@@ -88,4 +100,4 @@ def _run(  # noqa: PLR0917 - what a block is of
     else:
         kept = images
     factors = factors_of(middle.reshape((count, positions, outputs)), block.norm2)
-    convolve_into(middle, 1, 1, factors, block.filters2, shift2, kept, threads, between, target)
+    convolve_into(middle, once, factors, block.filters2, shift2, kept, threads, between, target)

@@ -8,7 +8,7 @@ import numba
 import numpy as np
 from torch import Tensor
 
-from worker.kernels.compiling import as_many_threads_as_torch, kernel, part, sequence
+from worker.kernels.compiling import as_many_threads_as_torch, kernel, part, sequence, signed
 from worker.kernels.normalization import Array, Factors
 from worker.kernels.products import PANEL, ROWS, multiply_panel, packed
 from worker.kernels.reading import read_row
@@ -135,7 +135,8 @@ def convolve_strips(  # noqa: PLR0913, PLR0917 - what a convolution is of
         target: (N, H, W, K), is filled where the tiles lie.
     """
     pieces = space.rows.shape[0]
-    for piece in numba.prange(pieces):
+    for each in numba.prange(pieces):
+        piece = signed(each)
         for index in range(count * piece // pieces, count * (piece + 1) // pieces):
             n, top = _place(strips, index)
             for i in range(WINDOW):
@@ -143,10 +144,12 @@ def convolve_strips(  # noqa: PLR0913, PLR0917 - what a convolution is of
                 read_row(images, factor, factors, n, y, space.rows, piece, i)
             _transform_strip(strips, index, space.rows, piece, space.windows)
     jobs = panels.shape[0] * panels.shape[1]
-    for job in numba.prange(jobs):
+    for each in numba.prange(jobs):
+        job = signed(each)
         place, panel = job // panels.shape[1], job % panels.shape[1]
         _multiply(place, panel, count * strips.wide, panels, space)
-    for index in numba.prange(count):
+    for each in numba.prange(count):
+        index = signed(each)
         _write_strip(space.products, shift, residual, strips, index, target)
 
 
@@ -238,6 +241,6 @@ def _space(
     )
 
 
-@part
+@sequence
 def _row_numbers(threads: int, wide: int, inputs: int) -> int:
     return threads * WINDOW * (TILE * wide + WINDOW - TILE) * inputs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from worker.kernels.attention import Tokens, attend_into
+from worker.kernels.attention import Manner, Tokens, attend_into
 from worker.kernels.compiling import sequence
 from worker.kernels.layer_norm import NO_NORM, LayerNorm
 from worker.kernels.normalization import NONE, Array
@@ -62,7 +62,7 @@ def encode_layer(  # noqa: PLR0917 - what a layer is of
     joined, found, mixed, wide = between
     project_into(rows, layer.norm1, NONE, layer.joined, joined[:0], threads, workspace, joined)
     queries, keys, values = Tokens(joined, 0), Tokens(joined, width), Tokens(joined, 2 * width)
-    attend_into(queries, keys, values, texts, heads, True, threads, workspace, found)
+    attend_into(queries, keys, values, texts, Manner(heads, True), threads, workspace, found)
     project_into(found, NO_NORM, NONE, layer.out, rows, threads, workspace, mixed)
     project_into(mixed, layer.norm2, NONE, layer.widen, wide[:0], threads, workspace, wide)
     project_into(wide, NO_NORM, NONE, layer.narrow, mixed, threads, workspace, rows)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from worker.kernels.attention import Tokens, attend_into, space_of_attention
-from worker.kernels.compiling import sequence
+from worker.kernels.attention import Manner, Tokens, attend_into, space_of_attention
+from worker.kernels.compiling import part, sequence
 from worker.kernels.layer_norm import NO_NORM, LayerNorm
 from worker.kernels.normalization import NONE, Array, GroupNorm, factors_of
 from worker.kernels.projection import Layer, project_into, space_of_projection
@@ -95,6 +95,7 @@ def run_block(  # noqa: PLR0913, PLR0917 - what a block is of
     a = 3 * count * width
     b, c, d = a + most * width, a + 2 * most * width, a + 3 * most * width
     e = d + most * inner
+    manner = Manner(heads, False)
     joined = workspace[:a].reshape((count, 3 * width))
     found = workspace[a:b].reshape((most, width))
     spread = workspace[b:c].reshape((most, width))
@@ -104,10 +105,10 @@ def run_block(  # noqa: PLR0913, PLR0917 - what a block is of
     before_own(rows, block, threads, space, joined)
     own, own_keys = Tokens(joined, 0), Tokens(joined, width)
     own_values = Tokens(joined, 2 * width)
-    attend_into(own, own_keys, own_values, images, heads, False, threads, space, found[:count])
+    attend_into(own, own_keys, own_values, images, manner, threads, space, found[:count])
     between(found[:count], rows, block, threads, space, spread, queries)
     asked, known = Tokens(queries, 0), Tokens(keys, 0)
-    attend_into(asked, known, Tokens(values, 0), texts, heads, False, threads, space, found)
+    attend_into(asked, known, Tokens(values, 0), texts, manner, threads, space, found)
     behind_cross(found, spread, block, threads, space, gated, result)
 
 
@@ -140,8 +141,8 @@ def between(  # noqa: PLR0917 - two layers of
     """
     count = len(rows)
     project_into(found, NO_NORM, NONE, block.own_out, rows, threads, workspace, spread[:count])
-    for begin in range(count, len(spread), count):
-        spread[begin : begin + count] = spread[:count]
+    for row in range(count, len(spread)):
+        _copy_row(spread, row - count, spread, row)
     project_into(spread, block.norm2, NONE, block.queries, spread[:0], threads, workspace, queries)
 
 
@@ -168,5 +169,12 @@ def behind_cross(  # noqa: PLR0917 - three layers of
     """
     project_into(found, NO_NORM, NONE, block.cross_out, rows, threads, workspace, result)
     project_into(result, block.norm3, NONE, block.gated, gated[:0], threads, workspace, gated)
-    rows[:] = result
+    for row in range(len(rows)):
+        _copy_row(result, row, rows, row)
     project_into(gated, NO_NORM, NONE, block.fed, rows, threads, workspace, result)
+
+
+@part
+def _copy_row(source: Array, index: int, target: Array, place: int) -> None:
+    for k in range(source.shape[1]):
+        target[place, k] = source[index, k]

@@ -114,9 +114,8 @@ class FusedBlock:
         with as_many_threads_as_torch() as threads:
             space = workspace_of(space_of_projection(inner, threads))
             before_own(rows, weights, threads, space, joined)
-            attend(
-                *(Tokens(joined, k * width) for k in range(3)), images, self._heads, found[:count]
-            )
+            own, own_keys, own_values = (Tokens(joined, part * width) for part in range(3))
+            attend(own, own_keys, own_values, images, self._heads, found[:count])
             between(found[:count], rows, weights, threads, space, spread, queries)
             asked = Tokens(queries, 0)
             attend(asked, Tokens(keys, 0), Tokens(values, 0), texts, self._heads, found)

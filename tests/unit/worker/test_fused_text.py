@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from shared.models.catalog import load_card
 from support.closeness import ALIKE, difference
-from worker.kernels.attention import Tokens, attend, attend_into, space_of_attention
+from worker.kernels.attention import Manner, Tokens, attend, attend_into, space_of_attention
 from worker.kernels.compiling import as_many_threads_as_torch
 from worker.kernels.workspace import workspace_of
 from worker.models.fused_text import FusedTextLayers, fits_text_encoder
@@ -74,7 +74,7 @@ def test_attention_is_torchs(queries: int, keys: int, *, causal: bool) -> None:
 
     with as_many_threads_as_torch() as threads:
         space = workspace_of(space_of_attention(queries, keys, width, threads))
-        attend_into(*tokens, images, heads, causal, threads, space, ours.numpy())
+        attend_into(*tokens, images, Manner(heads, causal), threads, space, ours.numpy())
     attend(*tokens, images, heads, torchs.numpy())
 
     by_head = [one[:, 5:].view(images, -1, heads, width).transpose(1, 2) for one in tensors]
