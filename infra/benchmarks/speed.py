@@ -17,7 +17,7 @@ from pathlib import Path
 TENSTEP = Path(sys.executable).with_name("tenstep")
 PAGE = Path(__file__).parents[1] / "benchmarks.md"
 RUNS = {
-    "emoji-64": "--models emoji-64 --size 64 --chunks 8 --rounds 7 --qualities all --profile",
+    "emoji-64": "--models emoji-64 --size 64 --chunks 1,8 --rounds 9 --qualities all --profile",
     "sd-1.5": "--models sd-1.5 --size 256 --profile",
     "decidiffusion-2.0": "--models decidiffusion-2.0 --size 256 --profile",
     "512": (
@@ -27,7 +27,7 @@ RUNS = {
 }
 """By the names of the parts. Beside its peers a model is alone, as in a worker, with all memory."""
 TITLES = {
-    "emoji-64": "emoji-64 at 64 x 64, eight images at once",
+    "emoji-64": "emoji-64 at 64 x 64, one image and eight at once",
     "sd-1.5": "Stable Diffusion 1.5 at 256 x 256",
     "decidiffusion-2.0": "DeciDiffusion 2.0 at 256 x 256",
     "512": "Stable Diffusion 1.5 and DeciDiffusion 2.0 at 512 x 512",
