@@ -59,7 +59,8 @@ def add_residual(images: Tensor, block: Residual, shift1: Tensor, shift2: Tensor
             space_of_convolution(block.filters2, target.shape, ONCE, target.shape, threads),
             space_of_projection(source.shape[3], threads),
         )
-        space = workspace_of(2 * prod(shape) + between)
+        maps = 2 if block.shortcut.outputs else 1
+        space = workspace_of(maps * prod(shape) + between)
         _run(source, block, shift1.numpy(), shift2.numpy(), threads, space, target)
     return result
 
@@ -78,26 +79,19 @@ def _run(  # noqa: PLR0917 - what a block is of
     count, height, width, inputs = images.shape
     outputs, positions = target.shape[3], height * width
     middle = workspace[: target.size].reshape(target.shape)
-    kept = workspace[target.size : 2 * target.size].reshape(target.shape)
-    between = workspace[2 * target.size :]
-    once = Sampling(1, 1)
+    begin, once = target.size, Sampling(1, 1)
+    if block.shortcut.outputs > 0:
+        kept = workspace[begin : 2 * begin].reshape(target.shape)
+        begin += target.size
+    else:
+        kept = images
+    between = workspace[begin:]
     factors = factors_of(images.reshape((count, positions, inputs)), block.norm1)
-    convolve_into(
-        images,
-        Sampling(1, 1),
-        factors,
-        block.filters1,
-        shift1,
-        target[:0],
-        threads,
-        between,
-        middle,
-    )
+    none = target[:0]
+    convolve_into(images, once, factors, block.filters1, shift1, none, threads, between, middle)
     if block.shortcut.outputs > 0:
         rows = images.reshape((count * positions, inputs))
         made = kept.reshape((count * positions, outputs))
         project_into(rows, NO_NORM, NONE, block.shortcut, made[:0], threads, between, made)
-    else:
-        kept = images
     factors = factors_of(middle.reshape((count, positions, outputs)), block.norm2)
     convolve_into(middle, once, factors, block.filters2, shift2, kept, threads, between, target)

@@ -22,11 +22,14 @@ def spread(values: Tensor, rows: int) -> Tensor:
 def first(values: Tensor, rows: int) -> Tensor:
     """Return the first rows, or values themselves where these are all.
 
-    Of the same values it is the same tensor each time, so that others may remember what they
-    made of it.
+    In inference mode it is the same tensor each time, so that others may remember what they made
+    of it.
     """
     if values.shape[0] == rows:
         return values
+    # Elsewhere a part would keep the whole, and so itself, for ever.
+    if torch.compiler.is_compiling() or not values.is_inference():
+        return values[:rows]
     known = _firsts.setdefault(values, {})
     if rows not in known:
         known[rows] = values[:rows]
