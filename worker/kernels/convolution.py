@@ -10,7 +10,7 @@ from torch import Tensor
 
 from worker.kernels.compiling import as_many_threads_as_torch, sequence
 from worker.kernels.direct import Sampling, convolve_directly, direct_filters, space_of_direct
-from worker.kernels.normalization import NONE, Array, Factors, GroupNorm, factors_of
+from worker.kernels.normalization import NO_GROUP_NORM, NONE, Array, Factors, GroupNorm, factors_of
 from worker.kernels.products import PANEL
 from worker.kernels.strips import convolve_by_tiles, space_of_strips, winograd_filters
 from worker.kernels.vectors import LANES
@@ -52,7 +52,7 @@ def convolve(
     filters: Filters,
     shift: Tensor,
     *,
-    factors: Factors | None = None,
+    norm: GroupNorm = NO_GROUP_NORM,
     doubles: bool = False,
     stride: int = 1,
     residual: Tensor | None = None,
@@ -62,8 +62,8 @@ def convolve(
     Args:
         images: (N, C, H, W), float32; quickest where channels are last.
         filters: of (K, C, 3, 3).
-        shift: (N, K), is added at each position.
-        factors: where given, SiLU of the input normalized with them is convolved.
+        shift: (N, K), is added at each position; K made up to `whole_vectors`.
+        norm: where it has groups, SiLU of the input so normalized is convolved.
         doubles: whether the input is enlarged to twice its sides first, by its nearest values.
         stride: of the input, from an output to the next; not with ``doubles``.
         residual: (N, K, H, W), is added; K is a multiple of `GRAIN`.
@@ -73,9 +73,7 @@ def convolve(
     """
     count, _, height, width = images.shape
     factor = 2 if doubles else 1
-    outputs = -(-filters.outputs // LANES) * LANES
-    if outputs != filters.outputs:
-        shift = torch.nn.functional.pad(shift, (0, outputs - filters.outputs))
+    outputs = whole_vectors(filters.outputs)
     shape = (count, outputs, -(-factor * height // stride), -(-factor * width // stride))
     result = torch.empty(shape, memory_format=torch.channels_last)
     source, target = channels_last(images), channels_last(result)
@@ -83,10 +81,10 @@ def convolve(
     with as_many_threads_as_torch() as threads:
         sampling = Sampling(factor, stride)
         space = space_of_convolution(filters, source.shape, sampling, target.shape, threads)
-        convolve_into(
+        _normalize_and_convolve(
             source,
             sampling,
-            factors or NONE,
+            norm,
             filters,
             shift.numpy(),
             added,
@@ -95,13 +93,6 @@ def convolve(
             target,
         )
     return result[:, : filters.outputs]
-
-
-def normalization_of(images: Tensor, norm: GroupNorm) -> Factors:
-    """Return what makes of images (N, C, H, W) their group normalization."""
-    count, channels, _, _ = images.shape
-    with as_many_threads_as_torch():
-        return factors_of(channels_last(images).reshape(count, -1, channels), norm)
 
 
 def space_of_convolution(
@@ -116,6 +107,25 @@ def space_of_convolution(
     if _goes_by_tiles(filters.winograd, sampling.stride, count, height, width):
         return space_of_strips(filters.winograd, target, threads)
     return space_of_direct(images, sampling.factor)
+
+
+@sequence
+def _normalize_and_convolve(  # noqa: PLR0913, PLR0917 - what a convolution is of
+    images: Array,
+    sampling: Sampling,
+    norm: GroupNorm,
+    filters: Filters,
+    shift: Array,
+    residual: Array,
+    threads: int,
+    workspace: Array,
+    target: Array,
+) -> None:
+    count, height, width, channels = images.shape
+    factors = NONE
+    if norm.groups > 0:
+        factors = factors_of(images.reshape((count, height * width, channels)), norm)
+    convolve_into(images, sampling, factors, filters, shift, residual, threads, workspace, target)
 
 
 @sequence
@@ -166,6 +176,11 @@ def convolve_into(  # noqa: PLR0913, PLR0917 - what a convolution is of
 def _goes_by_tiles(winograd: Array, stride: int, count: int, height: int, width: int) -> bool:
     tiles = count * -(-height // TILE) * -(-width // TILE)
     return stride == 1 and winograd.shape[1] > 0 and tiles > FEW_TILES
+
+
+def whole_vectors(channels: int) -> int:
+    """Return the least multiple of what a vector holds that is no less."""
+    return -(-channels // LANES) * LANES
 
 
 def channels_last(images: Tensor) -> Array:

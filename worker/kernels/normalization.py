@@ -43,6 +43,7 @@ class Factors(NamedTuple):
 
 NONE = Factors(*np.empty((2, 1, 0), np.float32))
 """Normalizes nothing."""
+NO_GROUP_NORM = GroupNorm(np.empty(0, np.float32), np.empty(0, np.float32), 0, 0.0)
 
 
 def group_norm_of(norm: nn.GroupNorm) -> GroupNorm:

@@ -27,6 +27,17 @@ class Block(NamedTuple):
     fed: Layer
 
 
+class Around(NamedTuple):
+    """What stands around a transformer's blocks."""
+
+    norm: GroupNorm
+    """Of each image."""
+    into: Layer
+    """From C to C."""
+    out: Layer
+    """From C to C; what went in is added."""
+
+
 @sequence
 def enter(  # noqa: PLR0917 - what a layer is of
     kept: Array,
@@ -52,15 +63,72 @@ def enter(  # noqa: PLR0917 - what a layer is of
     project_into(kept, NO_NORM, factors, layer, result[:0], threads, workspace, result)
 
 
-def space_of_block(  # noqa: PLR0917 - all that sizes depend on
+def space_of_transformer(  # noqa: PLR0917 - all that sizes depend on
     block: Block, tokens: int, images: int, text: int, texts: int, heads: int, threads: int
 ) -> int:
-    """Return how many numbers `run_block` needs: of tokens an image has, and a text."""
+    """Return how many numbers `run_transformer` needs: of tokens an image has, and a text."""
     inner, width = block.gated.outputs, block.fed.outputs
-    of_tokens = tokens * (3 * width * images + (3 * width + inner) * texts)
+    of_tokens = tokens * (3 * width * images + (5 * width + inner) * texts)
     most = max(tokens, text)
     attention = space_of_attention(tokens, most, width // heads, threads)
     return of_tokens + max(space_of_projection(inner, threads), attention)
+
+
+@sequence
+def run_transformer(  # noqa: PLR0913, PLR0917 - what a transformer is of
+    kept: Array,
+    images: int,
+    around: Around,
+    blocks: tuple[Block, ...],
+    keys: tuple[Array, ...],
+    values: tuple[Array, ...],
+    texts: int,
+    heads: int,
+    threads: int,
+    workspace: Array,
+    result: Array,
+) -> None:
+    """Run blocks over the positions of images, of which there are few.
+
+    Args:
+        kept: the positions, one image after the other, (images * N, C).
+        images: how many.
+        around: what stands before and behind the blocks.
+        blocks: at least one.
+        keys: of each block: of the texts, one after the other, (texts * T, C).
+        values: the same.
+        texts: how many, a multiple of the images.
+        heads: of attention.
+        threads: how many there are.
+        workspace: of `space_of_transformer`, is overwritten.
+        result: (texts * N, C), is filled.
+    """
+    count, width = kept.shape
+    most = len(result)
+    rows = workspace[: most * width].reshape((most, width))
+    made = workspace[most * width : 2 * most * width].reshape((most, width))
+    space = workspace[2 * most * width :]
+    enter(kept, images, around.norm, around.into, threads, space, rows[:count])
+    run_block(
+        rows[:count], blocks[0], keys[0], values[0], images, texts, heads, threads, space, made
+    )
+    for index in range(1, len(blocks)):
+        rows, made = made, rows
+        run_block(
+            rows,
+            blocks[index],
+            keys[index],
+            values[index],
+            texts,
+            texts,
+            heads,
+            threads,
+            space,
+            made,
+        )
+    for row in range(most):
+        _copy_row(kept, row % count, rows, row)
+    leave(made, rows, around.out, threads, space, result)
 
 
 @sequence
@@ -87,7 +155,7 @@ def run_block(  # noqa: PLR0913, PLR0917 - what a block is of
         texts: how many, a multiple of the images.
         heads: of attention.
         threads: how many there are.
-        workspace: of `space_of_block`, is overwritten.
+        workspace: of what `space_of_transformer` has for a block, is overwritten.
         result: (texts * N, C), is filled.
     """
     count, width = rows.shape
@@ -110,6 +178,14 @@ def run_block(  # noqa: PLR0913, PLR0917 - what a block is of
     asked, known = Tokens(queries, 0), Tokens(keys, 0)
     attend_into(asked, known, Tokens(values, 0), texts, manner, threads, space, found)
     behind_cross(found, spread, block, threads, space, gated, result)
+
+
+@sequence
+def leave(
+    rows: Array, kept: Array, layer: Layer, threads: int, workspace: Array, result: Array
+) -> None:
+    """Project tokens (M, C) back to positions, and add what went in: (M, C)."""
+    project_into(rows, NO_NORM, NONE, layer, kept, threads, workspace, result)
 
 
 @sequence

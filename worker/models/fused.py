@@ -20,9 +20,9 @@ from worker.kernels.convolution import (
     Filters,
     convolve,
     filters_of,
-    normalization_of,
+    whole_vectors,
 )
-from worker.kernels.normalization import group_norm_of
+from worker.kernels.normalization import NO_GROUP_NORM, group_norm_of
 from worker.kernels.projection import NO_LAYER, layer_of
 from worker.kernels.residual import Residual, add_residual
 
@@ -117,13 +117,12 @@ class FusedConvolution(nn.Module):
         self._filters = filters_of(convolution.weight, by_tiles=False)
         self._stride = convolution.stride[0]
         self._bias = Bias(convolution)
-        self._norm = None if norm is None else group_norm_of(norm)
+        self._norm = NO_GROUP_NORM if norm is None else group_norm_of(norm)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Map (B, C, H, W) to (B, K, H, W), or to shorter sides."""
         bias = self._bias(len(hidden))
-        factors = None if self._norm is None else normalization_of(hidden, self._norm)
-        return convolve(hidden, self._filters, bias, factors=factors, stride=self._stride)
+        return convolve(hidden, self._filters, bias, norm=self._norm, stride=self._stride)
 
 
 class Bias:
@@ -131,12 +130,13 @@ class Bias:
 
     def __init__(self, convolution: nn.Conv2d) -> None:
         """Take over the bias, or zeros where there is none."""
-        bias = convolution.bias
-        self._bias = torch.zeros(convolution.out_channels) if bias is None else bias
+        outputs = convolution.out_channels
+        bias = torch.zeros(outputs) if convolution.bias is None else convolution.bias
+        self._bias = functional.pad(bias, (0, whole_vectors(outputs) - outputs))
         self._rows: dict[int, Tensor] = {}
 
     def __call__(self, rows: int) -> Tensor:
-        """Return it so many times, (rows, K)."""
+        """Return it so many times, (rows, K), K made up to whole vectors."""
         if rows not in self._rows:
             self._rows[rows] = self._bias.expand(rows, -1).contiguous()
         return self._rows[rows]

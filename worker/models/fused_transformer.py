@@ -17,15 +17,17 @@ from worker.kernels.attention import MOST_TOKENS, Tokens, attend
 from worker.kernels.compiling import as_many_threads_as_torch
 from worker.kernels.layer_norm import layer_norm_of
 from worker.kernels.normalization import Array, group_norm_of
-from worker.kernels.projection import GATED, Layer, layer_of, project, space_of_projection
+from worker.kernels.projection import GATED, Layer, layer_of, space_of_projection
 from worker.kernels.transformer import (
+    Around,
     Block,
     before_own,
     behind_cross,
     between,
     enter,
-    run_block,
-    space_of_block,
+    leave,
+    run_transformer,
+    space_of_transformer,
 )
 from worker.kernels.workspace import workspace_of
 from worker.models.blocks import SpatialTransformer, TextReader
@@ -51,8 +53,8 @@ class FusedBlock:
         norm1, norm2, norm3 = (
             layer_norm_of(_untyped(norm)) for norm in (block.norm1, block.norm2, block.norm3)
         )
-        self._heads = own.heads
-        self._weights = Block(
+        self.heads = own.heads
+        self.weights = Block(
             norm1=norm1,
             joined=layer_of(torch.cat(weights), None if biases[0] is None else torch.cat(biases)),
             own_out=_layer(own.to_out[0]),
@@ -66,60 +68,39 @@ class FusedBlock:
         self._keys = RememberedProjection(cross.to_k)
         self._values = RememberedProjection(cross.to_v)
 
-    def __call__(self, rows: Array, images: int, text: Tensor) -> Array:
-        """Attend to itself, to the text, and feed forward.
+    def read(self, text: Tensor) -> tuple[Array, Array]:
+        """Return keys and values of texts (R, T, D), (R * T, C) each."""
+        keys, values = (
+            remembered(text).flatten(0, 1).numpy() for remembered in (self._keys, self._values)
+        )
+        return keys, values
+
+    def run(self, rows: Array, images: int, text: Tensor, space: Array, threads: int) -> Array:
+        """Attend by torch, which is quicker where tokens are many, and feed forward.
 
         Args:
             rows: tokens of one image after the other, (images * N, C).
             images: of them.
             text: (R, T, D), R a multiple of images.
+            space: of `space_of_projection` for what lies between the feed-forward's layers.
+            threads: how many there are.
 
         Returns:
             (R * N, C).
         """
-        keys, values = (
-            remembered(text).flatten(0, 1).numpy() for remembered in (self._keys, self._values)
-        )
-        tokens = len(rows) // images
-        result = _fresh(tokens * len(text), rows.shape[1])
-        if max(tokens, text.shape[1]) > MOST_TOKENS:
-            self._run_with_torch(rows, images, keys, values, result)
-            return result
-        sizes = tokens, images, text.shape[1], len(text), self._heads
-        with as_many_threads_as_torch() as threads:
-            space = workspace_of(space_of_block(self._weights, *sizes, threads))
-            run_block(
-                rows,
-                self._weights,
-                keys,
-                values,
-                images,
-                len(text),
-                self._heads,
-                threads,
-                space,
-                result,
-            )
-        return result
-
-    def _run_with_torch(
-        self, rows: Array, images: int, keys: Array, values: Array, result: Array
-    ) -> None:
-        """Do what `run_block` does, but for attention: of many tokens torch's is quicker."""
-        weights, count, width = self._weights, len(rows), rows.shape[1]
-        most, inner = len(result), weights.gated.outputs
-        texts = most * images // count
+        weights, count, width = self.weights, len(rows), rows.shape[1]
+        texts, most, inner = len(text), count // images * len(text), weights.gated.outputs
         joined, queries, gated = _fresh(count, 3 * width), _fresh(most, width), _fresh(most, inner)
-        found, spread = _fresh(most, width), _fresh(most, width)
-        with as_many_threads_as_torch() as threads:
-            space = workspace_of(space_of_projection(inner, threads))
-            before_own(rows, weights, threads, space, joined)
-            own, own_keys, own_values = (Tokens(joined, part * width) for part in range(3))
-            attend(own, own_keys, own_values, images, self._heads, found[:count])
-            between(found[:count], rows, weights, threads, space, spread, queries)
-            asked = Tokens(queries, 0)
-            attend(asked, Tokens(keys, 0), Tokens(values, 0), texts, self._heads, found)
-            behind_cross(found, spread, weights, threads, space, gated, result)
+        found, spread, result = _fresh(most, width), _fresh(most, width), _fresh(most, width)
+        keys, values = self.read(text)
+        before_own(rows, weights, threads, space, joined)
+        own, own_keys, own_values = (Tokens(joined, part * width) for part in range(3))
+        attend(own, own_keys, own_values, images, self.heads, found[:count])
+        between(found[:count], rows, weights, threads, space, spread, queries)
+        asked = Tokens(queries, 0)
+        attend(asked, Tokens(keys, 0), Tokens(values, 0), texts, self.heads, found)
+        behind_cross(found, spread, weights, threads, space, gated, result)
+        return result
 
 
 class FusedTransformer(TextReader):
@@ -129,23 +110,50 @@ class FusedTransformer(TextReader):
         """Take over a transformer that `fits_transformer`."""
         super().__init__()
         part = _untyped(transformer)
-        self._norm = group_norm_of(part.norm)
-        self._in, self._out = _layer(part.proj_in), _layer(part.proj_out)
+        self._around = Around(group_norm_of(part.norm), _layer(part.proj_in), _layer(part.proj_out))
         self._blocks = [FusedBlock(block) for block in part.transformer_blocks]
 
     def forward(self, hidden: Tensor, context: Tensor) -> Tensor:
         """Attend (B, C, H, W) to text (R, T, D), R a multiple of B: (R, C, H, W)."""
-        count, channels, height, width = hidden.shape
+        _, channels, height, width = hidden.shape
         kept = hidden.permute(0, 2, 3, 1).reshape(-1, channels)
-        rows, images = _fresh(*kept.shape), count
+        result = torch.empty(height * width * len(context), channels)
+        if max(height * width, context.shape[1]) > MOST_TOKENS:
+            self._run_with_torch(kept, len(hidden), context, result)
+        else:
+            self._run(kept.numpy(), len(hidden), context, result.numpy())
+        return result.view(-1, height, width, channels).permute(0, 3, 1, 2)
+
+    def _run(self, kept: Array, images: int, text: Tensor, result: Array) -> None:
+        blocks = tuple(block.weights for block in self._blocks)
+        keys, values = zip(*(block.read(text) for block in self._blocks), strict=True)
+        heads, texts = self._blocks[0].heads, len(text)
+        sizes = len(kept) // images, images, text.shape[1], texts, heads
         with as_many_threads_as_torch() as threads:
-            space = workspace_of(space_of_projection(channels, threads))
-            enter(kept.numpy(), count, self._norm, self._in, threads, space, rows)
-        for block in self._blocks:
-            rows, images = block(rows, images, context), len(context)
-        residual = spread(kept, len(rows))
-        made = project(torch.from_numpy(rows), self._out, residual=residual)
-        return made.view(images, height, width, channels).permute(0, 3, 1, 2)
+            run_transformer(
+                kept,
+                images,
+                self._around,
+                blocks,
+                keys,
+                values,
+                texts,
+                heads,
+                threads,
+                workspace_of(space_of_transformer(blocks[0], *sizes, threads)),
+                result,
+            )
+
+    def _run_with_torch(self, kept: Tensor, images: int, text: Tensor, result: Tensor) -> None:
+        rows = _fresh(*kept.shape)
+        inner = self._blocks[0].weights.gated.outputs
+        with as_many_threads_as_torch() as threads:
+            space = workspace_of(space_of_projection(inner, threads))
+            enter(kept.numpy(), images, self._around.norm, self._around.into, threads, space, rows)
+            for block in self._blocks:
+                rows, images = block.run(rows, images, text, space, threads), len(text)
+            residual = spread(kept, len(rows)).numpy()
+            leave(rows, residual, self._around.out, threads, space, result.numpy())
 
 
 class FusedTransformer2D(FusedTransformer):

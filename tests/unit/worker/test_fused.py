@@ -21,8 +21,8 @@ from worker.devices import Device
 from worker.kernels import direct, strips
 from worker.kernels.activation import silu
 from worker.kernels.compiling import part
-from worker.kernels.convolution import convolve, filters_of, normalization_of
-from worker.kernels.normalization import Array, group_norm_of
+from worker.kernels.convolution import channels_last, convolve, filters_of, whole_vectors
+from worker.kernels.normalization import Array, factors_of, group_norm_of
 from worker.loading import load_pipeline
 from worker.models.fused import FusedResnet, FusedUpsample, RememberedProjection, RememberedTimes
 from worker.models.fused_parts import fused_parts
@@ -82,7 +82,8 @@ def test_any_channels_and_every_second_position_are_filtered(
     bias = torch.randn(outputs)
 
     filters = filters_of(weight, by_tiles=False)
-    found = convolve(source, filters, bias.expand(3, -1).contiguous(), stride=stride)
+    padded = functional.pad(bias, (0, whole_vectors(outputs) - outputs))
+    found = convolve(source, filters, padded.expand(3, -1).contiguous(), stride=stride)
 
     expected = functional.conv2d(source, weight, bias, padding=1, stride=stride)
     assert difference(found, expected) < ALIKE
@@ -97,7 +98,7 @@ def test_normalization_activation_shift_and_residual_are_taken_along(*, by_tiles
         source,
         filters_of(weight, by_tiles=by_tiles),
         shift,
-        factors=normalization_of(source, group_norm_of(group_norm)),
+        norm=group_norm_of(group_norm),
         residual=residual,
     )
 
@@ -152,7 +153,8 @@ def test_blocks_of_tiles_make_what_all_at_once_make(monkeypatch: pytest.MonkeyPa
 def test_a_normalization_is_torchs_however_far_from_zero(mean: float) -> None:
     source, group_norm = images(2, 24, 17, 9) + mean, norm(24, 6)
 
-    factors = normalization_of(source, group_norm_of(group_norm))
+    positions = channels_last(source).reshape(2, -1, 24)
+    factors = factors_of(positions, group_norm_of(group_norm))
 
     scale, offset = (torch.from_numpy(part)[:, :, None, None] for part in factors)
     expected = group_norm.double()(source.double())

@@ -15,6 +15,7 @@ from worker.kernels.compiling import part
 from worker.kernels.layer_norm import layer_norm_of
 from worker.kernels.normalization import Array
 from worker.kernels.projection import GATED, layer_of, project
+from worker.models import fused_transformer as models
 from worker.models.blocks import SpatialTransformer
 from worker.models.fused_transformer import fits_transformer, fused_transformer
 
@@ -85,8 +86,12 @@ def test_gelu_is_right_to_six_digits_at_every_size() -> None:
     assert np.abs(results - expected).max() < 1e-6
 
 
+@pytest.mark.parametrize("most_tokens", [256, 0], ids=["ours", "torch"])
 @pytest.mark.parametrize("texts", [3, 6])
-def test_a_spatial_transformer_is_as_it_was(texts: int) -> None:
+def test_a_spatial_transformer_is_as_it_was(
+    texts: int, most_tokens: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "MOST_TOKENS", most_tokens)
     plain = SpatialTransformer(48, heads=4, context_width=20, norm_groups=8)
     plain.requires_grad_(requires_grad=False).eval()
     hidden = torch.randn(3, 48, 5, 7).to(memory_format=torch.channels_last)
@@ -98,8 +103,12 @@ def test_a_spatial_transformer_is_as_it_was(texts: int) -> None:
     assert difference(found, plain(hidden, context)) < ALIKE
 
 
+@pytest.mark.parametrize("most_tokens", [256, 0], ids=["ours", "torch"])
 @pytest.mark.parametrize("projects_by", ["convolution", "layer"])
-def test_stable_diffusions_own_is_as_it_was(projects_by: str) -> None:
+def test_stable_diffusions_own_is_as_it_was(
+    projects_by: str, most_tokens: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "MOST_TOKENS", most_tokens)
     plain = Transformer2DModel(
         num_attention_heads=4,
         attention_head_dim=12,
