@@ -74,6 +74,11 @@ def signed(index: int) -> int:
     return count
 
 
+def part_for_both(function: F) -> F:
+    """Compile what kernels or sequences ask, and Python too: its machine code is kept."""
+    return _kept(function)
+
+
 def kernel(function: F) -> F:
     """Compile a function whose ``numba.prange`` loops run on several threads.
 
@@ -87,8 +92,7 @@ def kernel(function: F) -> F:
 def sequence(function: F) -> F:
     """Compile what runs kernels one after the other, without Python between them.
 
-    Other sequences may call it. What Python and sequences both ask is compiled so, too, for its
-    machine code is kept.
+    Other sequences may call it.
     """
     compiled = _kept(function)
     SEQUENCES.append(compiled)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worker.kernels.compiling import as_many_threads_as_torch, sequence
+from worker.kernels.compiling import as_many_threads_as_torch, part_for_both, sequence
 from worker.kernels.direct import Sampling, convolve_directly, direct_filters, space_of_direct
 from worker.kernels.normalization import NO_GROUP_NORM, NONE, Array, Factors, GroupNorm, factors_of
 from worker.kernels.products import PANEL
@@ -172,7 +172,7 @@ def convolve_into(  # noqa: PLR0913, PLR0917 - what a convolution is of
         )
 
 
-@sequence
+@part_for_both
 def _goes_by_tiles(winograd: Array, stride: int, count: int, height: int, width: int) -> bool:
     tiles = count * -(-height // TILE) * -(-width // TILE)
     return stride == 1 and winograd.shape[1] > 0 and tiles > FEW_TILES

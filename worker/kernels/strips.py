@@ -8,7 +8,14 @@ import numba
 import numpy as np
 from torch import Tensor
 
-from worker.kernels.compiling import as_many_threads_as_torch, kernel, part, sequence, signed
+from worker.kernels.compiling import (
+    as_many_threads_as_torch,
+    kernel,
+    part,
+    part_for_both,
+    sequence,
+    signed,
+)
 from worker.kernels.normalization import Array, Factors
 from worker.kernels.products import PANEL, ROWS, multiply_panel, packed
 from worker.kernels.reading import read_row
@@ -241,6 +248,6 @@ def _space(
     )
 
 
-@sequence
+@part_for_both
 def _row_numbers(threads: int, wide: int, inputs: int) -> int:
     return threads * WINDOW * (TILE * wide + WINDOW - TILE) * inputs
