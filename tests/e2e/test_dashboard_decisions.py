@@ -26,6 +26,8 @@ from support.dashboard import (
 from support.drawn import fail_first
 
 MANY = 5_000
+GOES_ON = re.compile("working|waiting")
+"""A quick device has images in hand at moments only."""
 """Images that take minutes, so that there is something to decide."""
 
 
@@ -58,14 +60,15 @@ def progress(page: Page) -> int:
 def test_a_batch_that_goes_on_is_paused_resumed_and_cancelled(page: Page, api: ApiServer) -> None:
     batch_id = submit(api, prompts(MANY), name="many apples")
     page.goto(f"/batches/{batch_id}")
-    expect(headline(page)).to_contain_text("working", timeout=PATIENCE_MILLISECONDS)
+    expect(headline(page)).to_contain_text(GOES_ON, timeout=PATIENCE_MILLISECONDS)
+    wait_until(lambda: progress(page) > 0)
 
     press(page, "Pause")
     expect(headline(page)).to_contain_text("paused")
     expect(page.get_by_text("being drawn")).to_have_count(0)  # what was begun has ended
     still = progress(page)
     press(page, "Resume")
-    expect(headline(page)).to_contain_text("working")
+    expect(headline(page)).to_contain_text(GOES_ON)
     mark(page)
     wait_until(lambda: progress(page) > still)
     assert is_marked(page)
