@@ -6,7 +6,6 @@ tiles, reading them takes longer than multiplying.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numba
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from worker.kernels.compiling import kernel, part, sequence, signed
 from worker.kernels.normalization import Array, Factors
-from worker.kernels.products import PANEL, ROWS, VECTORS, packed
+from worker.kernels.products import PANEL, ROWS, VECTORS, add_products, packed, store_with_residual
 from worker.kernels.reading import read_row
 from worker.kernels.vectors import BYTES_A_NUMBER, LANES, Emitter, emitted
 
@@ -223,48 +222,12 @@ def _block_of(vectors: int) -> Any:
                 weights, [builder.mul(builder.mul(of_rows.at, run), emitter.index(PANEL))]
             )
             with emitter.counting(run, 1, of_rows.carried) as loop:
-                loop.handed = _multiplied(emitter, beginnings, panel_at, loop.at, loop.carried)
+                loop.handed = add_products(emitter, beginnings, panel_at, loop.at, loop.carried)
             of_rows.handed = loop.handed
         places = [builder.mul(at, step) for at in positions]
-        _store(emitter, of_rows.handed, places, residual, outputs)
+        store_with_residual(emitter, of_rows.handed, places, residual, outputs)
 
     return emitted(write)
-
-
-def _multiplied(
-    emitter: Emitter, rows: Sequence[Any], panel: Any, at: Any, sums: Sequence[Any]
-) -> list[Any]:
-    """Add the products of one number of each row with its line of a panel."""
-    builder, vectors = emitter.builder, len(sums) // ROWS
-    line = builder.mul(at, emitter.index(PANEL))
-    columns = [
-        emitter.load(panel, builder.add(line, emitter.index(k * LANES))) for k in range(vectors)
-    ]
-    made = []
-    for index, row in enumerate(rows):
-        number = emitter.load_everywhere(row, at)
-        for k, column in enumerate(columns):
-            made.append(emitter.multiply_add(number, column, sums[index * vectors + k]))
-    return made
-
-
-def _store(
-    emitter: Emitter, sums: Sequence[Any], places: Sequence[Any], residual: Any, outputs: Any
-) -> None:
-    """Write each position's sums to its place, with the residual where there is one."""
-    builder, vectors = emitter.builder, len(sums) // ROWS
-    target, kept = emitter.pointer(outputs), emitter.pointer(residual)
-    has_residual = builder.icmp_signed("!=", residual, emitter.index(0))
-    with builder.if_else(has_residual) as (more, none):
-        for branch, adds in ((more, True), (none, False)):
-            with branch:
-                for index, total in enumerate(sums):
-                    vector = emitter.index(index % vectors * LANES)
-                    place = builder.add(places[index // vectors], vector)
-                    whole = total
-                    if adds:
-                        whole = emitter.sum_of([(1, total), (1, emitter.load(kept, place))])
-                    emitter.store(whole, target, place)
 
 
 _convolve_block, _convolve_narrow_block = _block_of(VECTORS), _block_of(1)

@@ -41,21 +41,64 @@ def _multiplied(
     emitter: Emitter, a: Any, a_row: Any, b: Any, inputs: Any, starts: Sequence[Any]
 ) -> list[Any]:
     """Add A B to vectors, a row after the other: A (ROWS, inputs), B (inputs, of PANEL)."""
-    builder, vectors = emitter.builder, len(starts) // ROWS
+    builder = emitter.builder
     a, b = emitter.pointer(a), emitter.pointer(b)
     rows = [builder.gep(a, [builder.mul(emitter.index(row), a_row)]) for row in range(ROWS)]
     with emitter.counting(inputs, 1, starts) as loop:
-        line = builder.mul(loop.at, emitter.index(PANEL))
-        columns = [
-            emitter.load(b, builder.add(line, emitter.index(vector * LANES)))
-            for vector in range(vectors)
-        ]
-        for row, start in enumerate(rows):
-            number = emitter.load_everywhere(start, loop.at)
-            for vector, column in enumerate(columns):
-                index = row * vectors + vector
-                loop.handed[index] = emitter.multiply_add(number, column, loop.carried[index])
+        loop.handed = add_products(emitter, rows, b, loop.at, loop.carried)
     return loop.handed
+
+
+def add_products(
+    emitter: Emitter, rows: Sequence[Any], panel: Any, at: Any, sums: Sequence[Any]
+) -> list[Any]:
+    """Write the inner loop's body: to each row's sums, its number times a line of the panel.
+
+    Args:
+        emitter: writes it.
+        rows: where each of ROWS begins.
+        panel: pointer to (inputs, PANEL).
+        at: which number, and which line.
+        sums: vectors, as many a row as are taken of a line, a row after the other.
+    """
+    builder, vectors = emitter.builder, len(sums) // ROWS
+    line = builder.mul(at, emitter.index(PANEL))
+    columns = [
+        emitter.load(panel, builder.add(line, emitter.index(k * LANES))) for k in range(vectors)
+    ]
+    made = []
+    for index, row in enumerate(rows):
+        number = emitter.load_everywhere(row, at)
+        for k, column in enumerate(columns):
+            made.append(emitter.multiply_add(number, column, sums[index * vectors + k]))
+    return made
+
+
+def store_with_residual(
+    emitter: Emitter, sums: Sequence[Any], places: Sequence[Any], residual: Any, target: Any
+) -> None:
+    """Write each row's sums to its place, with the residual where there is one.
+
+    Args:
+        emitter: writes it.
+        sums: as of `add_products`.
+        places: how many numbers behind the target's first each row begins.
+        residual: address of what is laid out as the target; 0: there is none.
+        target: address.
+    """
+    builder, vectors = emitter.builder, len(sums) // ROWS
+    written, kept = emitter.pointer(target), emitter.pointer(residual)
+    has_residual = builder.icmp_signed("!=", residual, emitter.index(0))
+    with builder.if_else(has_residual) as (more, none):
+        for branch, adds in ((more, True), (none, False)):
+            with branch:
+                for index, total in enumerate(sums):
+                    vector = emitter.index(index % vectors * LANES)
+                    place = builder.add(places[index // vectors], vector)
+                    whole = total
+                    if adds:
+                        whole = emitter.sum_of([(1, total), (1, emitter.load(kept, place))])
+                    emitter.store(whole, written, place)
 
 
 def _place(emitter: Emitter, index: int, vectors: int, c_row: Any) -> Any:
@@ -95,7 +138,6 @@ def _write_layer_block(  # noqa: PLR0913, PLR0917 - addresses and strides of fiv
     c_row: Any,
 ) -> None:
     """Compute C = A B + bias + residual: bias (PANEL), residual like C; 0 adds none."""
-    builder = emitter.builder
     added = emitter.pointer(bias)
     starts = [
         emitter.load(added, emitter.index(vector * LANES))
@@ -103,16 +145,8 @@ def _write_layer_block(  # noqa: PLR0913, PLR0917 - addresses and strides of fiv
         for vector in range(VECTORS)
     ]
     totals = _multiplied(emitter, a, a_row, b, inputs, starts)
-    target, kept = emitter.pointer(c), emitter.pointer(residual)
-    with builder.if_else(builder.icmp_signed("!=", residual, emitter.index(0))) as (more, none):
-        with more:
-            for index, total in enumerate(totals):
-                place = _place(emitter, index, VECTORS, c_row)
-                both = emitter.sum_of([(1, total), (1, emitter.load(kept, place))])
-                emitter.store(both, target, place)
-        with none:
-            for index, total in enumerate(totals):
-                emitter.store(total, target, _place(emitter, index, VECTORS, c_row))
+    places = [emitter.builder.mul(emitter.index(row), c_row) for row in range(ROWS)]
+    store_with_residual(emitter, totals, places, residual, c)
 
 
 _multiply_block, _multiply_narrow_block = _block_of(VECTORS), _block_of(1)

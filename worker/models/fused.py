@@ -1,6 +1,6 @@
 """Parts of networks as the processor runs them quickest: the same sums, in another order.
 
-Each stands in the place of one of diffusers' parts, whose parameters it keeps.
+Each stands in the place of one of diffusers' parts, whose weights it packs.
 """
 
 from __future__ import annotations
@@ -15,13 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.weak import WeakIdKeyDictionary
 
-from worker.kernels.convolution import (
-    GRAIN,
-    Filters,
-    convolve,
-    filters_of,
-    whole_vectors,
-)
+from worker.kernels.convolution import GRAIN, Filters, convolve, filters_of, whole_vectors
 from worker.kernels.normalization import NO_GROUP_NORM, group_norm_of
 from worker.kernels.projection import NO_LAYER, layer_of
 from worker.kernels.residual import Residual, add_residual
