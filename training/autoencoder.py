@@ -13,7 +13,7 @@ from torch import Tensor
 
 from training import loop
 from training.config import AutoencoderConfig, RunConfig
-from training.data import Dataset
+from training.data.dataset import Dataset
 
 _CHUNK = 64
 #: File of the latents (N, channels, h, w) of all pictures, below a run's folder.
@@ -122,7 +122,7 @@ def standardise(vae: Any, images: npt.NDArray[np.uint8]) -> None:
 def sampling_weights(data: Dataset, core_weight: float) -> Tensor:
     """Return how often each picture (N,) is drawn: core concepts more, held-out pairs never."""
     return torch.tensor(
-        [0.0 if row.split == "held-out" else core_weight if row.core else 1.0 for row in data.rows]
+        [0.0 if row.split != "train" else core_weight if row.core else 1.0 for row in data.rows]
     )
 
 

@@ -20,8 +20,10 @@ class DataConfig(Section):
 
     concepts: str = "concepts.toml"
     image_size: int = 64
-    #: Per mille of the (concept, style) pairs outside the core that are kept out of training.
-    held_out_per_mille: int = 30
+    #: Per mille of the concepts outside the core that are kept out of training in every style.
+    held_out_concepts_per_mille: int = 30
+    #: Per mille of the other (concept, style) pairs outside the core that are kept out.
+    held_out_pairs_per_mille: int = 60
     #: How much more often than another a core concept is drawn.
     core_weight: float = 3.0
 

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from training import autoencoder, data, loop, parallel
+from training import autoencoder, loop, parallel
 from training.config import RunConfig
+from training.data.dataset import load_dataset
 
 
 class LatentsToPictures(nn.Module):
@@ -32,7 +33,7 @@ class LatentsToPictures(nn.Module):
 def train(run: RunConfig, folder: Path) -> None:
     """Train on the latents in `folder`; leave the decoder in a checkpoint."""
     config = run.decoder
-    dataset = data.load(folder / "data")
+    dataset = load_dataset(folder / "data")
     latents: Tensor = torch.load(folder / autoencoder.LATENTS, weights_only=True)
     model = LatentsToPictures(autoencoder.load(folder / "vae")).requires_grad_(True)
     network = parallel.share(model)

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from shared.domain.sampling import Squeeze
-from training import data, loop, parallel, tokenizer
+from training import loop, parallel, tokenizer
 from training.autoencoder import LATENTS, sampling_weights
 from training.config import DenoiserConfig, RunConfig, SampleConfig
-from training.deck import CaptionDeck
+from training.data.dataset import load_dataset
+from training.data.deck import CaptionDeck
 from training.networks import TextToLatent, create
 from worker.diffusion.schedule import build_scheduler, with_timesteps
 
@@ -47,7 +48,7 @@ def train(run: RunConfig, folder: Path) -> None:
     it weighs the high noise levels, where the text decides what is drawn, as much as the low ones.
     """
     config = run.denoiser
-    dataset, words = data.load(folder / "data"), tokenizer.load(folder / "tokenizer")
+    dataset, words = load_dataset(folder / "data"), tokenizer.load(folder / "tokenizer")
     latents: Tensor = torch.load(folder / LATENTS, weights_only=True)
     torch.manual_seed(run.seed)
     model = create(config, words, latents.shape[1:])

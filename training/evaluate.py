@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from training import data
 from training.autoencoder import as_tensor
-from training.captions import STYLES, with_article
 from training.config import SampleConfig
+from training.data.captions import STYLES, with_article
+from training.data.dataset import Dataset, load_dataset
 from training.sample import Model, draw, load
 
 _BATCH = 32
@@ -46,9 +46,7 @@ def nearest(drawn: Tensor, known: Tensor, count: int) -> Tensor:
     return torch.cdist(thumbnails(drawn), thumbnails(known)).topk(count, largest=False).indices
 
 
-def evaluate(
-    model: Model, dataset: data.Dataset, labels: Sequence[str], config: SampleConfig
-) -> Recall:
+def evaluate(model: Model, dataset: Dataset, labels: Sequence[str], config: SampleConfig) -> Recall:
     """Draw every label in every style once and look for the nearest picture."""
     asked = [(label, style) for label in labels for style in STYLES]
     prompts = [f"{with_article(label)}, {STYLES[style][0]}" for label, style in asked]
@@ -76,7 +74,7 @@ def main() -> None:
     parser.add_argument("--guidance-scale", type=float, default=SampleConfig().guidance_scale)
     parser.add_argument("--guidance-rescale", type=float, default=SampleConfig().guidance_rescale)
     arguments = parser.parse_args()
-    dataset = data.load(arguments.data)
+    dataset = load_dataset(arguments.data)
     labels = sorted({row.label for row in dataset.rows if row.core})[:: arguments.every]
     config = SampleConfig(
         guidance_scale=arguments.guidance_scale, guidance_rescale=arguments.guidance_rescale

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from training.config import RunConfig
-from training.data import Dataset
+from training.data.dataset import Dataset
 from training.sample import Model
 from worker.diffusion.schedule import build_scheduler
 
@@ -120,9 +120,7 @@ def record(run: RunConfig, data: Dataset, model: Model, work: Path) -> dict[str,
             "sha256": data.digest,
             "pictures": len(data.rows),
             "concepts": len({row.concept for row in data.rows}),
-            "held_out": [
-                f"{row.label} ({row.style})" for row in data.rows if row.split == "held-out"
-            ],
+            "held_out": [f"{row.label} ({row.style})" for row in data.rows if row.split != "train"],
         },
         "parameters": {
             "text_encoder": parameter_count(model.networks.text_encoder),

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import torch
 
-from training import autoencoder, data, decoder, denoiser, parallel, text, tokenizer
-from training.captions import all_captions
+from training import autoencoder, decoder, denoiser, parallel, text, tokenizer
 from training.config import RunConfig
+from training.data.captions import all_captions
+from training.data.dataset import load_dataset
+from training.data.emoji import build, fetch
 from training.export import export
 from training.sample import Model
 
@@ -22,9 +24,9 @@ def make(run: RunConfig, work: Path, downloads: Path, out: Path) -> None:
     """Do every step that is not done yet, and write the finished model to `out`."""
     torch.set_num_threads(run.threads)
     if not (work / "data" / "images.npz").exists():
-        data.fetch(downloads)
-        data.build(downloads, work / "data", run.data)
-    dataset = data.load(work / "data")
+        fetch(downloads)
+        build(downloads, work / "data", run.data)
+    dataset = load_dataset(work / "data")
     if not (work / "tokenizer" / "vocab.json").exists():
         texts = [text for row in dataset.rows for text in all_captions(row.names, row.style)]
         tokenizer.train(texts, run.tokenizer, work / "tokenizer")

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import CLIPTextModel
 
-from training import data, loop, parallel, tokenizer
+from training import loop, parallel, tokenizer
 from training.autoencoder import LATENTS, sampling_weights
 from training.config import RunConfig
-from training.deck import CaptionDeck
+from training.data.dataset import load_dataset
+from training.data.deck import CaptionDeck
 from training.networks import create
 
 
@@ -45,7 +46,7 @@ def regions_of(latents: Tensor) -> Tensor:
 def train(run: RunConfig, folder: Path) -> None:
     """Train on the latents in `folder`; leave the encoder in a checkpoint."""
     config = run.text
-    dataset, words = data.load(folder / "data"), tokenizer.load(folder / "tokenizer")
+    dataset, words = load_dataset(folder / "data"), tokenizer.load(folder / "tokenizer")
     latents: Tensor = torch.load(folder / LATENTS, weights_only=True)
     torch.manual_seed(run.seed)
     encoder = create(run.denoiser, words, latents.shape[1:]).text_encoder

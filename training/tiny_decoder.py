@@ -22,8 +22,8 @@ from shared.domain.prompts import ImageSettings
 from shared.models.card import TINY_VAE, ModelCard
 from shared.models.catalog import load_card
 from training import autoencoder, loop, parallel
-from training.captions import STYLES, with_article
 from training.config import OptimiserConfig
+from training.data.captions import STYLES, with_article
 from worker.devices import Device
 from worker.loading import load_pipeline
 from worker.models.tiny_vae import TinyDecoder, TinyDecoderConfig
@@ -187,7 +187,7 @@ def main() -> None:
     prompts = (
         arguments.prompts.read_text("utf-8").splitlines()
         if arguments.prompts
-        else concept_prompts(Path(__file__).parent / "concepts.toml")
+        else concept_prompts(Path(__file__).parent / "data" / "concepts.toml")
     )
     card = load_card(arguments.model)
     draw_samples(card, prompts, run, arguments.work / SAMPLES)

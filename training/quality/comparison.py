@@ -9,7 +9,7 @@ from pathlib import Path
 
 from shared.errors import InputError
 from shared.models.card import read_card
-from training import data
+from training.data.dataset import load_dataset
 from training.quality.drawing import draw_all, drawings, time_all
 from training.quality.features import load_network
 from training.quality.fidelity import core_questions
@@ -64,7 +64,7 @@ class Comparison:
         self._plan = plan
         self._network = load_network()  # before hours of drawing: it may not be installed
         self._card = read_card(plan.model)
-        self._dataset = data.load(plan.data)
+        self._dataset = load_dataset(plan.data)
         self._asked = core_questions(self._dataset, plan.every)
         if len(self._asked) < plan.batch:
             raise InputError(f"{len(self._asked)} drawings are no batch of {plan.batch}")

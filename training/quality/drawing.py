@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from training.data import Pictures
+from training.data.dataset import Pictures
 from training.quality.fidelity import Asked
 from training.quality.kept import Kept
 from training.quality.variants import Variant

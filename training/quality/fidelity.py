@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training import data
 from training.autoencoder import as_tensor
-from training.captions import STYLES, with_article
+from training.data.captions import STYLES, with_article
+from training.data.dataset import Dataset, Pictures
 from training.evaluate import nearest
 from training.quality.intervals import Values
 
@@ -39,14 +39,14 @@ class Hits:
     style: Values
 
 
-def core_questions(dataset: data.Dataset, every: int) -> list[Asked]:
+def core_questions(dataset: Dataset, every: int) -> list[Asked]:
     """Return each `every`-th core concept in every style, each with a seed of its own."""
     labels = sorted({row.label for row in dataset.rows if row.core})[::every]
     pairs = [(label, style) for label in labels for style in STYLES]
     return [Asked(label, style, seed) for seed, (label, style) in enumerate(pairs)]
 
 
-def hits(drawn: data.Pictures, asked: Sequence[Asked], dataset: data.Dataset) -> Hits:
+def hits(drawn: Pictures, asked: Sequence[Asked], dataset: Dataset) -> Hits:
     """Look for the pictures nearest to drawings (N, H, W, 3), uint8, in the order asked for."""
     found = nearest(as_tensor(drawn), as_tensor(dataset.images), _AMONG).tolist()
     rows = [[dataset.rows[place] for place in places] for places in found]

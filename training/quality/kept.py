@@ -13,7 +13,7 @@ import torch
 
 from shared.files import atomic_file, ensure_writable
 from shared.models.card import TINY_VAE, ModelCard
-from training.data import Pictures
+from training.data.dataset import Pictures
 from training.quality.fidelity import Asked
 from training.quality.variants import Variant
 from worker.devices import processor_name

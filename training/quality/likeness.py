@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from shared.errors import ConfigurationError
-from training.data import Pictures
+from training.data.dataset import Pictures
 from training.quality.intervals import Values
 
 SHADES = 255

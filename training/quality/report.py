@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from shared.domain.quality import Shortcuts
-from training.data import Dataset, Pictures
+from training.data.dataset import Dataset, Pictures
 from training.quality.distance import Distance, kernel_distance
 from training.quality.features import NETWORK, WEIGHTS_SHA256, features
 from training.quality.fidelity import Asked, Hits, hits

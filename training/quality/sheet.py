@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from PIL import Image, ImageDraw
 
-from training.data import Pictures
+from training.data.dataset import Pictures
 from training.quality.fidelity import Asked
 
 _SIDE = 128

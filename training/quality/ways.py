@@ -10,7 +10,7 @@ import torch
 
 from shared.domain.prompts import ImageSettings
 from shared.models.card import ModelCard, read_card, read_json
-from training.data import Pictures
+from training.data.dataset import Pictures
 from training.quality.fidelity import Asked
 from training.quality.variants import Variant
 from worker.devices import Device

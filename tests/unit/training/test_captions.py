@@ -2,7 +2,7 @@
 
 import pytest
 
-from training.captions import STYLES, captions, with_article
+from training.data.captions import STYLES, captions, with_article
 
 
 @pytest.mark.parametrize(

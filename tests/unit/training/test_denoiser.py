@@ -7,10 +7,11 @@ import pytest
 import torch
 from transformers import CLIPTokenizer
 
-from training import autoencoder, data, decoder, denoiser, text, tokenizer
-from training.captions import all_captions
+from training import autoencoder, decoder, denoiser, text, tokenizer
 from training.config import DenoiserConfig, RunConfig, SampleConfig, TokenizerConfig
-from training.deck import CaptionDeck
+from training.data.captions import all_captions
+from training.data.dataset import Row, load_dataset, save_dataset
+from training.data.deck import CaptionDeck
 from training.networks import TextToLatent
 from training.sample import Model, draw
 
@@ -70,7 +71,7 @@ RUN = RunConfig.model_validate(
     }
 )
 ROWS = [
-    data.Row(index, code, label, style, "food-drink", True, [label], "train")
+    Row(index, code, label, style, "food-drink", True, [label], "train")
     for index, (code, label, style) in enumerate(
         [("1", "red apple", "noto"), ("2", "pear", "twemoji"), ("3", "lemon", "fluent")]
     )
@@ -123,10 +124,10 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny")
     (folder / "data").mkdir()
     noise = np.random.default_rng(0).integers(0, 255, (3, 64, 64, 3), dtype=np.uint8)
-    data.save(folder / "data", noise, ROWS)
+    save_dataset(folder / "data", noise, ROWS)
     texts = [text for row in ROWS for text in all_captions(row.names, row.style)]
     tokenizer.train(texts, RUN.tokenizer, folder / "tokenizer")
-    dataset = data.load(folder / "data")
+    dataset = load_dataset(folder / "data")
     autoencoder.train(RUN, dataset, folder)
     text.train(RUN, folder)
     return folder

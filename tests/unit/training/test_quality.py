@@ -14,9 +14,8 @@ from shared.domain.quality import QUALITIES, Quality, Shortcuts
 from shared.errors import InputError
 from shared.models.card import CARD, ModelCard
 from shared.models.catalog import load_card
-from training import data
-from training.captions import STYLES
-from training.data import Dataset, Pictures, Row
+from training.data.captions import STYLES
+from training.data.dataset import Dataset, Pictures, Row, save_dataset
 from training.quality import features, report
 from training.quality.comparison import Comparison, Plan
 from training.quality.distance import kernel_distance
@@ -253,7 +252,9 @@ def test_a_round_counts_if_all_ways_were_timed_in_it(tmp_path: Path, dataset: Da
 def test_a_run_ends_with_a_report_and_goes_on_with_what_it_kept(
     tmp_path: Path, dataset: Dataset
 ) -> None:
-    data.save(tmp_path / "data", dataset.images.repeat(2, axis=1).repeat(2, axis=2), dataset.rows)
+    save_dataset(
+        tmp_path / "data", dataset.images.repeat(2, axis=1).repeat(2, axis=2), dataset.rows
+    )
     plan = Plan(
         model=load_card("emoji-64").folder,
         data=tmp_path / "data",

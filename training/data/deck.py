@@ -9,8 +9,8 @@ from torch import Tensor
 from transformers import CLIPTokenizer
 
 from training import tokenizer
-from training.captions import captions
-from training.data import Row
+from training.data.captions import captions
+from training.data.dataset import Row
 
 #: Share of each kind of caption in training.
 CAPTION_SHARES = {"styled": 0.6, "plain": 0.3, "light": 0.1}

@@ -1,32 +1,24 @@
-"""The pictures and their captions, from three openly licensed emoji sets.
-
-`images.npz` holds uint8 RGB pictures (N, size, size, 3) on white; `captions.jsonl` has one row a
-picture, in the same order.
-"""
+"""The pictures and their names, from three openly licensed emoji sets."""
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import shutil
 import subprocess
 import tarfile
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from training.captions import captions
-from training.config import DataConfig, RunConfig
-
-Pictures = npt.NDArray[np.uint8]
-"""RGB, (N, height, width, 3)."""
+from training.config import DataConfig
+from training.data.dataset import Row, Split, save_dataset
 
 NAMES_PACKAGE = "emojibase-data@17.0.0"
 
@@ -62,30 +54,6 @@ class Concept:
     group: str
     names: tuple[str, ...]
     core: bool
-
-
-@dataclass(frozen=True)
-class Row:
-    """One picture: what it shows, in which style, and whether training may see it."""
-
-    index: int
-    concept: str
-    label: str
-    style: str
-    group: str
-    core: bool
-    names: list[str]
-    split: Literal["train", "held-out"]
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """All pictures (N, size, size, 3) uint8 and their rows."""
-
-    images: npt.NDArray[np.uint8]
-    rows: list[Row]
-    #: SHA-256 of the pictures' bytes and the rows.
-    digest: str
 
 
 def archive_name(package: str) -> str:
@@ -182,10 +150,19 @@ def read_images(
         yield wanted[code], found[code]
 
 
-def split_of(concept: Concept, style: str, held_out_per_mille: int) -> Literal["train", "held-out"]:
-    """Keep a fixed few (concept, style) pairs out of training; never a core concept's."""
-    draw = int(hashlib.sha256(f"{concept.code}/{style}".encode()).hexdigest(), 16) % 1000
-    return "held-out" if draw < held_out_per_mille and not concept.core else "train"
+def split_of(concept: Concept, style: str, config: DataConfig) -> Split:
+    """Keep a fixed few concepts, and (concept, style) pairs, out of training; never a core's."""
+    if concept.core:
+        return "train"
+    if _draw(concept.code) < config.held_out_concepts_per_mille:
+        return "held-out concept"
+    is_held_out = _draw(f"{concept.code}/{style}") < config.held_out_pairs_per_mille
+    return "held-out pair" if is_held_out else "train"
+
+
+def _draw(name: str) -> int:
+    """Return 0 to 999, the same for a name forever."""
+    return int(hashlib.sha256(name.encode()).hexdigest(), 16) % 1000
 
 
 def build(downloads: Path, out: Path, config: DataConfig) -> None:
@@ -204,52 +181,8 @@ def build(downloads: Path, out: Path, config: DataConfig) -> None:
                 group=concept.group,
                 core=concept.core,
                 names=list(concept.names),
-                split=split_of(concept, images.style, config.held_out_per_mille),
+                split=split_of(concept, images.style, config),
             )
             rows.append(row)
             pictures.append(picture)
-    save(out, np.stack(pictures), rows)
-
-
-def save(folder: Path, images: npt.NDArray[np.uint8], rows: Sequence[Row]) -> None:
-    """Write `images.npz` and `captions.jsonl`, each row with an example of its captions."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lines = [
-        json.dumps(
-            {**vars(row), "caption": captions(row.names, row.style)["styled"][0]},
-            ensure_ascii=False,
-        )
-        for row in rows
-    ]
-    (folder / "captions.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    np.savez_compressed(folder / "images.npz", images=images)
-
-
-def load(folder: Path) -> Dataset:
-    """Read what `build` wrote."""
-    text = (folder / "captions.jsonl").read_text(encoding="utf-8")
-    with np.load(folder / "images.npz") as archive:
-        images = archive["images"]
-    rows = [
-        Row(**{key: value for key, value in json.loads(line).items() if key != "caption"})
-        for line in text.splitlines()
-    ]
-    digest = hashlib.sha256(images.tobytes() + text.encode()).hexdigest()
-    return Dataset(images, rows, digest)
-
-
-def main() -> None:
-    """Fetch and build the data of a run."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("config", type=Path)
-    parser.add_argument(
-        "--work", type=Path, default=Path("runs"), help="folder of downloads and results"
-    )
-    arguments = parser.parse_args()
-    config = RunConfig.read(arguments.config)
-    fetch(arguments.work / "downloads")
-    build(arguments.work / "downloads", arguments.work / config.name / "data", config.data)
-
-
-if __name__ == "__main__":
-    main()
+    save_dataset(out, np.stack(pictures), rows)

@@ -1,0 +1,1 @@
+"""Pictures with captions: where they come from, and which of them training sees."""

@@ -1,0 +1,76 @@
+"""Pictures and their captions in a folder.
+
+`images.npz` holds uint8 RGB pictures (N, size, size, 3) on white; `captions.jsonl` has one row a
+picture, in the same order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from training.data.captions import captions
+
+Pictures = npt.NDArray[np.uint8]
+"""RGB, (N, height, width, 3)."""
+
+Split = Literal["train", "held-out pair", "held-out concept"]
+"""A held-out pair is a concept that training sees in other styles; a held-out concept, in none."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One picture: what it shows, in which style, and whether training may see it."""
+
+    index: int
+    concept: str
+    label: str
+    style: str
+    group: str
+    core: bool
+    names: list[str]
+    split: Split
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """All pictures (N, size, size, 3) uint8 and their rows."""
+
+    images: npt.NDArray[np.uint8]
+    rows: list[Row]
+    #: SHA-256 of the pictures' bytes and the rows.
+    digest: str
+
+
+def save_dataset(folder: Path, images: npt.NDArray[np.uint8], rows: Sequence[Row]) -> None:
+    """Write `images.npz` and `captions.jsonl`, each row with an example of its captions."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [
+        json.dumps(
+            {**vars(row), "caption": captions(row.names, row.style)["styled"][0]},
+            ensure_ascii=False,
+        )
+        for row in rows
+    ]
+    (folder / "captions.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    np.savez_compressed(folder / "images.npz", images=images)
+
+
+def load_dataset(folder: Path) -> Dataset:
+    """Read what `save_dataset` wrote."""
+    text = (folder / "captions.jsonl").read_text(encoding="utf-8")
+    with np.load(folder / "images.npz") as archive:
+        images = archive["images"]
+    rows = [
+        Row(**{key: value for key, value in json.loads(line).items() if key != "caption"})
+        for line in text.splitlines()
+    ]
+    digest = hashlib.sha256(images.tobytes() + text.encode()).hexdigest()
+    return Dataset(images, rows, digest)
