@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.unet_family import Member, attention_costs, cost
+from training.search.cost import attention_costs, cost
+from training.search.family import SD_TRUNK, Member
 from worker.models.measure import GIGA
 
 
@@ -76,13 +77,13 @@ def search(family: Family, budget: Budget) -> Found | None:
     limits = np.array([budget.max_parameters, int(budget.max_gmacs * GIGA)])
     best: Found | None = None
     for skeleton in family.skeletons():
-        base = cost(skeleton)
+        base = cost(skeleton, SD_TRUNK)
         if (base > limits).any():
             continue
         counts = _attention_counts(
             tuple(2 * resnets + 1 for resnets in skeleton.resnets), family.attended_levels
         )
-        totals = base + counts @ attention_costs(family.channels)
+        totals = base + counts @ attention_costs(family.channels, SD_TRUNK)
         fits = (totals <= limits).all(axis=1)
         if budget.is_exact:
             fits &= totals[:, 0] == budget.max_parameters
@@ -91,7 +92,9 @@ def search(family: Family, budget: Budget) -> Found | None:
         if shares[index] > (best.share if best else 0):
             member = replace(skeleton, attentions=tuple(counts[index].tolist()))
             parameters, macs = totals[index].tolist()
-            best = Found(member.configurations(), parameters, macs / GIGA, float(shares[index]))
+            best = Found(
+                member.configurations(SD_TRUNK), parameters, macs / GIGA, float(shares[index])
+            )
     return best
 
 

@@ -10,8 +10,9 @@ from pydantic import ValidationError
 
 from shared.models.card import read_json
 from shared.models.catalog import load_card
-from training.unet_family import Member, cost
-from training.unet_search import main
+from training.search.cost import cost
+from training.search.exhaustive import main
+from training.search.family import SD_TRUNK, Member
 from worker.models.measure import count
 from worker.models.unet import UNetNAS, UNetNASConfig
 
@@ -59,8 +60,8 @@ def test_a_preset_is_exactly_what_the_search_finds(
 )
 def test_the_sum_of_a_members_parts_is_what_the_member_costs(member: Member) -> None:
     with torch.device("meta"):
-        network = UNetNAS(member.configurations())
-    assert cost(member).tolist() == real_cost(network)
+        network = UNetNAS(member.configurations(SD_TRUNK))
+    assert cost(member, SD_TRUNK).tolist() == real_cost(network)
 
 
 def test_a_budget_that_nothing_keeps_to_is_said_to_be_one(
@@ -75,6 +76,6 @@ def test_a_budget_that_nothing_keeps_to_is_said_to_be_one(
 def test_resnets_that_fit_the_published_number_by_count_alone_cannot_run() -> None:
     """As many skips are emitted as are taken, but they do not meet in width."""
     member = Member((320, 640, 1280), (1, 2, 2), (3, 5, 13), 0, 0, halves_bottom=True)
-    settings = member.configurations() | {"up_blocks_num_resnets": [2, 4, 2]}
+    settings = member.configurations(SD_TRUNK) | {"up_blocks_num_resnets": [2, 4, 2]}
     with pytest.raises(ValidationError, match="up block 0 takes a skip of 640 channels"):
         UNetNASConfig.from_json(settings)
