@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
+
+import torch
 
 from training.search.family import Member, Trunk
 
@@ -21,6 +22,7 @@ class Space:
     """Of a down block; a block has no more attentions than resnets."""
     max_mid_resnets: int
     halves_bottom: tuple[bool, ...] = (False, True)
+    """Choices, the last of which is the larger network."""
 
     def choices(self) -> dict[str, int]:
         """Return how many values each gene has; a member is one value of each."""
@@ -56,14 +58,18 @@ class Space:
             halves_bottom=self.halves_bottom[halves],
         )
 
-    def draw(self, generator: random.Random) -> Member:
+    def draw(self, generator: torch.Generator) -> Member:
         """Return a member by genes drawn evenly."""
-        return self.member([generator.randrange(count) for count in self.choices().values()])
+        return self.member(
+            [
+                int(torch.randint(count, (), generator=generator))
+                for count in self.choices().values()
+            ]
+        )
 
     def largest(self) -> Member:
-        """Return the member that has all modules, at their widest; its bottom is not halved."""
-        genes = [count - 1 for count in self.choices().values()]
-        return self.member([*genes[:-1], self.halves_bottom.index(min(self.halves_bottom))])
+        """Return the member that has all modules, at their widest."""
+        return self.member([count - 1 for count in self.choices().values()])
 
     def __len__(self) -> int:
         """Count the members."""
