@@ -100,8 +100,6 @@ def make_exam(
         noisy=signal * clean + sigma * noise,
         velocity=signal * noise - sigma * clean,
         timesteps=timesteps,
-        tokens=tokenizer.encode(
-            words, [captions(row.names, row.style)["styled"][0] for row in rows]
-        ),
+        tokens=tokenizer.encode(words, texts),
         is_held_out=torch.arange(len(chosen)) >= questions,
     )
