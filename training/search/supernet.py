@@ -8,6 +8,7 @@ a training of its own; how well it ranks is measured, not believed (`training.se
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +35,6 @@ class Supernet(nn.Module):
         self.text_encoder = text_encoder
         self.largest = UNetNAS(space.largest().configurations(space.trunk))
         self._space = space
-        self._members: dict[Member, tuple[UNetNAS, dict[str, Slice]]] = {}
 
     def forward(self, noisy: Tensor, timesteps: Tensor, tokens: Tensor, member: Member) -> Tensor:
         """Predict the velocity of latents (B, C, h, w) at timesteps (B,) from token ids (B, T)."""
@@ -43,20 +43,20 @@ class Supernet(nn.Module):
 
     def denoise(self, noisy: Tensor, timesteps: Tensor, context: Tensor, member: Member) -> Tensor:
         """Predict from texts (B, T, D) that are encoded already."""
-        network, slices = self._member(member)
+        network, slices = _cut(member, self._space)
         whole = dict(self.largest.named_parameters())
         weights = {name: cut.of(whole[cut.name]) for name, cut in slices.items()}
         prediction: Tensor = functional_call(network, weights, (noisy, timesteps, context))
         return prediction
 
-    def _member(self, member: Member) -> tuple[UNetNAS, dict[str, Slice]]:
-        if member not in self._members:
-            with torch.device("meta"):
-                network = UNetNAS(member.configurations(self._space.trunk))
-            slices = Slices(member, self._space.largest(), self._space.trunk).by_name
-            names = [name for name, _ in network.named_parameters()]
-            self._members[member] = network, {name: slices[name] for name in names}
-        return self._members[member]
+
+@lru_cache(maxsize=16)
+def _cut(member: Member, space: Space) -> tuple[UNetNAS, dict[str, Slice]]:
+    """Return a member without weights, and where it takes them from."""
+    with torch.device("meta"):
+        network = UNetNAS(member.configurations(space.trunk))
+    slices = Slices(member, space.largest(), space.trunk).by_name
+    return network, {name: slices[name] for name, _ in network.named_parameters()}
 
 
 def draw_member(space: Space, seed: int, step: int) -> Member:
