@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from transformers import CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTokenizer
 
 from training import tokenizer
 from training.data.captions import captions
@@ -15,7 +15,7 @@ from training.data.dataset import Dataset
 from training.denoiser import NoiseLevels
 
 Predict = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Velocities (B, C, h, w) from noisy latents, timesteps (B,) and token ids (B, T)."""
+"""Velocities (B, C, h, w) from noisy latents, timesteps (B,) and texts."""
 _BATCH = 64
 
 
@@ -36,8 +36,16 @@ class Exam:
     noisy: Tensor
     velocity: Tensor
     timesteps: Tensor
-    tokens: Tensor
+    texts: Tensor
+    """Token ids (N, T), or what a text encoder made of them, (N, T, D)."""
     is_held_out: Tensor
+
+    @torch.inference_mode()
+    def encoded(self, text_encoder: CLIPTextModel) -> Exam:
+        """Return the same questions with their texts encoded."""
+        parts = torch.split(self.texts, _BATCH)
+        contexts = [text_encoder(input_ids=part).last_hidden_state for part in parts]
+        return replace(self, texts=torch.cat(contexts))
 
     @torch.inference_mode()
     def marks(self, predict: Predict) -> Marks:
@@ -45,14 +53,14 @@ class Exam:
         parts = zip(
             *(
                 torch.split(asked, _BATCH)
-                for asked in (self.noisy, self.timesteps, self.tokens, self.velocity)
+                for asked in (self.noisy, self.timesteps, self.texts, self.velocity)
             ),
             strict=True,
         )
         errors = torch.cat(
             [
-                (predict(noisy, timesteps, tokens).float() - velocity).square().mean(dim=(1, 2, 3))
-                for noisy, timesteps, tokens, velocity in parts
+                (predict(noisy, timesteps, texts).float() - velocity).square().mean(dim=(1, 2, 3))
+                for noisy, timesteps, texts, velocity in parts
             ]
         )
         return Marks(
@@ -100,6 +108,6 @@ def make_exam(
         noisy=signal * clean + sigma * noise,
         velocity=signal * noise - sigma * clean,
         timesteps=timesteps,
-        tokens=tokenizer.encode(words, texts),
+        texts=tokenizer.encode(words, texts),
         is_held_out=torch.arange(len(chosen)) >= questions,
     )

@@ -7,7 +7,6 @@ a training of its own; how well it ranks is measured, not believed (`training.se
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
 
 import torch
@@ -23,30 +22,37 @@ from worker.models.unet import UNetNAS
 
 _LARGEST_SHARE = 0.1
 
-Quality = Callable[[Member], float]
-"""How good a member is thought to be: a loss, lower is better."""
-
 
 class Supernet(nn.Module):
-    """The text encoder, and the weights of a space's largest member."""
+    """The weights of a space's largest member, which are those of all others too."""
 
-    def __init__(self, text_encoder: CLIPTextModel, space: Space) -> None:
+    def __init__(self, space: Space) -> None:
         super().__init__()
-        self.text_encoder = text_encoder
+        self.space = space
         self.largest = UNetNAS(space.largest().configurations(space.trunk))
-        self._space = space
 
-    def forward(self, noisy: Tensor, timesteps: Tensor, tokens: Tensor, member: Member) -> Tensor:
-        """Predict the velocity of latents (B, C, h, w) at timesteps (B,) from token ids (B, T)."""
-        context = self.text_encoder(input_ids=tokens).last_hidden_state
-        return self.denoise(noisy, timesteps, context, member)
-
-    def denoise(self, noisy: Tensor, timesteps: Tensor, context: Tensor, member: Member) -> Tensor:
-        """Predict from texts (B, T, D) that are encoded already."""
-        network, slices = _cut(member, self._space)
+    def forward(self, noisy: Tensor, timesteps: Tensor, context: Tensor, member: Member) -> Tensor:
+        """Predict the velocity of latents (B, C, h, w) at timesteps (B,) from texts (B, T, D)."""
+        network, slices = _cut(member, self.space)
         whole = dict(self.largest.named_parameters())
         weights = {name: cut.of(whole[cut.name]) for name, cut in slices.items()}
         prediction: Tensor = functional_call(network, weights, (noisy, timesteps, context))
+        return prediction
+
+
+class TextToMember(nn.Module):
+    """Text encoder and supernet as one trainable module; each step trains another member."""
+
+    def __init__(self, text_encoder: CLIPTextModel, supernet: Supernet) -> None:
+        super().__init__()
+        self.text_encoder = text_encoder
+        self.supernet = supernet
+        self.member = supernet.space.largest()
+
+    def forward(self, noisy: Tensor, timesteps: Tensor, tokens: Tensor) -> Tensor:
+        """Predict with `member` from token ids (B, T)."""
+        context = self.text_encoder(input_ids=tokens).last_hidden_state
+        prediction: Tensor = self.supernet(noisy, timesteps, context, self.member)
         return prediction
 
 
