@@ -8,6 +8,7 @@ a training of its own; how well it ranks is measured, not believed (`training.se
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -24,10 +25,18 @@ _LARGEST_SHARE = 0.1
 
 
 class Supernet(nn.Module):
-    """The weights of a space's largest member, which are those of all others too."""
+    """The weights of a space's largest member, which are those of all others too.
+
+    Raises:
+        ValueError: two neighbouring levels are equally wide at their widest; the largest member
+            has no shortcut there that others could take.
+    """
 
     def __init__(self, space: Space) -> None:
         super().__init__()
+        widest = space.largest().channels
+        if any(width == below for width, below in pairwise(widest)):
+            raise ValueError(f"neighbouring levels are equally wide at their widest: {widest}")
         self.space = space
         self.largest = UNetNAS(space.largest().configurations(space.trunk))
 

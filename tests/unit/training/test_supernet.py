@@ -26,7 +26,7 @@ SPACE = Space(
         heads=2,
         norm_groups=4,
     ),
-    widths=((8, 16), (8, 16)),
+    widths=((8, 16), (8, 24)),
     max_resnets=2,
     max_mid_resnets=1,
 )
@@ -106,4 +106,9 @@ def test_a_proxy_of_another_space_or_none_is_refused(supernet: Supernet, tmp_pat
         load_proxy(tmp_path, SPACE)
     save_proxy(Proxy(supernet, exam()), tmp_path)
     with pytest.raises(InputError, match="another space"):
-        load_proxy(tmp_path, replace(SPACE, widths=((8, 24), (8, 16))))
+        load_proxy(tmp_path, replace(SPACE, widths=((8, 16), (8, 32))))
+
+
+def test_levels_that_are_equally_wide_have_no_shortcut_to_share() -> None:
+    with pytest.raises(ValueError, match="equally wide"):
+        Supernet(replace(SPACE, widths=((8, 16), (8, 16))))
