@@ -15,6 +15,7 @@ from shared.domain.sampling import MAX_STEPS, SchedulerName, settle_sampler
 from shared.domain.sizes import Sizes, cannot_draw, how_to_compile
 from shared.errors import InputError
 from shared.models.card import ModelCard
+from shared.models.grids import no_grid
 
 SEEDS = MAX_SEED + 1
 REMEMBERED_CHOICES = 1_024
@@ -131,6 +132,10 @@ class Settler:
     def _settle(self, choice: LineChoice) -> Settled:
         defaults, card = self._defaults, self._card
         sampler = settle_sampler(card.sampler, [defaults, choice])
+        if sampler.scheduler is SchedulerName.SEARCHED:
+            grids = card.searched_grids
+            if sampler.steps not in grids:
+                raise FieldError("steps", no_grid(sampler.steps, grids))
         width = choice.width or defaults.width or card.width
         height = choice.height or defaults.height or card.height
         size = width, height

@@ -25,6 +25,8 @@ class SchedulerName(StrEnum):
     """Karras et al. 2022, arXiv 2206.00364, algorithm 2 without churn."""
     UNIPC = "unipc"
     """Zhao et al. 2023, arXiv 2302.04867."""
+    SEARCHED = "searched"
+    """DPM-Solver++ along timesteps that were searched for the model: `python -m training.grids`."""
 
 
 class Squeeze(NamedTuple):

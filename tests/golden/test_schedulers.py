@@ -33,8 +33,9 @@ DIFFUSERS_OWN: dict[SchedulerName, Any] = {
     SchedulerName.DDIM: DDIMScheduler,
     SchedulerName.EULER: EulerDiscreteScheduler,
     SchedulerName.UNIPC: UniPCMultistepScheduler,
+    SchedulerName.SEARCHED: DPMSolverMultistepScheduler,
 }
-OTHERS = [name for name in SchedulerName if name is not SchedulerName.DPM_SOLVER]
+OTHERS = [SchedulerName.DDIM, SchedulerName.EULER, SchedulerName.UNIPC]
 DPM_FAMILY = SCHEDULERS["decidiffusion-1.0"]
 EMOJI = read_json(load_card("emoji-64").folder / "scheduler" / "scheduler_config.json")
 
