@@ -26,7 +26,8 @@ def read_grids(config: Mapping[str, Any]) -> Grids:
     last = int(config.get("num_train_timesteps", TRAINED_TIMESTEPS)) - 1
     if not isinstance(document, dict):
         raise _broken("is no object")
-    return {int(steps): _checked(steps, grid, last) for steps, grid in document.items()}
+    grids = [_checked(steps, grid, last) for steps, grid in document.items()]
+    return {len(grid): grid for grid in grids}
 
 
 def grid_of(config: Mapping[str, Any], steps: int) -> tuple[int, ...]:

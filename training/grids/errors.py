@@ -15,8 +15,8 @@ from shared.models.card import ModelCard, read_json
 from worker.devices import Device
 from worker.diffusion.sampler import denoise
 from worker.diffusion.solvers import Course, plot_course, plot_grid
-from worker.pipeline import Batch
 from worker.loading import load_pipeline
+from worker.pipeline import Batch
 
 REFERENCE_STEPS = 200
 BATCH = 8

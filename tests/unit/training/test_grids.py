@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,7 @@ def test_what_was_evaluated_is_not_evaluated_again_and_evaluations_are_counted()
 @given(st.sets(st.integers(0, 999), min_size=2, max_size=12), st.integers(0, 2**16))
 def test_every_grid_that_is_tried_falls(timesteps: set[int], salt: int) -> None:
     def error_of(grid: Grid) -> float:
-        assert all(later < earlier for earlier, later in zip(grid, grid[1:], strict=False))
+        assert all(later < earlier for earlier, later in pairwise(grid))
         assert min(grid) >= 0
         return float(hash((grid, salt)) % 1000)
 
