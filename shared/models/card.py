@@ -192,6 +192,7 @@ def card_facts(card: ModelCard) -> dict[str, Any]:
         "height": card.height,
         "max_prompt_tokens": card.max_prompt_tokens,
         "sampler": card.sampler.model_dump(mode="json"),
+        "searched_timesteps": card.searched_grids,
         "weights": card.weights,
         "note": card.note,
         "revision": card.revision,

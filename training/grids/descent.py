@@ -19,12 +19,16 @@ class Found:
     error: float
     evaluations: int
     """Of different grids."""
+    is_interrupted: bool = False
+    """Whether somebody had no more patience."""
 
 
 def descend(start: Grid, error_of: Callable[[Grid], float], most_evaluations: int) -> Found:
     """Move one timestep after the other while that makes the error less, by ever smaller steps.
 
-    The first timestep stays: that is where noise begins.
+    The last one goes first, so that what two grids in a row have in common is mostly how they
+    begin, and the network has seen that already. The first timestep stays: there noise begins.
+    Ctrl-C ends it, once the start was evaluated.
 
     Args:
         start: a grid.
@@ -34,29 +38,35 @@ def descend(start: Grid, error_of: Callable[[Grid], float], most_evaluations: in
     Returns:
         The best grid that was evaluated.
     """
-    known: dict[Grid, float] = {}
-
-    def measured(grid: Grid) -> float:
-        if grid not in known:
-            known[grid] = error_of(grid)
-        return known[grid]
-
-    best, least, share = start, measured(start), FIRST_SHARE
-    while share and len(known) < most_evaluations:
-        before = least
-        moves = 0
-        for place in range(1, len(start)):
-            for moved in _moved(best, place, share):
-                if len(known) >= most_evaluations:
+    errors = {start: error_of(start)}
+    is_interrupted = False
+    try:
+        for grid in _tries(start, errors):
+            if grid not in errors:
+                if len(errors) >= most_evaluations:
                     break
-                moves += 1
-                if measured(moved) < least:
-                    best, least = moved, known[moved]
-        if not moves:
-            break
-        if least == before:
+                errors[grid] = error_of(grid)
+    except KeyboardInterrupt:
+        is_interrupted = True
+    best = min(errors, key=errors.__getitem__)
+    return Found(best, errors[best], len(errors), is_interrupted)
+
+
+def _tries(start: Grid, errors: dict[Grid, float]) -> Iterator[Grid]:
+    """Yield the grids to evaluate; whoever takes one puts its error down before the next."""
+    best, share = start, FIRST_SHARE
+    while True:
+        before, any_room = best, False
+        for place in range(len(start) - 1, 0, -1):
+            for moved in _moved(best, place, share):
+                any_room = True
+                yield moved
+                if errors[moved] < errors[best]:
+                    best = moved
+        if not any_room:
+            return
+        if best == before:
             share /= 2
-    return Found(best, least, len(known))
 
 
 def _moved(grid: Grid, place: int, share: float) -> Iterator[Grid]:

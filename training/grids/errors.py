@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -10,75 +13,111 @@ import torch
 from torch import Tensor
 
 from shared.domain.prompts import ImageSettings
-from shared.domain.sampling import SchedulerName
-from shared.models.card import ModelCard, read_json
-from worker.devices import Device
-from worker.diffusion.sampler import denoise
+from shared.domain.sampling import SchedulerName, one_step
+from shared.models.card import ModelCard
+from worker.diffusion.sampler import Denoiser, denoise
 from worker.diffusion.solvers import Course, plot_course, plot_grid
-from worker.loading import load_pipeline
-from worker.pipeline import Batch
+from worker.pipeline import Batch, Pipeline
 
-REFERENCE_STEPS = 200
-BATCH = 8
+REMEMBERED_GRIDS = 3
+"""So many hold all that a descent comes back to: it moves the last timestep first."""
 
 Errors = npt.NDArray[np.float64]
 """Of each image: root mean square over its latents, which have unit variance."""
 
 
-class SolverErrors:
-    """Draws prompts along grids, and compares latents with those of `REFERENCE_STEPS` steps."""
+class Question(NamedTuple):
+    """What an image shows, and which."""
 
-    def __init__(self, card: ModelCard, prompts: Sequence[str], first_seed: int) -> None:
-        """Load the model, and draw the reference.
+    prompt: str
+    seed: int
+
+
+class SolverErrors:
+    """Draws questions along grids, and compares latents with those of many steps."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        card: ModelCard,
+        config: Mapping[str, Any],
+        questions: Sequence[Question],
+        *,
+        reference_steps: int,
+        batch: int,
+    ) -> None:
+        """Draw the reference.
 
         Args:
+            pipeline: the model, loaded.
             card: of the model, which draws with its own guidance.
-            prompts: one image each.
-            first_seed: of the first; the others take the next ones.
-
-        Raises:
-            ConfigurationError: a part of the model is missing or broken.
+            config: its ``scheduler_config.json``.
+            questions: one an image.
+            reference_steps: of DPM-Solver++ on its own grid, for what is compared with.
+            batch: how many images are drawn at once.
         """
-        self.config = read_json(card.folder / "scheduler" / "scheduler_config.json")
-        self._pipeline = load_pipeline(card, Device.parse("cpu"))
-        sampler = card.sampler.model_dump()
-        jobs = [
-            ImageSettings(
-                prompt=prompt,
-                seed=first_seed + index,
-                width=card.width,
-                height=card.height,
-                **sampler,
-            )
-            for index, prompt in enumerate(prompts)
-        ]
+        self._denoise = pipeline.backend.denoise
+        self._config = config
         self._batches = [
-            self._pipeline.prepare(jobs[begin : begin + BATCH])
-            for begin in range(0, len(jobs), BATCH)
+            pipeline.prepare(
+                [_job(card, question) for question in questions[begin : begin + batch]]
+            )
+            for begin in range(0, len(questions), batch)
         ]
-        reference = plot_course(self.config, SchedulerName.DPM_SOLVER, REFERENCE_STEPS, None)
-        self._reference = self._latents(reference)
+        self._predictions: OrderedDict[tuple[int, tuple[float, ...]], Tensor] = OrderedDict()
+        many = plot_course(config, SchedulerName.DPM_SOLVER, reference_steps, None)
+        self._reference = self._latents(many, [self._denoise] * len(self._batches))
 
     def along(self, grid: Sequence[int]) -> Errors:
-        """Return the errors of DPM-Solver++ along falling timesteps."""
-        return self.of(plot_grid(self.config, grid))
+        """Return the errors of DPM-Solver++ along falling timesteps, (N,).
 
-    def of(self, course: Course) -> Errors:
-        """Return the errors of a solver on its grid."""
-        away = self._latents(course) - self._reference
-        errors: Errors = away.double().square().mean(dim=(1, 2, 3)).sqrt().numpy()
+        What the network said before grids parted is not asked again.
+        """
+        course = plot_grid(self._config, grid)
+        remembering = [self._remembering(number, grid) for number in range(len(self._batches))]
+        away = self._latents(course, remembering) - self._reference
+        most = REMEMBERED_GRIDS * len(grid) * len(self._batches)
+        while len(self._predictions) > most:
+            self._predictions.popitem(last=False)
+        errors: Errors = away.double().square().mean(dim=(1, 2, 3)).sqrt().cpu().numpy()
         return errors
 
     @torch.inference_mode()
-    def _latents(self, course: Course) -> Tensor:
-        return torch.cat([self._drawn(batch, course) for batch in self._batches])
+    def _latents(self, course: Course, denoisers: Sequence[Denoiser]) -> Tensor:
+        drawn = zip(self._batches, denoisers, strict=True)
+        return torch.cat([_drawn(batch, course, denoiser) for batch, denoiser in drawn])
 
-    def _drawn(self, batch: Batch, course: Course) -> Tensor:
-        return denoise(
-            self._pipeline.backend.denoise,
-            course.solver(),
-            batch.noise,
-            batch.embeddings,
-            guidance_scale=torch.tensor([job.guidance_scale for job in batch.jobs]),
-            guidance_rescale=torch.tensor([job.guidance_rescale for job in batch.jobs]),
-        )
+    def _remembering(self, number: int, grid: Sequence[int]) -> Denoiser:
+        """Return a denoiser for one run of a batch: what it says follows from the steps before."""
+        taken = itertools.count(1)
+
+        def denoiser(sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor) -> Tensor:
+            key = number, tuple(grid[: next(taken)])
+            if key not in self._predictions:
+                said = self._denoise(sample, timestep, encoder_hidden_states)
+                self._predictions[key] = said.clone()
+            self._predictions.move_to_end(key)
+            return self._predictions[key]
+
+        return denoiser
+
+
+def _job(card: ModelCard, question: Question) -> ImageSettings:
+    return ImageSettings(
+        prompt=question.prompt,
+        seed=question.seed,
+        width=card.width,
+        height=card.height,
+        **one_step(card.sampler).model_dump(),
+    )
+
+
+def _drawn(batch: Batch, course: Course, denoiser: Denoiser) -> Tensor:
+    return denoise(
+        denoiser,
+        course.solver(),
+        batch.noise,
+        batch.embeddings,
+        guidance_scale=torch.tensor([job.guidance_scale for job in batch.jobs]),
+        guidance_rescale=torch.tensor([job.guidance_rescale for job in batch.jobs]),
+    )

@@ -34,7 +34,9 @@ def schedule(
     scheduler: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="dpmsolver++, ddim, euler, unipc or searched; default the model's."
+            metavar="NAME",
+            help="dpmsolver++, ddim, euler, unipc, or searched: the model's own grid of so many "
+            "steps; default the model's.",
         ),
     ] = None,
     steps: Annotated[
