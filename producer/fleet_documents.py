@@ -94,6 +94,7 @@ def model_documents(session: Session, settings: Settings, now: datetime) -> list
             "width": card.width,
             "height": card.height,
             "sampler": card.sampler.model_dump(mode="json"),
+            "searched_timesteps": card.searched_grids,
             "weights": card.weights,
             "note": card.note,
             "is_default": index == 0,

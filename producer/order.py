@@ -13,10 +13,9 @@ from uuid import UUID
 
 from producer.prompt_files import PromptSource
 from producer.rejects import Rejects, first_reason
-from producer.settle import BatchDefaults
+from producer.settle import BatchDefaults, check_default_sampler
 from shared.domain.jobs import DEFAULT_TENANT
 from shared.domain.prompts import WITHOUT_CONTROL_CHARACTERS
-from shared.domain.sampling import settle_sampler
 from shared.errors import InputError
 from shared.models.card import ModelCard
 from shared.settings import Settings
@@ -121,7 +120,7 @@ def check_order(order: Order, card: ModelCard, settings: Settings) -> None:
             hint="TENSTEP_UNCHECKED_BATCHES=true allows it on this installation.",
         )
     try:
-        settle_sampler(card.sampler, [order.defaults])
+        check_default_sampler(order.defaults, card)
     except ValueError as error:
         raise InputError(first_reason(error)[1]) from None
 
@@ -148,7 +147,8 @@ def check_tags(tags: Mapping[str, str]) -> None:
 def content_key(source: PromptSource, order: Order, card: ModelCard) -> str:
     """Hash all that decides the images of a batch, so that the same twice is one batch.
 
-    What it may cost, and how its costs are grouped, does not.
+    What it may cost, and how its costs are grouped, does not. Along other searched grids the same
+    lines are other images.
     """
     decisive = {
         "content": source.fingerprint(),
@@ -159,4 +159,6 @@ def content_key(source: PromptSource, order: Order, card: ModelCard) -> str:
         "sample": order.sample,
         "reuses": order.reuses,
     }
+    if grids := card.searched_grids:
+        decisive["searched_timesteps"] = grids
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()

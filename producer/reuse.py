@@ -15,20 +15,29 @@ from shared.db.conditions import IS_DONE
 from shared.db.served_models import latest_weights
 from shared.db.tables import Batch, Job
 from shared.domain.fingerprint import image_fingerprint
+from shared.models.grids import Grids
 
 
 def images_from_before(
-    session: Session, jobs: Sequence[NewJob], model: str, order: Order, now: datetime
+    session: Session,
+    jobs: Sequence[NewJob],
+    model: str,
+    searched_grids: Grids,
+    order: Order,
+    now: datetime,
 ) -> dict[int, ReusedJob]:
     """Return the images that the same tenant has already, by the positions of these new jobs.
 
     What counts is the same prompt, seed and settings, drawn by the weights that the model's
-    last worker had, and looked at by the safety checker if these are to be.
+    last worker had, along the same timesteps if they were searched, and looked at by the safety
+    checker if these are to be.
     """
     weights = latest_weights(session, model)
     if weights is None:
         return {}
-    prints = {job.position: image_fingerprint(job, weights) for job in jobs}
+    prints = {
+        job.position: image_fingerprint(job, weights, searched_grids.get(job.steps)) for job in jobs
+    }
     drawn = _drawn(session, set(prints.values()), order)
     return {
         position: _reused(drawn[fingerprint], now)

@@ -11,10 +11,17 @@ from pydantic import BaseModel, ConfigDict, Field
 from producer.rejects import FieldError
 from shared.domain.prompts import MAX_IMAGES_A_PROMPT, MAX_SEED, Prompt, PromptRequest, Side
 from shared.domain.quality import Quality
-from shared.domain.sampling import MAX_STEPS, SchedulerName, settle_sampler
+from shared.domain.sampling import (
+    MAX_STEPS,
+    SamplerChoice,
+    SamplerSettings,
+    SchedulerName,
+    settle_sampler,
+)
 from shared.domain.sizes import Sizes, cannot_draw, how_to_compile
 from shared.errors import InputError
 from shared.models.card import ModelCard
+from shared.models.grids import Grids, no_grid
 
 SEEDS = MAX_SEED + 1
 REMEMBERED_CHOICES = 1_024
@@ -82,9 +89,13 @@ class Settler:
             defaults: the batch's.
             card: the model's.
             sizes: the only ones that can be drawn; None is any.
+
+        Raises:
+            ConfigurationError: the model's searched grids are broken.
         """
         self._defaults = defaults
         self._card = card
+        self.searched_grids = card.searched_grids
         self._sizes = sizes
         # Of a million lines most say the same.
         self._settled = lru_cache(REMEMBERED_CHOICES)(self._settle)
@@ -93,7 +104,8 @@ class Settler:
         """Return the size and the sampler of a line's images.
 
         Raises:
-            ValueError: the outcome does not fit together, or nobody can draw its size.
+            ValueError: the outcome does not fit together, nobody can draw its size, or no grid of
+                so many steps was searched.
         """
         if CHOICES.isdisjoint(request.model_fields_set):
             return self._settled(NO_CHOICE)
@@ -131,6 +143,7 @@ class Settler:
     def _settle(self, choice: LineChoice) -> Settled:
         defaults, card = self._defaults, self._card
         sampler = settle_sampler(card.sampler, [defaults, choice])
+        _check_grid(sampler, self.searched_grids)
         width = choice.width or defaults.width or card.width
         height = choice.height or defaults.height or card.height
         size = width, height
@@ -147,6 +160,21 @@ class Settler:
             guidance_rescale=sampler.guidance_rescale,
             quality=(choice.quality or defaults.quality or Quality.EXACT).value,
         )
+
+
+def check_default_sampler(defaults: SamplerChoice, card: ModelCard) -> None:
+    """Check what was named for a whole batch, before any line is read.
+
+    Raises:
+        ConfigurationError: the model's searched grids are broken.
+        ValueError: it does not fit together, or no grid of so many steps was searched.
+    """
+    _check_grid(settle_sampler(card.sampler, [defaults]), card.searched_grids)
+
+
+def _check_grid(sampler: SamplerSettings, grids: Grids) -> None:
+    if sampler.scheduler is SchedulerName.SEARCHED and sampler.steps not in grids:
+        raise FieldError("steps", no_grid(sampler.steps, grids))
 
 
 def check_default_size(defaults: BatchDefaults, card: ModelCard, sizes: Sizes) -> None:

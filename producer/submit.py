@@ -270,7 +270,8 @@ class _Submitter:
         """Tell jobs that are to be drawn from those whose image the tenant has already."""
         named = [NewJob._make(job) for job in jobs]
         now = self._database.now(session)
-        there = images_from_before(session, named, self._model, self._order, now)
+        grids = self._settler.searched_grids
+        there = images_from_before(session, named, self._model, grids, self._order, now)
         return [job for job in named if job.position not in there], [
             (job._replace(state=JobState.DONE.value), there[job.position])
             for job in named

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from shared.domain.prompts import ImageSettings
+from shared.domain.sampling import one_step
 from shared.errors import ConfigurationError
 from shared.models.card import ModelCard, card_facts, read_json, weight_files
 from worker.devices import Device
@@ -86,7 +87,7 @@ def verify(card: ModelCard) -> str:
             f"{card.folder}: the weights have changed: SHA-256 {found}, not {expected}"
         )
     pipeline = load_pipeline(card, Device.parse("cpu"))
-    settings = card.sampler.model_copy(update={"steps": 1, "squeeze": None})
+    settings = one_step(card.sampler)
     job = ImageSettings(
         prompt="", seed=0, width=card.width, height=card.height, **settings.model_dump()
     )

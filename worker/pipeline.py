@@ -14,6 +14,7 @@ from shared.db.outcomes import PhaseTimes
 from shared.domain.money import share_evenly
 from shared.domain.prompts import ImageSettings
 from shared.domain.quality import QUALITIES, Quality, Shortcuts
+from shared.models.grids import read_grids
 from worker.backends.base import Backend, BackendRecord
 from worker.diffusion.noise import initial_noise
 from worker.diffusion.sampler import denoise
@@ -70,7 +71,9 @@ class Pipeline:
         Raises:
             ConfigurationError: the scheduler's configuration is wrong.
         """
-        build_scheduler(scheduler_config)  # else the first job would be the one to find out
+        # Else the first job would be the one to find out.
+        build_scheduler(scheduler_config)
+        read_grids(scheduler_config)
         self.backend = backend
         self._tokenizer = tokenizer
         self._scheduler_config = scheduler_config
@@ -91,7 +94,7 @@ class Pipeline:
             jobs: one an image; they share size, scheduler, steps, squeeze and quality.
 
         Raises:
-            ValueError: the squeeze does not fit the steps.
+            ValueError: the squeeze does not fit the steps, or no grid of so many was searched.
         """
         course = self._course_of(jobs[0])
         prompts = self._tokenizer([job.prompt for job in jobs])

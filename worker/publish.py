@@ -59,7 +59,9 @@ def publish(runtime: Runtime, drawn: Drawn, drawing: Drawing) -> DoneJob:
         key=key,
         sha256=sha256,
         bytes=len(png),
-        fingerprint=image_fingerprint(drawn.held.job, runtime.drawn_by.weights_sha256),
+        fingerprint=image_fingerprint(
+            drawn.held.job, runtime.drawn_by.weights_sha256, drawing.timesteps
+        ),
         thumbnail_bytes=_put_thumbnail(runtime, sha256, small) if small else 0,
     )
     uploaded = time.perf_counter_ns()

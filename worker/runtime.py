@@ -23,6 +23,7 @@ from shared.db.tables import Worker
 from shared.domain.devices import SIMULATED
 from shared.domain.prompts import ImageSettings
 from shared.domain.rates import Shape
+from shared.domain.sampling import one_step
 from shared.messaging.contracts import queue_name
 from shared.models.card import ModelCard
 from shared.models.catalog import load_card
@@ -257,7 +258,7 @@ def import_engine(settings: Settings, device: Device) -> None:
 
 
 def _warm_up(pipeline: Draws[Any], card: ModelCard) -> None:
-    settings = card.sampler.model_copy(update={"steps": 1, "squeeze": None})
+    settings = one_step(card.sampler)
     blank = ImageSettings(
         prompt="", seed=0, width=card.width, height=card.height, **settings.model_dump()
     )

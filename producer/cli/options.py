@@ -108,7 +108,8 @@ Scheduler = Annotated[
     typer.Option(
         "--scheduler",
         metavar="NAME",
-        help="dpmsolver++, ddim, euler or unipc; default the model's.",
+        help="dpmsolver++, ddim, euler, unipc, or searched: the model's own grid of so many steps; "
+        "default the model's.",
         rich_help_panel=IMAGES,
     ),
 ]

@@ -177,11 +177,10 @@ def _count(
     from producer.cli.plan_view import print_left_out_lines
     from producer.prompt_shapes import count_prompts
     from producer.rejects import first_reason
-    from producer.settle import Settler
-    from shared.domain.sampling import settle_sampler
+    from producer.settle import Settler, check_default_sampler
 
     try:
-        settle_sampler(card.sampler, [defaults])
+        check_default_sampler(defaults, card)
     except ValueError as error:
         raise InputError(first_reason(error)[1]) from None
     prompts = count_prompts(source, Settler(defaults, card))

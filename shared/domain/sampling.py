@@ -25,6 +25,8 @@ class SchedulerName(StrEnum):
     """Karras et al. 2022, arXiv 2206.00364, algorithm 2 without churn."""
     UNIPC = "unipc"
     """Zhao et al. 2023, arXiv 2302.04867."""
+    SEARCHED = "searched"
+    """DPM-Solver++ along timesteps that were searched for the model and so many steps."""
 
 
 class Squeeze(NamedTuple):
@@ -80,6 +82,13 @@ class SamplerSettings(BaseModel):
     def evaluations(self) -> int:
         """How often the denoiser runs for one image."""
         return Squeeze.parse(self.squeeze).steps if self.squeeze else self.steps
+
+
+def one_step(sampler: SamplerSettings) -> SamplerSettings:
+    """Return settings for a single step, guided as images are: of one no grid was searched."""
+    own = sampler.scheduler
+    scheduler = SchedulerName.DPM_SOLVER if own is SchedulerName.SEARCHED else own
+    return sampler.model_copy(update={"scheduler": scheduler, "steps": 1, "squeeze": None})
 
 
 class SamplerChoice(Protocol):

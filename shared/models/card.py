@@ -14,6 +14,7 @@ from shared.domain.prompts import Side
 from shared.domain.quality import EXACTLY, QUALITIES, Quality, Shortcuts
 from shared.domain.sampling import SamplerSettings
 from shared.errors import ConfigurationError
+from shared.models.grids import Grids, read_grids
 
 CARD = "tenstep.json"
 INDEX = "model_index.json"
@@ -85,6 +86,16 @@ class ModelCard(BaseModel):
     def has_tiny_decoder(self) -> bool:
         """Whether images may be decoded faster, and not quite as its own decoder does."""
         return (self.folder / TINY_VAE / "config.json").is_file()
+
+    @property
+    def searched_grids(self) -> Grids:
+        """The timesteps that the scheduler ``searched`` takes, by their number.
+
+        Raises:
+            ConfigurationError: they are broken.
+        """
+        path = self.folder / "scheduler" / "scheduler_config.json"
+        return read_grids(read_json(path)) if path.is_file() else {}
 
     @property
     def backend(self) -> Literal["torch", "onnxruntime"]:
@@ -181,6 +192,7 @@ def card_facts(card: ModelCard) -> dict[str, Any]:
         "height": card.height,
         "max_prompt_tokens": card.max_prompt_tokens,
         "sampler": card.sampler.model_dump(mode="json"),
+        "searched_timesteps": card.searched_grids,
         "weights": card.weights,
         "note": card.note,
         "revision": card.revision,

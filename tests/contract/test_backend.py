@@ -15,11 +15,15 @@ from onnx import numpy_helper
 from torch import Tensor
 
 from shared.domain.prompts import ImageSettings
-from shared.domain.sampling import SamplerSettings
+from shared.domain.quality import QUALITIES, Quality
+from shared.domain.sampling import SamplerSettings, SchedulerName
 from shared.models.card import read_card
-from support.families import FAMILIES, MAX_TOKENS, Family, write_family
+from support.families import FAMILIES, MAX_TOKENS, SCHEDULERS, Family, write_family
+from support.grids import FOUR, keep_grids
 from worker.backends.base import Backend
 from worker.devices import Device
+from worker.diffusion.sampler import denoise
+from worker.diffusion.solvers import plot_grid
 from worker.export.check import relative_difference
 from worker.export.export import export_model
 from worker.loading import load_pipeline
@@ -84,7 +88,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Family], Model
     @cache
     def make(family: Family) -> Model:
         folder = tmp_path_factory.mktemp(family)
-        source = write_family(family, folder / family)
+        source = keep_grids(write_family(family, folder / family), FOUR)
         export_model(read_card(source), folder / "onnx")
         exported = read_card(folder / "onnx")
         compile_order(make_order(exported, SIZES, 1, "ai100-std"), QpcStore(folder))
@@ -155,6 +159,22 @@ def latents_and_pixels(
     latents = pipeline.sample([job(index) for index in chunk])
     pixels = pipeline.backend.decode(latents)
     return {index: (latents[place], pixels[place]) for place, index in enumerate(chunk)}
+
+
+@torch.inference_mode()
+def along(grid: Sequence[int], pipeline: Pipeline, asked: ImageSettings, family: Family) -> Tensor:
+    """Call the sampler with timesteps, whatever the model's folder has."""
+    prepared = pipeline.prepare([asked])
+    return denoise(
+        pipeline.backend.denoise,
+        plot_grid(SCHEDULERS[family], grid).solver(),
+        prepared.noise,
+        prepared.embeddings,
+        guidance_scale=torch.tensor([asked.guidance_scale]),
+        guidance_rescale=torch.tensor([asked.guidance_rescale]),
+        shortcuts=QUALITIES[asked.quality],
+        deep=pipeline.backend.deep_denoiser,
+    )
 
 
 def shades_apart(pixels: Tensor, expected: Tensor) -> int:
@@ -310,6 +330,30 @@ def test_backends_draw_the_same_image(pipeline: Pipeline, backend_name: str, mod
     assert pixels.float().std() > 1
     assert drawn.timesteps == expected.timesteps
     assert shades_apart(pixels, expected_pixels) <= DRAWN_SHADES[backend_name]
+
+
+@pytest.mark.parametrize("quality", [Quality.EXACT, Quality.BALANCED])
+def test_a_searched_grid_is_gone_along_by_every_backend_with_and_without_shortcuts(
+    pipeline: Pipeline, family: Family, quality: Quality
+) -> None:
+    settings = {"scheduler": SchedulerName.SEARCHED, "steps": len(FOUR), "squeeze": None}
+    asked = job(0).model_copy(update={**settings, "quality": quality})
+
+    latents = pipeline.sample([asked])
+
+    assert pipeline.prepare([asked]).course.timesteps == list(FOUR)
+    assert torch.equal(latents, along(FOUR, pipeline, asked, family))
+    plain = asked.model_copy(update={"scheduler": SchedulerName.DPM_SOLVER})
+    assert not torch.equal(latents, pipeline.sample([plain]))
+
+
+def test_a_number_of_steps_without_a_searched_grid_is_refused(pipeline: Pipeline) -> None:
+    asked = job(0).model_copy(
+        update={"scheduler": SchedulerName.SEARCHED, "steps": 7, "squeeze": None}
+    )
+
+    with pytest.raises(ValueError, match=r"no grid of 7 steps .* there are grids of 4"):
+        pipeline.sample([asked])
 
 
 @pytest.fixture(scope="module")

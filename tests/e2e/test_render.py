@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pytest
+import torch
 from PIL import Image
 
+from shared.domain.prompts import ImageSettings
+from shared.models.card import ModelCard, read_card, read_json
+from shared.models.catalog import load_card
 from support.commands import (
     TENSTEP,
     processes_of,
@@ -20,6 +27,11 @@ from support.commands import (
     wait_until,
     worker_processes,
 )
+from support.grids import THREE, keep_grids
+from worker.devices import Device
+from worker.diffusion.sampler import denoise
+from worker.diffusion.solvers import plot_grid
+from worker.loading import load_pipeline
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -166,3 +178,45 @@ def test_an_interrupted_render_says_how_to_go_on_and_is_finished_by_resume(
     assert len(manifest_of(out)) == count
     assert_books_are_right(stack_env, tmp_path, count)
     assert not processes_of(data_dir_of(stack_env))
+
+
+def test_a_searched_grid_is_drawn_along_and_each_image_says_so(
+    stack_env: dict[str, str], tmp_path: Path
+) -> None:
+    model = Path(shutil.copytree(load_card("emoji-64").folder, tmp_path / "model"))
+    card = read_card(keep_grids(model, THREE))
+    ours = ("--model", str(model), "--scheduler", "searched", "--seed", "7", "--out", "out")
+
+    refused = tenstep(stack_env, "render", "a dog face", *ours, "--steps", "5", cwd=tmp_path)
+    done = tenstep(stack_env, "render", "a dog face", *ours, "--steps", "3", cwd=tmp_path)
+
+    assert refused.returncode == 2
+    assert "no grid of 5 steps was searched for this model" in refused.stderr
+    assert "there are grids of 3" in refused.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
+    [path] = (tmp_path / "out").glob("[0-9]*.png")
+    with Image.open(path) as image:
+        pixels = np.asarray(image).astype(int)
+        text = image.text  # type: ignore[attr-defined]
+    assert text["scheduler"] == "searched"
+    assert json.loads(text["timesteps"]) == list(THREE)
+    assert np.abs(pixels - drawn_along(card, THREE)).max() <= 1
+    assert_books_are_right(stack_env, tmp_path, 1)
+
+
+@torch.inference_mode()
+def drawn_along(card: ModelCard, grid: Sequence[int]) -> npt.NDArray[np.int64]:
+    """Call the sampler with timesteps: pixels (height, width, 3)."""
+    sampler = card.sampler.model_dump()
+    asked = ImageSettings(prompt="a dog face", seed=7, width=64, height=64, **sampler)
+    pipeline = load_pipeline(card, Device.parse("cpu"))
+    prepared = pipeline.prepare([asked])
+    latents = denoise(
+        pipeline.backend.denoise,
+        plot_grid(read_json(card.folder / "scheduler" / "scheduler_config.json"), grid).solver(),
+        prepared.noise,
+        prepared.embeddings,
+        guidance_scale=torch.tensor([asked.guidance_scale]),
+        guidance_rescale=torch.tensor([asked.guidance_rescale]),
+    )
+    return pipeline.backend.decode(latents)[0].numpy().astype(int)

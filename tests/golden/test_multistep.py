@@ -10,8 +10,10 @@ from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultist
 from torch import Tensor
 
 from shared.domain.sampling import SchedulerName, Squeeze
+from shared.models.grids import KEY
+from support.grids import FOUR, THREE
 from worker.diffusion.schedule import build_scheduler, with_timesteps
-from worker.diffusion.solvers import Multistep, plot_course
+from worker.diffusion.solvers import Multistep, plot_course, plot_grid
 
 SHAPE = (2, 4, 8, 8)
 WAYS = ((16, "10,6"), (10, None), (25, None), (4, None), (2, None))
@@ -57,6 +59,31 @@ def test_each_step_ends_where_diffusers_step_ends(
     for mine, its in zip(walk(ours, noise), walk(theirs, noise), strict=True):
         # Diffusers takes its factors, and the latents that go into a step, in single precision.
         torch.testing.assert_close(mine, its, rtol=2e-5, atol=2e-5)
+
+
+def test_a_searched_course_goes_where_diffusers_goes_along_its_timesteps() -> None:
+    config = {"solver_order": 2, KEY: {"3": list(THREE), "4": list(FOUR)}}
+    noise = torch.randn(SHAPE, generator=torch.manual_seed(3), dtype=torch.float64)
+    theirs = with_timesteps(build_scheduler({"solver_order": 2}), len(FOUR), grid=FOUR)
+
+    course = plot_course(config, SchedulerName.SEARCHED, 4, None)
+
+    assert course.timesteps == list(FOUR)
+    assert isinstance(course.solver(), Multistep)
+    for mine, its in zip(walk(course.solver(), noise), walk(theirs, noise), strict=True):
+        torch.testing.assert_close(mine, its, rtol=2e-5, atol=2e-5)
+    along = plot_grid({"solver_order": 2}, FOUR).solver()
+    assert all(map(torch.equal, walk(along, noise), walk(course.solver(), noise)))
+
+
+def test_of_a_grid_that_was_searched_again_another_course_is_plotted() -> None:
+    first, second = (
+        plot_course({KEY: {str(len(grid)): list(grid)}}, SchedulerName.SEARCHED, 4, None)
+        for grid in (FOUR, (970, 600, 310, 70))
+    )
+
+    assert first.timesteps == list(FOUR)
+    assert second.timesteps == [970, 600, 310, 70]
 
 
 def test_a_course_is_plotted_once_and_never_used_up() -> None:

@@ -15,6 +15,7 @@ from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultist
 from torch import Tensor
 
 from shared.domain.sampling import SchedulerName, Squeeze
+from support.grids import SOLVERS
 from worker.diffusion.guidance import guide
 from worker.diffusion.noise import initial_noise
 from worker.diffusion.sampler import denoise
@@ -277,7 +278,7 @@ def test_the_published_scheduler_starts_from_standard_normal_latents() -> None:
     assert float(with_timesteps(build_scheduler(), 16, TEN).init_noise_sigma) == 1.0
 
 
-@pytest.mark.parametrize("name", SchedulerName)
+@pytest.mark.parametrize("name", SOLVERS)
 def test_the_loop_keeps_no_more_tensors_the_more_steps_it_takes(name: SchedulerName) -> None:
     assert len({alive for steps in (10, 40) for alive in tensors_alive(name, steps)}) == 1
 

@@ -18,6 +18,7 @@ from shared.errors import ConfigurationError
 from shared.models.card import read_json
 from shared.models.catalog import load_card
 from support.families import SCHEDULERS, Family
+from support.grids import FOUR, SOLVERS
 from worker.diffusion.sampler import denoise
 from worker.diffusion.schedule import (
     PUBLISHED_DEFAULTS,
@@ -33,8 +34,9 @@ DIFFUSERS_OWN: dict[SchedulerName, Any] = {
     SchedulerName.DDIM: DDIMScheduler,
     SchedulerName.EULER: EulerDiscreteScheduler,
     SchedulerName.UNIPC: UniPCMultistepScheduler,
+    SchedulerName.SEARCHED: DPMSolverMultistepScheduler,
 }
-OTHERS = [name for name in SchedulerName if name is not SchedulerName.DPM_SOLVER]
+OTHERS = [name for name in SOLVERS if name is not SchedulerName.DPM_SOLVER]
 DPM_FAMILY = SCHEDULERS["decidiffusion-1.0"]
 EMOJI = read_json(load_card("emoji-64").folder / "scheduler" / "scheduler_config.json")
 
@@ -81,7 +83,7 @@ def test_what_diffusers_does_not_know_is_filled_up_with_the_published_settings(
     assert scheduler.config.prediction_type == "v_prediction"
     assert scheduler.config.beta_schedule == "squaredcos_cap_v2"
     assert len(scheduler.alphas_cumprod) == 500
-    if name is SchedulerName.DPM_SOLVER:
+    if name in {SchedulerName.DPM_SOLVER, SchedulerName.SEARCHED}:
         published = {**PUBLISHED_DEFAULTS, "num_train_timesteps": 500}
         assert published.items() <= settings_of(scheduler).items()
 
@@ -152,7 +154,7 @@ def test_the_grid_of_the_model_that_ships() -> None:
 
 
 @pytest.mark.parametrize("family", ["sd-1.5", "sd-2.1", "decidiffusion-1.0"])
-@pytest.mark.parametrize("name", SchedulerName)
+@pytest.mark.parametrize("name", SOLVERS)
 def test_a_grid_is_diffusers_own(family: Family, name: SchedulerName) -> None:
     expected = DIFFUSERS_OWN[name].from_config(SCHEDULERS[family])
     expected.set_timesteps(10)
@@ -207,6 +209,24 @@ def test_a_squeeze_cuts_no_grid_of_sigmas() -> None:
         with_timesteps(scheduler, 16, Squeeze(10, 6))
 
 
+def test_searched_timesteps_take_the_place_of_the_grid_and_their_noise_levels_follow() -> None:
+    scheduler = build_scheduler(EMOJI, SchedulerName.SEARCHED)
+
+    searched = with_timesteps(scheduler, len(FOUR), grid=FOUR)
+
+    levels = ((1 - scheduler.alphas_cumprod) / scheduler.alphas_cumprod).sqrt()
+    assert timesteps(searched) == list(FOUR)
+    assert noise_levels(searched)[:-1] == pytest.approx(levels[list(FOUR)].tolist(), rel=1e-3)
+    assert noise_levels(searched)[-1] == noise_levels(with_timesteps(scheduler, 4))[-1]
+
+
+def test_searched_timesteps_are_no_grid_of_sigmas() -> None:
+    scheduler = build_scheduler(DPM_FAMILY | {"use_karras_sigmas": True})
+
+    with pytest.raises(ValueError, match=r"a searched grid .* use_karras_sigmas"):
+        with_timesteps(scheduler, len(FOUR), grid=FOUR)
+
+
 @pytest.mark.parametrize(
     ("name", "steps"),
     [(SchedulerName.DPM_SOLVER, 1000), (SchedulerName.UNIPC, 1000), (SchedulerName.DDIM, 1000)],
@@ -218,7 +238,7 @@ def test_a_grid_that_would_take_a_step_twice_or_leave_the_training_is_refused(
         with_timesteps(build_scheduler(SCHEDULERS["sd-1.5"], name), steps)
 
 
-@pytest.mark.parametrize("name", SchedulerName)
+@pytest.mark.parametrize("name", SOLVERS)
 def test_drawing_leaves_the_scheduler_for_the_next_job_as_it_was(name: SchedulerName) -> None:
     shared = build_scheduler(SCHEDULERS["sd-1.5"], name)
     before = copy.deepcopy(vars(shared))
@@ -233,7 +253,7 @@ def test_drawing_leaves_the_scheduler_for_the_next_job_as_it_was(name: Scheduler
         assert torch.equal(now, value) if isinstance(value, Tensor) else now == value, attribute
 
 
-@pytest.mark.parametrize("name", SchedulerName)
+@pytest.mark.parametrize("name", SOLVERS)
 def test_half_precision_holds_the_latents_of_every_solver(name: SchedulerName) -> None:
     """Euler starts at 20,000 times the noise under cosine betas; a half goes to 65,504."""
     whole, half = (draw(with_timesteps(build_scheduler(EMOJI, name), 10), kind) for kind in KINDS)

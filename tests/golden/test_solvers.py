@@ -11,6 +11,7 @@ from torch import Tensor
 
 from shared.domain.sampling import SchedulerName, Squeeze
 from support.families import SCHEDULERS, Family
+from support.grids import FOUR, SOLVERS
 from support.papers import Array, Gaussian, Levels, betas, ddim, dpm_solver_pp, euler, uni_pc
 from worker.diffusion.noise import initial_noise
 from worker.diffusion.sampler import denoise
@@ -86,7 +87,7 @@ def solver(config: dict[str, Any], steps: int, squeeze: Squeeze | None = None) -
 
 
 @pytest.mark.parametrize("prediction", PREDICTIONS)
-@pytest.mark.parametrize("name", SchedulerName)
+@pytest.mark.parametrize("name", SOLVERS)
 def test_what_the_network_predicts_makes_no_difference(
     name: SchedulerName, prediction: str
 ) -> None:
@@ -156,6 +157,22 @@ def test_squeezed_dpm_solver(config: dict[str, Any], squeeze: Squeeze) -> None:
     assert_same(drawn(scheduler), expected)
 
 
+@pytest.mark.parametrize("config", [DPM, STABLE], ids=["published", "sd-1.5"])
+def test_dpm_solver_along_a_searched_grid(config: dict[str, Any]) -> None:
+    built = build_scheduler(config, SchedulerName.SEARCHED)
+    scheduler = with_timesteps(built, len(FOUR), grid=FOUR)
+    is_stable = config is STABLE
+    expected = dpm_solver_pp(
+        DATA,
+        NOISE.numpy(),
+        levels_of(scheduler, 0.0 if is_stable else smallest(scheduler)),
+        solver_type="midpoint" if is_stable else "heun",
+    )
+
+    assert scheduler.timesteps.tolist() == list(FOUR)
+    assert_same(drawn(scheduler), expected)
+
+
 @pytest.mark.parametrize("steps", [10, 20])
 @pytest.mark.parametrize("ends_clean", [True, False])
 def test_ddim(steps: int, *, ends_clean: bool) -> None:
@@ -188,7 +205,7 @@ def test_uni_pc(config: dict[str, Any], steps: int) -> None:
     assert_same(drawn(scheduler), uni_pc(DATA, NOISE.numpy(), levels))
 
 
-@pytest.mark.parametrize("name", SchedulerName)
+@pytest.mark.parametrize("name", SOLVERS)
 def test_more_steps_come_closer_to_the_exact_flow(name: SchedulerName) -> None:
     errors = []
     for steps in (5, 10, 20, 40):
@@ -211,7 +228,7 @@ def start_of(scheduler: Scheduler) -> Array:
 
 
 @pytest.mark.parametrize("family", SCHEDULERS)
-@pytest.mark.parametrize("name", SchedulerName)
+@pytest.mark.parametrize("name", SOLVERS)
 def test_noise_levels_come_from_the_checkpoints_betas(family: Family, name: SchedulerName) -> None:
     config = {"beta_schedule": "squaredcos_cap_v2"} | SCHEDULERS[family]
     cumulative = np.cumprod(1 - betas(config))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from shared.db.outcomes import PhaseTimes
 from shared.domain.prompts import ImageSettings
-from shared.domain.sampling import SamplerSettings
+from shared.domain.sampling import SamplerSettings, one_step
 from shared.errors import ConfigurationError
 from shared.models.card import ModelCard
 from worker.backends.base import BackendRecord
@@ -86,9 +86,9 @@ def _measure(cards: Sequence[ModelCard], bench: Bench, watch: Watch) -> list[Mea
     taken = 0
     for card, pipeline in zip(cards, pipelines, strict=True):
         watch(f"warming up {card.name}", taken)
-        one_step = card.sampler.model_copy(update={"steps": 1, "squeeze": None})
-        _draw(pipeline, one_step, bench.side)
-        taken += one_step.evaluations
+        first = one_step(card.sampler)
+        _draw(pipeline, first, bench.side)
+        taken += first.evaluations
     times: list[list[PhaseTimes]] = [[] for _ in cards]
     for index in range(bench.rounds):
         for card, pipeline, its_times in zip(cards, pipelines, times, strict=True):

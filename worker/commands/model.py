@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -98,6 +99,7 @@ def show(model: Model, *, as_json: Json = False) -> None:
         "safety checker": "yes" if facts["safety_checker"] else "none",
         "backend": facts["backend"],
         "weights": f"sha256 {facts['weights_sha256']}",
+        "searched grids": _numbers_of_steps(facts["searched_timesteps"]),
     }
     for name, value in rows.items():
         if value:
@@ -267,6 +269,11 @@ def _print_json(document: object) -> None:
 
 def _complain(sentence: str) -> None:
     sys.stderr.write(f"{sentence}\n")
+
+
+def _numbers_of_steps(grids: Iterable[int]) -> str | None:
+    numbers = ", ".join(map(str, grids))
+    return numbers and f"of {numbers} steps"
 
 
 def _bytes(count: int) -> str:

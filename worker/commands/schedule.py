@@ -34,7 +34,9 @@ def schedule(
     scheduler: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="dpmsolver++, ddim, euler or unipc; default the model's."
+            metavar="NAME",
+            help="dpmsolver++, ddim, euler, unipc, or searched: the model's own grid of so many "
+            "steps; default the model's.",
         ),
     ] = None,
     steps: Annotated[
@@ -110,19 +112,14 @@ def _grid(card: ModelCard, sampler: SamplerSettings) -> tuple[list[float], list[
     """Return timesteps, and one sigma more than there are of them."""
     from diffusers.utils import logging
 
-    from shared.domain.sampling import Squeeze
     from shared.models.card import read_json
-    from worker.diffusion.schedule import build_scheduler, noise_levels, with_timesteps
+    from worker.diffusion.schedule import noise_levels
+    from worker.diffusion.solvers import plot_course
 
     logging.set_verbosity_error()
     config = read_json(card.folder / "scheduler" / "scheduler_config.json")
-    squeeze = Squeeze.parse(sampler.squeeze) if sampler.squeeze else None
-    ready = with_timesteps(build_scheduler(config, sampler.scheduler), sampler.steps, squeeze)
-    return [_plain_number(float(timestep)) for timestep in ready.timesteps], noise_levels(ready)
-
-
-def _plain_number(value: float) -> float:
-    return int(value) if value.is_integer() else value
+    course = plot_course(config, sampler.scheduler, sampler.steps, sampler.squeeze)
+    return course.timesteps, noise_levels(course.scheduler)
 
 
 def _print_table(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Protocol
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from shared.domain.sampling import SchedulerName, Squeeze
 from shared.errors import ConfigurationError
+from shared.models import grids
 from worker.diffusion.squeeze import squeeze_timesteps
 
 PUBLISHED_DEFAULTS: Mapping[str, Any] = {
@@ -42,6 +43,7 @@ CLASSES: Mapping[SchedulerName, Any] = {
     SchedulerName.DDIM: DDIMScheduler,
     SchedulerName.EULER: EulerDiscreteScheduler,
     SchedulerName.UNIPC: UniPCMultistepScheduler,
+    SchedulerName.SEARCHED: DPMSolverMultistepScheduler,
 }
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
 OTHER_GRIDS = (
@@ -122,8 +124,19 @@ def build_scheduler(
     return _built(json.dumps(dict(config or {}), sort_keys=True), name)
 
 
-def with_timesteps(scheduler: Scheduler, steps: int, squeeze: Squeeze | None = None) -> Scheduler:
+def with_timesteps(
+    scheduler: Scheduler,
+    steps: int,
+    squeeze: Squeeze | None = None,
+    grid: Sequence[int] | None = None,
+) -> Scheduler:
     """Return a fresh scheduler set to a grid of ``steps``, squeezed if asked.
+
+    Args:
+        scheduler: is left as it is.
+        steps: of the grid.
+        squeeze: shortens it.
+        grid: is taken in place of the scheduler's own: as many falling timesteps of training.
 
     Raises:
         ValueError: the grid has no room for the steps, or the squeeze does not fit it.
@@ -132,7 +145,11 @@ def with_timesteps(scheduler: Scheduler, steps: int, squeeze: Squeeze | None = N
     for attribute, value in vars(fresh).items():
         if isinstance(value, list):  # the multistep solvers write into theirs
             setattr(fresh, attribute, list(value))
-    fresh.set_timesteps(steps)
+    if grid is None:
+        fresh.set_timesteps(steps)
+    else:
+        _refuse_sigmas(fresh, "a searched grid")
+        fresh.set_timesteps(timesteps=list(grid))
     _check_grid(fresh, steps)
     if squeeze is not None:
         _squeeze(fresh, squeeze)
@@ -169,8 +186,9 @@ def _built(config_json: str, name: SchedulerName) -> Scheduler:
 
 
 def _known_to_diffusers(config: Mapping[str, Any]) -> dict[str, Any]:
+    config = {key: value for key, value in config.items() if key != grids.KEY}
     if _own_class(config) is not None:
-        return dict(config)
+        return config
     named = {key: value for key, value in config.items() if not key.startswith("_")}
     return {**PUBLISHED_DEFAULTS, **named, "_class_name": DPMSolverMultistepScheduler.__name__}
 
@@ -186,7 +204,7 @@ def _own_class(config: Mapping[str, Any]) -> Any:
 def _forced(config: Mapping[str, Any], name: SchedulerName) -> dict[str, Any]:
     """Return what the job's choice of a solver settles, whatever the checkpoint says."""
     own = _own_class(config)
-    if name is SchedulerName.DPM_SOLVER:
+    if name in {SchedulerName.DPM_SOLVER, SchedulerName.SEARCHED}:
         if own is not DPMSolverMultistepScheduler:
             return {"algorithm_type": "dpmsolver++", "solver_order": 2}
         # The stochastic ones draw noise that is not the job's own.
@@ -210,8 +228,12 @@ def _check_grid(scheduler: Scheduler, steps: int) -> None:
 def _squeeze(scheduler: Scheduler, squeeze: Squeeze) -> None:
     if not isinstance(scheduler, DPMSolverMultistepScheduler):
         raise ValueError("a squeeze is for dpmsolver++ alone")  # noqa: TRY004 - a user's choice
-    for setting in OTHER_GRIDS:
-        if scheduler.config.get(setting):
-            raise ValueError(f"a squeeze needs a grid of timesteps; this model sets {setting}")
+    _refuse_sigmas(scheduler, "a squeeze")
     grid = [int(timestep) for timestep in scheduler.timesteps]
     scheduler.set_timesteps(timesteps=squeeze_timesteps(grid, squeeze))
+
+
+def _refuse_sigmas(scheduler: Scheduler, who: str) -> None:
+    for setting in OTHER_GRIDS:
+        if scheduler.config.get(setting):
+            raise ValueError(f"{who} needs a grid of timesteps; this model sets {setting}")

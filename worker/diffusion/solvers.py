@@ -19,6 +19,7 @@ from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultist
 from torch import Tensor
 
 from shared.domain.sampling import SchedulerName, Squeeze
+from shared.models.grids import grid_of
 from worker.diffusion.schedule import Scheduler, Solver, build_scheduler, with_timesteps
 
 
@@ -95,7 +96,7 @@ class Course:
     """Whole numbers where they are."""
     steps: Sequence[Step] | None
     """None where the solver is more than a sum: diffusers' own takes those."""
-    remake: tuple[int, Squeeze | None]
+    remake: tuple[int, Squeeze | None, tuple[int, ...] | None]
 
     def solver(self) -> Solver:
         """Return a solver for one batch."""
@@ -117,14 +118,40 @@ def plot_course(
 
     Raises:
         ConfigurationError: the configuration is wrong.
-        ValueError: the grid has no room for the steps, or the squeeze does not fit it.
+        ValueError: the grid has no room for the steps, the squeeze does not fit it, or no grid of
+            so many steps was searched for the model.
     """
-    return _plotted(json.dumps(dict(config), sort_keys=True), name, steps, squeeze)
+    grid = grid_of(config, steps) if name is SchedulerName.SEARCHED else None
+    return _plotted(_key(config), name, steps, squeeze, grid)
+
+
+def plot_grid(config: Mapping[str, Any], grid: Sequence[int]) -> Course:
+    """Work out how DPM-Solver++ goes along any timesteps.
+
+    Args:
+        config: a checkpoint's ``scheduler_config.json``.
+        grid: falling timesteps of training.
+
+    Raises:
+        ConfigurationError: the configuration is wrong.
+        ValueError: the checkpoint's grids are not of timesteps.
+    """
+    return _plotted(_key(config), SchedulerName.SEARCHED, len(grid), None, tuple(grid))
+
+
+def _key(config: Mapping[str, Any]) -> str:
+    return json.dumps(dict(config), sort_keys=True)
 
 
 @lru_cache(maxsize=256)
-def _plotted(config_json: str, name: SchedulerName, steps: int, squeeze: str | None) -> Course:
-    remake = steps, Squeeze.parse(squeeze) if squeeze else None
+def _plotted(
+    config_json: str,
+    name: SchedulerName,
+    steps: int,
+    squeeze: str | None,
+    grid: tuple[int, ...] | None,
+) -> Course:
+    remake = steps, Squeeze.parse(squeeze) if squeeze else None, grid
     scheduler = with_timesteps(build_scheduler(json.loads(config_json), name), *remake)
     return Course(
         scheduler,

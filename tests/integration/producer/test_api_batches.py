@@ -263,6 +263,8 @@ def test_lists_are_paged_from_the_newest(client: httpx.Client) -> None:
         ({**PROMPTS, "safety_checker": False}, "only an operator"),
         ({"prompts": [{"prompt": "x", "seed": -1}]}, "no line of it can be drawn"),
         ({**PROMPTS, "squeeze": "many"}, "squeeze"),
+        ({**PROMPTS, "scheduler": "searched", "steps": 9}, "no grid of 9 steps was searched"),
+        ({"prompts": [{"prompt": "x", "scheduler": "searched"}]}, "no line of it can be drawn"),
     ],
 )
 def test_what_is_wrong_with_a_request_is_told_by_field(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -19,9 +20,11 @@ from shared.clock import utc_now
 from shared.db.batches import find_batch
 from shared.db.engine import Database
 from shared.db.tables import Job
+from shared.models.catalog import load_card
 from shared.settings import Settings
 from shared.storage.open import open_store
 from support.drawing import Drawer
+from support.grids import FOUR, THREE, keep_grids
 from support.shell import Shell
 
 
@@ -158,8 +161,11 @@ def test_a_file_that_gives_no_image_is_one_clear_line_and_no_batch(
         (["--guidance-scale", "99"], "--guidance-scale: must be less than or equal to 50"),
         (["--squeeze", "6"], "squeeze is two whole numbers such as 10,6, not '6'"),
         (["--squeeze", "10,6", "--steps", "5"], "squeeze 10,6 keeps 6 of only 5 steps"),
-        (["--scheduler", "heun"], "--scheduler: must be 'dpmsolver++', 'ddim', 'euler' or 'unipc'"),
+        (["--scheduler", "heun"], "--scheduler: must be 'dpmsolver++', 'ddim', 'euler', 'unipc'"),
         (["--scheduler", "ddim", "--squeeze", "10,6"], "a squeeze is for dpmsolver++, not for"),
+        (["--scheduler", "searched", "--squeeze", "9,5"], "a squeeze is for dpmsolver++, not for"),
+        (["--scheduler", "searched", "--steps", "5"], "no grid of 5 steps was searched for"),
+        (["--scheduler", "searched"], "no grid of 16 steps was searched for this model"),
         (["--model", "none"], "no model 'none'"),
         (["--steps", "many"], "Invalid value for '--steps'"),
         (["--colour"], "No such option: --colour"),
@@ -180,6 +186,30 @@ def test_a_scheduler_is_chosen_for_the_batch_and_by_a_line(shell: Shell) -> None
         found = [(job.scheduler, job.steps, job.squeeze) for job in jobs]
     database.close()
     assert found == [("ddim", 16, None), ("unipc", 16, None)]
+
+
+def test_searched_grids_are_asked_for_by_lines_of_a_model_that_has_them(
+    shell: Shell, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(load_card("emoji-64").folder, tmp_path / "model"))
+    keep_grids(folder, THREE, FOUR)
+    lines = [{"prompt": "a", "scheduler": "searched", "steps": steps} for steps in (3, 4, 5)]
+    file = write("p.jsonl", *map(json.dumps, lines), '{"prompt": "plain"}')
+    ours = ("--model", str(folder))
+
+    assert shell("submit", file, *ours, "--on-error", "abort") == 2
+    assert "p.jsonl:3: steps: no grid of 5 steps" in shell.err
+    assert shell.json("status", "--all") == {"batches": []}
+
+    assert shell("submit", file, *ours) == 2
+    assert "p.jsonl:3: steps: no grid of 5 steps was searched for this model" in shell.err
+    assert "there are grids of 3, 4" in shell.err
+    database = Database(Settings().resolved_database_url)
+    with database.read() as session:
+        jobs = session.scalars(select(Job).order_by(Job.position)).all()
+        found = [(job.scheduler, job.steps, job.squeeze) for job in jobs]
+    database.close()
+    assert found == [("searched", 3, None), ("searched", 4, None), ("dpmsolver++", 16, "10,6")]
 
 
 def test_errors_are_json_when_json_is_asked_for(shell: Shell) -> None:

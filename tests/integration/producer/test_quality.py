@@ -69,7 +69,7 @@ def test_images_of_different_quality_are_not_the_same(database: Database, tmp_pa
     new = submit_text(database, tmp_path, text, name="p.jsonl")
 
     with database.read() as session:
-        prints = {image_fingerprint(job, "weights") for job in jobs_of(session, new.batch_id)}
+        prints = {image_fingerprint(job, "weights", None) for job in jobs_of(session, new.batch_id)}
     assert len(prints) == 2
 
 

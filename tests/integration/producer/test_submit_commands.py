@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from uuid import UUID
 
@@ -13,13 +14,16 @@ from shared.clock import utc_now
 from shared.db.engine import Database
 from shared.db.tables import Job, Worker
 from shared.domain.fingerprint import image_fingerprint
+from shared.models.catalog import load_card
 from shared.settings import Settings
 from shared.storage.open import open_store
 from support.drawing import Drawer
 from support.factories import jobs_of
+from support.grids import FOUR, keep_grids
 from support.shell import Shell
 
 WEIGHTS = "ab" * 32
+GRIDS = {4: FOUR}
 
 
 @pytest.fixture
@@ -46,7 +50,7 @@ def draw(batch_id: str, count: int) -> None:
     drawer.draw(UUID(batch_id), count)
     with database.write() as session:
         for job in session.scalars(select(Job).where(Job.image_key.is_not(None))):
-            job.fingerprint = image_fingerprint(job, WEIGHTS)
+            job.fingerprint = image_fingerprint(job, WEIGHTS, GRIDS.get(job.steps))
     database.close()
 
 
@@ -126,6 +130,24 @@ def test_images_from_before_are_used_again_if_that_is_asked_for(shell: Shell, fi
     assert [job.reused_from for job in jobs(once_more["batch_id"])[:5]] == [
         job.id for job in before[:5]
     ], "the job that drew it"
+
+
+def test_images_along_a_grid_that_was_searched_again_are_not_used(
+    shell: Shell, file: str, tmp_path: Path
+) -> None:
+    model = Path(shutil.copytree(load_card("emoji-64").folder, tmp_path / "model"))
+    keep_grids(model, FOUR)
+    searched = ("--model", str(model), "--scheduler", "searched", "--steps", "4")
+    first = shell.json("submit", file, *searched)["batch_id"]
+    draw(first, 5)
+    assert shell.json("submit", file, *searched)["batch_id"] == first
+    assert shell.json("submit", file, *searched, "--reuse")["reused"] == 5
+
+    keep_grids(model, (970, 600, 310, 70))
+
+    again = shell.json("submit", file, *searched, "--reuse")
+    assert (again["reused"], again["total"]) == (0, 20)
+    assert shell.json("submit", file, *searched)["batch_id"] != first
 
 
 def test_images_of_others_are_not_used(shell: Shell, file: str) -> None:

@@ -24,6 +24,7 @@ from shared.errors import ConfigurationError
 from shared.models.card import read_card
 from support.closeness import ALIKE, difference
 from support.families import SIDE, Family, rewrite_json, write_family
+from support.grids import keep_grids
 from worker.devices import Device
 from worker.diffusion.noise import initial_noise
 from worker.loading import load_pipeline
@@ -34,11 +35,13 @@ GUIDANCE = 7.5
 PROMPTS = ("a red apple on a table", "two dogs")
 NEGATIVE = "blurred"
 LATENTS = (4, 8, 8)
+SEARCHED = (970, 930, 850, 700, 610, 420, 300, 190, 80, 30)
 THEIRS: dict[SchedulerName, Any] = {
     SchedulerName.DPM_SOLVER: DPMSolverMultistepScheduler,
     SchedulerName.DDIM: DDIMScheduler,
     SchedulerName.EULER: EulerDiscreteScheduler,
     SchedulerName.UNIPC: UniPCMultistepScheduler,
+    SchedulerName.SEARCHED: DPMSolverMultistepScheduler,
 }
 PUBLISHED_WITH: dict[Family, Any] = {"sd-1.5": PNDMScheduler, "sd-2.1": DDIMScheduler}
 
@@ -46,7 +49,8 @@ PUBLISHED_WITH: dict[Family, Any] = {"sd-1.5": PNDMScheduler, "sd-2.1": DDIMSche
 @pytest.fixture(scope="module", params=PUBLISHED_WITH)
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of one family, whose name it bears."""
-    return write_family(request.param, tmp_path_factory.mktemp("models") / request.param)
+    folder = write_family(request.param, tmp_path_factory.mktemp("models") / request.param)
+    return keep_grids(folder, SEARCHED)
 
 
 @pytest.fixture(scope="module")
@@ -89,16 +93,17 @@ def drawn_by_diffusers(
 ) -> Tensor:
     published = pipeline.scheduler
     pipeline.scheduler = THEIRS[name].from_config(published.config)
+    is_searched = name is SchedulerName.SEARCHED
+    grid = {"timesteps": list(SEARCHED)} if is_searched else {"num_inference_steps": STEPS}
     try:
         latents: Tensor = pipeline(
             prompt=list(PROMPTS),
             negative_prompt=[NEGATIVE] * len(PROMPTS),
             width=SIDE,
             height=SIDE,
-            num_inference_steps=STEPS,
             latents=torch.stack([initial_noise(seed, LATENTS) for seed in range(len(PROMPTS))]),
             output_type="latent",
-            **{"guidance_scale": GUIDANCE} | settings,
+            **{"guidance_scale": GUIDANCE} | grid | settings,
         ).images
     finally:
         pipeline.scheduler = published

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from producer.rejects import FieldError
 from producer.settle import BatchDefaults, Settled, Settler
 from shared.domain.prompts import MAX_SEED, PromptRequest
+from shared.domain.rates import Shape
+from shared.errors import ConfigurationError
+from support.grids import FOUR, THREE, card_with_grids
 from support.prompts import CARD
 
 
@@ -120,8 +125,66 @@ def test_a_squeeze_of_another_scheduler_is_refused(
 
 
 def test_a_scheduler_that_there_is_not_is_refused() -> None:
-    with pytest.raises(ValueError, match="'dpmsolver\\+\\+', 'ddim', 'euler' or 'unipc'"):
+    with pytest.raises(
+        ValueError, match="'dpmsolver\\+\\+', 'ddim', 'euler', 'unipc' or 'searched'"
+    ):
         settled({"scheduler": "heun"})
+
+
+@pytest.mark.parametrize(
+    ("line", "batch", "expected"),
+    [
+        ({"scheduler": "searched", "steps": 4}, {}, ("searched", 4)),
+        ({"steps": 4}, {"scheduler": "searched", "steps": 3}, ("searched", 4)),
+        ({}, {"scheduler": "searched", "steps": 3}, ("searched", 3)),
+        ({"scheduler": "euler"}, {"scheduler": "searched", "steps": 3}, ("euler", 3)),
+    ],
+)
+def test_a_searched_grid_is_of_so_many_steps_and_not_squeezed(
+    line: dict[str, Any], batch: dict[str, Any], expected: tuple[str, int], tmp_path: Path
+) -> None:
+    settler = Settler(BatchDefaults.model_validate(batch), card_with_grids(tmp_path, THREE, FOUR))
+
+    image = settler.settle(PromptRequest.model_validate({"prompt": "a", **line}))
+
+    assert (image.scheduler, image.steps, image.squeeze) == (*expected, None)
+    assert Shape.of_image(image).iterations == expected[1]
+
+
+@pytest.mark.parametrize(
+    ("line", "grids", "reason"),
+    [
+        ({"steps": 5}, (THREE, FOUR), "no grid of 5 steps .*; there are grids of 3, 4"),
+        ({}, (THREE,), "no grid of 16 steps .*; there are grids of 3"),
+        ({"steps": 4}, (), "no grid of 4 steps .*; it has no searched grid"),
+    ],
+)
+def test_a_grid_that_was_not_searched_is_refused_by_field(
+    line: dict[str, Any], grids: tuple[tuple[int, ...], ...], reason: str, tmp_path: Path
+) -> None:
+    settler = Settler(BatchDefaults(), card_with_grids(tmp_path, *grids))
+
+    with pytest.raises(FieldError, match=reason) as refused:
+        settler.settle(
+            PromptRequest.model_validate({"prompt": "a", "scheduler": "searched", **line})
+        )
+
+    assert refused.value.field == "steps"
+
+
+def test_a_searched_grid_is_not_squeezed_further(tmp_path: Path) -> None:
+    settler = Settler(BatchDefaults(), card_with_grids(tmp_path, THREE, FOUR))
+    line = {"prompt": "a", "scheduler": "searched", "steps": 4, "squeeze": "3,2"}
+
+    with pytest.raises(ValueError, match=r"a squeeze is for dpmsolver\+\+, not for searched"):
+        settler.settle(PromptRequest.model_validate(line))
+
+
+def test_broken_grids_are_told_before_any_line_is_read(tmp_path: Path) -> None:
+    card = card_with_grids(tmp_path, (5, 5))
+
+    with pytest.raises(ConfigurationError, match="searched_timesteps: 2: timesteps have to fall"):
+        Settler(BatchDefaults(), card)
 
 
 @pytest.mark.parametrize("squeeze", ["10", "6,10", "a,b"])

@@ -10,6 +10,7 @@ import pytest
 
 from producer.cli.main import run
 from support.families import SCHEDULERS, Family, rewrite_json
+from support.grids import FOUR, keep_grids
 from support.tiny_model import write_json
 
 Printed = pytest.CaptureFixture[str]
@@ -84,6 +85,17 @@ def test_a_model_that_asks_for_a_scheduler_gets_it(tmp_path: Path, capsys: Print
     assert document["timesteps"] == list(range(999, -1, -111))
 
 
+def test_searched_timesteps_are_printed(tmp_path: Path, capsys: Printed) -> None:
+    model = write_card(tmp_path, "sd-1.5")
+    keep_grids(tmp_path, FOUR)
+
+    document = schedule(capsys, "--model", model, "--scheduler", "searched", "--steps", "4")
+
+    assert document["timesteps"] == list(FOUR)
+    assert (document["scheduler"], document["steps"], document["squeeze"]) == ("searched", 4, None)
+    assert len(document["sigmas"]) == 5
+
+
 def test_timesteps_are_whole_numbers_where_they_are_whole(capsys: Printed) -> None:
     timesteps = schedule(capsys, "--scheduler", "euler", "--steps", "3")["timesteps"]
 
@@ -125,6 +137,8 @@ def test_a_squeeze_that_is_none_is_refused(squeeze: str, capsys: Printed) -> Non
     ("options", "complaint"),
     [
         (("--scheduler", "dpm"), "no scheduler 'dpm'; there are dpmsolver++, ddim, euler, unipc"),
+        (("--scheduler", "searched", "--steps", "8"), "no grid of 8 steps was searched for this"),
+        (("--scheduler", "searched", "--squeeze", "9,5"), "a squeeze is for dpmsolver++, not for"),
         (("--model", "nobody"), "no model 'nobody'"),
         (("--scheduler", "euler", "--squeeze", "10,6"), "a squeeze is for dpmsolver++, not for"),
         (("--steps", "5", "--squeeze", "10,6"), "keeps 6 of only 5 steps"),

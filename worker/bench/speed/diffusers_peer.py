@@ -13,6 +13,7 @@ from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import Stabl
 from torch import Tensor
 
 from shared.db.outcomes import PhaseTimes
+from shared.domain.sampling import SchedulerName
 from worker.bench.speed.contestants import STEPS_OF_A_KIND, Setup, prompts_of
 from worker.bench.speed.diffusers_pipeline import PipelineUNet, load_diffusers
 
@@ -91,6 +92,8 @@ class DiffusersContestant:
             told.insert(0, "diffusers' parts")
         if self._setup.card.sampler.squeeze:
             told.append(f"{self._setup.steps} steps of a plain grid, as it has no squeezed one")
+        if self._setup.card.sampler.scheduler is SchedulerName.SEARCHED:
+            told.append(f"{self._setup.steps} steps of a plain grid, not of the searched one")
         return ", ".join(told)
 
     def lay_out(self, layout: str) -> None:
