@@ -9,15 +9,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from diffusers import AutoencoderKL
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
-from training import loop
+from training import loop, parallel
 from training.config import AutoencoderConfig, RunConfig
-from training.data.dataset import Dataset
+from training.data.dataset import Dataset, load_dataset
 
 _CHUNK = 64
 #: File of the latents (N, channels, h, w) of all pictures, below a run's folder.
 LATENTS = "latents.pt"
+#: The same of pictures that were shrunk before.
+SMALLER_LATENTS = "latents-{size}.pt"
 
 
 def create(config: AutoencoderConfig, image_size: int) -> Any:
@@ -41,13 +44,18 @@ def load(folder: Path) -> Any:
 
 def as_tensor(images: npt.NDArray[np.uint8]) -> Tensor:
     """Return uint8 pictures (N, H, W, 3) as floats (N, 3, H, W) in [-1, 1], channels last."""
-    return torch.from_numpy(images).permute(0, 3, 1, 2).float().div(127.5).sub(1.0)
+    return to_floats(torch.from_numpy(images))
+
+
+def to_floats(images: Tensor) -> Tensor:
+    """Return uint8 pictures (N, H, W, 3) as floats (N, 3, H, W) in [-1, 1], channels last."""
+    return images.permute(0, 3, 1, 2).float().div(127.5).sub(1.0)
 
 
 def as_images(pixels: Tensor) -> npt.NDArray[np.uint8]:
     """Return floats (N, 3, H, W) in [-1, 1] as uint8 pictures (N, H, W, 3)."""
     scaled = pixels.float().add(1.0).mul(127.5).round().clamp(0, 255).to(torch.uint8)
-    return scaled.permute(0, 2, 3, 1).numpy()
+    return scaled.permute(0, 2, 3, 1).cpu().numpy()
 
 
 def reconstruction_losses(
@@ -60,43 +68,68 @@ def reconstruction_losses(
     return {"loss": l1 + l2 + gradient_weight * edges, "l1": l1, "l2": l2, "edges": edges}
 
 
-def train(run: RunConfig, data: Dataset, folder: Path) -> Any:
+class Reconstruction(nn.Module):
+    """An autoencoder's whole way, from pictures to pictures."""
+
+    def __init__(self, vae: Any) -> None:
+        super().__init__()
+        self.vae = vae
+
+    def forward(self, pictures: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Map pictures (B, 3, H, W) and noise (B, C, h, w) to pictures, means and deviations."""
+        posterior = self.vae.encode(pictures).latent_dist
+        mean, deviation = posterior.mean.float(), posterior.std.float()
+        return self.vae.decode(mean + deviation * noise).sample.float(), mean, deviation
+
+
+def train(run: RunConfig, folder: Path) -> None:
     """Train the whole autoencoder; leave the latents of all pictures, standardised, in `folder`."""
     if (folder / "vae").exists():
-        return load(folder / "vae")
-    config = run.autoencoder
+        return
+    config, data = run.autoencoder, load_dataset(folder / "data")
     torch.manual_seed(run.seed)
     vae = create(config, run.data.image_size)
     weights = sampling_weights(data, run.data.core_weight)
+    latent_shape = (config.batch, config.model["latent_channels"], *(run.latent_size,) * 2)
 
-    def losses(step: int) -> dict[str, Tensor]:
+    def batch(step: int) -> tuple[Tensor, Tensor]:
         generator = loop.step_generator(run.seed, step)
-        chosen = torch.multinomial(weights, config.batch, generator=generator)
-        target = as_tensor(data.images[chosen.numpy()])
-        with torch.autocast("cpu", torch.bfloat16, enabled=run.autocast):
-            posterior = vae.encode(target).latent_dist
-            mean, deviation = posterior.mean.float(), posterior.std.float()
-            noise = torch.randn(mean.shape, generator=generator)
-            drawn = vae.decode(mean + deviation * noise).sample.float()
+        chosen = choose(weights, config.batch, generator)
+        noise = torch.randn(latent_shape, generator=generator)
+        return torch.from_numpy(data.images[chosen.numpy()]), noise
+
+    def losses(network: nn.Module, images: Tensor, noise: Tensor) -> loop.Losses:
+        target = to_floats(images)
+        drawn, mean, deviation = network(target, noise)
         found = reconstruction_losses(drawn, target, config.gradient_weight)
         kl = 0.5 * (mean.square() + deviation.square() - 2.0 * deviation.log() - 1.0).mean()
         return found | {"loss": found["loss"] + config.kl_weight * kl, "kl": kl}
 
-    stage = loop.Stage(
-        "autoencoder",
-        {"vae": vae},
-        list(vae.parameters()),
-        losses,
-        config.optimiser,
-        config.steps,
-        config.batch,
-    )
-    loop.run(stage, folder, run.checkpoint_seconds)
+    stage = loop.Stage("autoencoder", Reconstruction(vae), {"vae": vae}, batch, losses, config)
+    loop.run(stage, folder, run.checkpoint_seconds, autocast=run.autocast)
     vae.eval().requires_grad_(False)
-    standardise(vae, data.images)
-    torch.save(encode(vae, data.images), folder / LATENTS)
-    vae.save_pretrained(folder / "vae")
-    return vae
+    with parallel.main_first():
+        if not (folder / "vae").exists():
+            standardise(vae, data.images)
+            torch.save(encode(vae, data.images), folder / LATENTS)
+            vae.save_pretrained(folder / "vae")
+
+
+def latents_of_size(run: RunConfig, data: Dataset, folder: Path, size: int) -> Tensor:
+    """Return latents (N, channels, h, w) of all pictures, shrunk to a height and width before.
+
+    They are kept in `folder`, which holds the finished autoencoder.
+    """
+    if size == run.data.image_size:
+        path = folder / LATENTS
+    else:
+        path = folder / SMALLER_LATENTS.format(size=size)
+        with parallel.main_first():
+            if not path.exists():
+                vae = load(folder / "vae").to(parallel.state().device)
+                torch.save(encode(vae, data.images, size), path)
+    latents: Tensor = torch.load(path, map_location="cpu", weights_only=True)
+    return latents
 
 
 @torch.no_grad()
@@ -106,7 +139,7 @@ def standardise(vae: Any, images: npt.NDArray[np.uint8]) -> None:
     The pictures stay the same, and nobody downstream needs a scaling factor. A channel's
     variance includes the posterior's own: one that carries nothing is not blown up.
     """
-    moments = [vae.encode(as_tensor(part)).latent_dist for part in chunks(images)]
+    moments = [vae.encode(as_tensor(part).to(vae.device)).latent_dist for part in chunks(images)]
     mean = torch.cat([part.mean for part in moments])
     within = torch.cat([part.var for part in moments]).mean(dim=(0, 2, 3))
     shift, scale = mean.mean(dim=(0, 2, 3)), (mean.var(dim=(0, 2, 3)) + within).rsqrt()
@@ -119,11 +152,24 @@ def standardise(vae: Any, images: npt.NDArray[np.uint8]) -> None:
     vae.register_to_config(scaling_factor=1.0)
 
 
-def sampling_weights(data: Dataset, core_weight: float) -> Tensor:
-    """Return how often each picture (N,) is drawn: core concepts more, held-out pairs never."""
+def sampling_weights(data: Dataset, core_weight: float, *, only_core: bool = False) -> Tensor:
+    """Return how often each picture (N,) is drawn: core concepts more, held-out pairs never.
+
+    Args:
+        data: pictures and their rows.
+        core_weight: of a core concept, where another has 1.
+        only_core: others are never drawn either.
+    """
+    other = 0.0 if only_core else 1.0
     return torch.tensor(
-        [0.0 if row.split != "train" else core_weight if row.core else 1.0 for row in data.rows]
+        [0.0 if row.split != "train" else core_weight if row.core else other for row in data.rows]
     )
+
+
+def choose(weights: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Return the numbers (count,) of pictures, all different if there are as many to draw from."""
+    again = count > int(weights.count_nonzero())
+    return torch.multinomial(weights, count, replacement=again, generator=generator)
 
 
 def chunks(images: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.uint8]]:
@@ -132,9 +178,27 @@ def chunks(images: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.uint8]]:
 
 
 @torch.no_grad()
-def encode(vae: Any, images: npt.NDArray[np.uint8]) -> Tensor:
-    """Return latents (N, channels, h, w), the posterior's means."""
-    return torch.cat([vae.encode(as_tensor(part)).latent_dist.mean for part in chunks(images)])
+def encode(vae: Any, images: npt.NDArray[np.uint8], size: int | None = None) -> Tensor:
+    """Return latents (N, channels, h, w) in RAM, the posterior's means.
+
+    Args:
+        vae: the autoencoder.
+        images: pictures (N, H, W, 3).
+        size: height and width that they are shrunk to before.
+    """
+    found = []
+    for part in chunks(images):
+        pictures = as_tensor(part).to(vae.device)
+        if size is not None and size != pictures.shape[-1]:
+            pictures = shrunk(pictures, size)
+        found.append(vae.encode(pictures).latent_dist.mean.cpu())
+    return torch.cat(found)
+
+
+def shrunk(pictures: Tensor, size: int) -> Tensor:
+    """Return pictures (N, 3, H, W) in [-1, 1] at a smaller height and width."""
+    smaller = functional.interpolate(pictures, (size, size), mode="bicubic", antialias=True)
+    return smaller.clamp(-1.0, 1.0).contiguous(memory_format=torch.channels_last)
 
 
 @torch.no_grad()

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from shared.domain.sampling import Squeeze
+
+SAMPLE_PROMPTS = (
+    *("a red apple", "a dog face", "a rocket, noto style", "a slice of pizza, flat twemoji style"),
+    *("a tree", "a sailboat, glossy 3d style", "a grinning face, noto style", "a panda"),
+)
 
 
 class Section(BaseModel):
@@ -48,49 +55,69 @@ class OptimiserConfig(Section):
     final_ratio: float = 0.02
 
 
-class AutoencoderConfig(Section):
+class StageConfig(Section):
+    """How long a stage is trained, and by which steps."""
+
+    optimiser: OptimiserConfig
+    steps: int
+    #: Pictures that a step sees in all processes together.
+    batch: int
+    #: Parts that each process cuts its share into, so that less has to fit into its memory.
+    accumulate: int = Field(default=1, ge=1)
+
+
+class AutoencoderConfig(StageConfig):
     """The KL autoencoder and its training."""
 
     model: dict[str, Any]
-    optimiser: OptimiserConfig
-    steps: int
-    batch: int
     kl_weight: float = 1e-3
     gradient_weight: float = 1.0
 
 
-class DecoderConfig(Section):
+class DecoderConfig(StageConfig):
     """The decoder's training by itself, after the autoencoder's."""
 
-    optimiser: OptimiserConfig
-    steps: int
-    batch: int
     gradient_weight: float = 1.0
     #: Deviation of the noise added to latents of unit variance.
     latent_noise: float = 0.1
 
 
-class TextConfig(Section):
+class TextConfig(StageConfig):
     """The text encoder's training by itself, before the denoiser's."""
 
-    optimiser: OptimiserConfig
-    steps: int
-    batch: int
+
+class PhaseConfig(StageConfig):
+    """One phase of the denoiser's training; it goes on from the phase before."""
+
+    #: Of the phase's files.
+    name: str = Field(pattern=r"^[a-z0-9-]+$")
+    #: Pictures are shrunk to it before they are encoded; default: the data's.
+    image_size: int | None = None
+    concepts: Literal["all", "core"] = "all"
+    #: How much more often than another a core concept is drawn; default: the data's.
+    core_weight: float | None = None
+    #: Share of the noise levels drawn from the solver's own steps: 0 draws from all timesteps
+    #: alike, 1 from no others than those that the sampler takes.
+    solver_share: float = Field(default=0.0, ge=0.0, le=1.0)
+    loss_weighting: Literal["none", "min-snr"] = "none"
+    min_snr_gamma: float = 5.0
+    ema_decay: float = 0.999
 
 
 class DenoiserConfig(Section):
-    """The text encoder, the denoiser and their training."""
+    """The text encoder, the denoiser and the phases of their training."""
 
     text_encoder: dict[str, Any]
     denoiser: dict[str, Any]
-    optimiser: OptimiserConfig
-    steps: int
-    batch: int
     caption_dropout: float = 0.1
-    ema_decay: float = 0.999
-    #: The last part of the run, and the share of its noise levels drawn at the solver's own steps.
-    solver_tail: float = 0.15
-    solver_share: float = 0.7
+    phases: tuple[PhaseConfig, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        names = [phase.name for phase in self.phases]
+        if len(set(names)) < len(names):
+            raise ValueError(f"phases need names of their own, not {', '.join(names)}")
+        return self
 
 
 class SampleConfig(Section):
@@ -98,8 +125,16 @@ class SampleConfig(Section):
 
     guidance_scale: float = 4.0
     guidance_rescale: float = 0.7
-    squeeze: str = "10,6"
+    #: None for the plain grid.
+    squeeze: str | None = "10,6"
     grid_steps: int = 16
+    #: Searched timesteps, falling, in place of the grid and its squeeze.
+    timesteps: tuple[int, ...] | None = None
+
+    @property
+    def parsed_squeeze(self) -> Squeeze | None:
+        """How the grid is shortened."""
+        return None if self.squeeze is None else Squeeze.parse(self.squeeze)
 
 
 class RunConfig(Section):
@@ -108,13 +143,17 @@ class RunConfig(Section):
     name: str
     title: str
     seed: int = 0
-    #: Threads of the autoencoder's training.
+    #: Threads for what one process does alone.
     threads: int = 2
-    #: Processes of one thread each that share the training of everything else.
+    #: Processes of one thread each that train together on a processor; GPUs take as many as
+    #: `accelerate launch` starts.
     processes: int = 1
-    #: bfloat16 autocast; worth it only where the processor multiplies bfloat16 natively.
+    #: bfloat16 autocast; on a processor only worth it where that multiplies bfloat16 natively.
     autocast: bool = False
     checkpoint_seconds: float = 240.0
+    #: How often the denoiser draws `sample_prompts` in a phase; 0 draws at its end alone.
+    sample_minutes: float = 0.0
+    sample_prompts: tuple[str, ...] = SAMPLE_PROMPTS
     data: DataConfig = Field(default_factory=DataConfig)
     tokenizer: TokenizerConfig = Field(default_factory=TokenizerConfig)
     autoencoder: AutoencoderConfig
@@ -125,9 +164,32 @@ class RunConfig(Section):
 
     @property
     def latent_size(self) -> int:
-        """Height and width of the latents: every level of the autoencoder but the last halves."""
-        levels = len(self.autoencoder.model["block_out_channels"])
-        return self.data.image_size >> (levels - 1)
+        """Height and width of the latents of full-size pictures."""
+        return self.data.image_size // self._latent_factor
+
+    @property
+    def _latent_factor(self) -> int:
+        """How many pixels a latent is wide: all levels of the autoencoder but the last halve."""
+        return 1 << (len(self.autoencoder.model["block_out_channels"]) - 1)
+
+    def phase_size(self, phase: PhaseConfig) -> int:
+        """Return height and width of the pictures that a phase trains on."""
+        return phase.image_size or self.data.image_size
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> Self:
+        halvings = sum(self.denoiser.denoiser.get("add_downsample", ()))
+        unit = self._latent_factor << halvings
+        for phase in self.denoiser.phases:
+            size = self.phase_size(phase)
+            if size % unit or size > self.data.image_size:
+                raise ValueError(
+                    f"phase {phase.name}: image_size {size} is no multiple of {unit}"
+                    f" up to {self.data.image_size}"
+                )
+        if self.phase_size(self.denoiser.phases[-1]) != self.data.image_size:
+            raise ValueError("the last phase has to train on full-size pictures")
+        return self
 
     @classmethod
     def read(cls, path: Path) -> Self:

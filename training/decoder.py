@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from training import autoencoder, loop, parallel
+from training import autoencoder, loop
 from training.config import RunConfig
 from training.data.dataset import load_dataset
 
@@ -34,34 +34,26 @@ def train(run: RunConfig, folder: Path) -> None:
     """Train on the latents in `folder`; leave the decoder in a checkpoint."""
     config = run.decoder
     dataset = load_dataset(folder / "data")
-    latents: Tensor = torch.load(folder / autoencoder.LATENTS, weights_only=True)
+    latents = autoencoder.latents_of_size(run, dataset, folder, run.data.image_size)
     model = LatentsToPictures(autoencoder.load(folder / "vae")).requires_grad_(True)
-    network = parallel.share(model)
     weights = autoencoder.sampling_weights(dataset, run.data.core_weight)
 
-    def losses(step: int) -> dict[str, Tensor]:
+    def batch(step: int) -> tuple[Tensor, Tensor]:
         generator = loop.step_generator(run.seed, step)
-        chosen = torch.multinomial(weights, config.batch, generator=generator)
+        chosen = autoencoder.choose(weights, config.batch, generator)
         clean = latents[chosen]
         noisy = clean + config.latent_noise * torch.randn(clean.shape, generator=generator)
-        target = autoencoder.as_tensor(dataset.images[parallel.part(chosen).numpy()])
-        with torch.autocast("cpu", torch.bfloat16, enabled=run.autocast):
-            drawn = network(parallel.part(noisy)).float()
-        return autoencoder.reconstruction_losses(drawn, target, config.gradient_weight)
+        return noisy, torch.from_numpy(dataset.images[chosen.numpy()])
 
-    stage = loop.Stage(
-        "decoder",
-        {"decoder": model},
-        list(model.parameters()),
-        losses,
-        config.optimiser,
-        config.steps,
-        config.batch,
-    )
-    loop.run(stage, folder, run.checkpoint_seconds)
+    def losses(network: nn.Module, noisy: Tensor, images: Tensor) -> loop.Losses:
+        target = autoencoder.to_floats(images)
+        return autoencoder.reconstruction_losses(network(noisy), target, config.gradient_weight)
+
+    stage = loop.Stage("decoder", model, {"decoder": model}, batch, losses, config)
+    loop.run(stage, folder, run.checkpoint_seconds, autocast=run.autocast)
 
 
 def load_into(vae: Any, folder: Path) -> None:
     """Give an autoencoder the decoder of the last checkpoint."""
-    state: dict[str, Any] = torch.load(folder / "decoder.pt", weights_only=True)
+    state = loop.read_checkpoint(folder, "decoder")
     LatentsToPictures(vae).load_state_dict(state["modules"]["decoder"])

@@ -1,106 +1,146 @@
-"""The text encoder and the denoiser, trained together on frozen latents."""
+"""The text encoder and the denoiser, trained together on frozen latents, in phases.
+
+The first phase starts from the text encoder's lesson. Each later one goes on from both kinds of
+weights that the phase before left: the model's own are trained on, and the averaged ones move on
+from the averaged ones. Its optimiser, its learning rate and its steps' randomness are its own.
+A finished phase is not run again, not even if its settings change: whoever wants it to removes
+its checkpoint, and those of the phases after it.
+"""
 
 from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
-from shared.domain.sampling import Squeeze
-from training import loop, parallel, tokenizer
-from training.autoencoder import LATENTS, sampling_weights
-from training.config import DenoiserConfig, RunConfig, SampleConfig
+from training import autoencoder, loop, parallel, sample, tokenizer
+from training.config import PhaseConfig, RunConfig
 from training.data.dataset import load_dataset
 from training.data.deck import CaptionDeck
 from training.networks import TextToLatent, create
-from worker.diffusion.schedule import build_scheduler, with_timesteps
-
-
-class NoiseLevels:
-    """Which timesteps a batch is trained at: stratified over all, later mostly the solver's own."""
-
-    def __init__(self, config: DenoiserConfig, sample: SampleConfig) -> None:
-        scheduler = build_scheduler()
-        solver = with_timesteps(scheduler, sample.grid_steps, Squeeze.parse(sample.squeeze))
-        self.solver_steps: Tensor = solver.timesteps
-        cumulative: Tensor = scheduler.alphas_cumprod
-        self.signal, self.noise = cumulative.sqrt(), (1.0 - cumulative).sqrt()
-        self._tail_from = round(config.steps * (1.0 - config.solver_tail))
-        self._share = config.solver_share
-
-    def draw(self, step: int, batch: int, generator: torch.Generator) -> Tensor:
-        """Return timesteps (B,) int64."""
-        places = (torch.arange(batch) + torch.rand(batch, generator=generator)) / batch
-        levels = (places * len(self.signal)).long()
-        if step < self._tail_from:
-            return levels
-        own = self.solver_steps[(places.roll(batch // 2) * len(self.solver_steps)).long()]
-        return torch.where(torch.rand(batch, generator=generator) < self._share, own, levels)
+from training.noise_levels import NoiseLevels
 
 
 def train(run: RunConfig, folder: Path) -> None:
-    """Train on what the stages before left in `folder`; the checkpoint holds the averaged weights.
+    """Run the phases that are not done, on what the stages before left in `folder`.
 
-    The loss is the plain squared error of the velocity (Salimans and Ho 2022, arXiv 2202.00512):
-    it weighs the high noise levels, where the text decides what is drawn, as much as the low ones.
+    Each leaves a checkpoint of its own, which holds the averaged weights too.
     """
-    config = run.denoiser
-    dataset, words = load_dataset(folder / "data"), tokenizer.load(folder / "tokenizer")
-    latents: Tensor = torch.load(folder / LATENTS, weights_only=True)
-    torch.manual_seed(run.seed)
-    model = create(config, words, latents.shape[1:])
-    first_lesson: dict[str, Any] = torch.load(folder / "text.pt", weights_only=True)
-    model.text_encoder.load_state_dict(first_lesson["modules"]["text_encoder"])
-    network = parallel.share(model)
-    averaged = copy.deepcopy(model).eval().requires_grad_(False)
-    deck = CaptionDeck(dataset.rows, words, config.caption_dropout)
-    levels = NoiseLevels(config, run.sample)
-    weights = sampling_weights(dataset, run.data.core_weight)
-    latents = latents.to(memory_format=torch.channels_last)
+    for number, phase in enumerate(run.denoiser.phases):
+        if not loop.is_finished(stage_name(phase), phase.steps, folder):
+            _train_phase(run, number, folder)
 
-    def losses(step: int) -> dict[str, Tensor]:
-        generator = loop.step_generator(run.seed, step)
-        chosen = torch.multinomial(weights, config.batch, generator=generator)
-        clean = latents[chosen]
-        noise = torch.randn(clean.shape, generator=generator)
-        timesteps = levels.draw(step, config.batch, generator)
-        signal_part, noise_part = (
-            part[timesteps].view(-1, 1, 1, 1) for part in (levels.signal, levels.noise)
-        )
-        noisy, velocity = (
-            signal_part * clean + noise_part * noise,
-            signal_part * noise - noise_part * clean,
-        )
-        tokens = deck.deal(chosen, generator)
-        noisy, velocity, timesteps, tokens = (
-            parallel.part(batch) for batch in (noisy, velocity, timesteps, tokens)
-        )
-        with torch.autocast("cpu", torch.bfloat16, enabled=run.autocast):
-            predicted = network(noisy, timesteps, tokens)
-        error = (predicted.float() - velocity).square().mean(dim=(1, 2, 3))
-        return {"loss": error.mean(), **_by_noise(error.detach(), timesteps)}
+
+def stage_name(phase: PhaseConfig) -> str:
+    """Return the name of a phase's files, without what follows the dot."""
+    return f"denoiser-{phase.name}"
+
+
+def _train_phase(run: RunConfig, number: int, folder: Path) -> None:
+    phase = run.denoiser.phases[number]
+    data = PhaseData(run, number, folder)
+    model, averaged = _starting_weights(run, number, folder)
+
+    def losses(
+        network: nn.Module, noisy: Tensor, velocity: Tensor, timesteps: Tensor, *rest: Tensor
+    ) -> loop.Losses:
+        tokens, weights = rest
+        predicted = network(noisy, timesteps, tokens)
+        error = (predicted - velocity).square().mean(dim=(1, 2, 3))
+        return {"loss": (weights * error).mean(), **_by_noise(error.detach(), timesteps)}
 
     def average(step: int) -> None:
-        keep = min(config.ema_decay, (1.0 + step) / (10.0 + step))
+        # From the first weights of all the average soon moves away.
+        keep = (
+            min(phase.ema_decay, (1.0 + step) / (10.0 + step)) if number == 0 else phase.ema_decay
+        )
         update_average(averaged, model, keep)
 
     stage = loop.Stage(
-        "denoiser",
+        stage_name(phase),
+        model,
         {"model": model, "averaged": averaged},
-        list(model.parameters()),
+        data.batch,
         losses,
-        config.optimiser,
-        config.steps,
-        config.batch,
-        None if parallel.rank() else average,
+        phase,
+        average,
+        lambda: sample_sheet(run, averaged, folder),
+        run.sample_minutes * 60.0,
     )
-    loop.run(stage, folder, run.checkpoint_seconds)
+    loop.run(stage, folder, run.checkpoint_seconds, autocast=run.autocast)
 
 
-def _by_noise(error: Tensor, timesteps: Tensor) -> dict[str, Tensor]:
+class PhaseData:
+    """What a phase is trained on: latents of its size with noise of its levels, and captions."""
+
+    def __init__(self, run: RunConfig, number: int, folder: Path) -> None:
+        self._phase = phase = run.denoiser.phases[number]
+        # Phases alike but for their names see different noise.
+        self._seed = run.seed + number
+        dataset, words = load_dataset(folder / "data"), tokenizer.load(folder / "tokenizer")
+        size = run.phase_size(phase)
+        latents = autoencoder.latents_of_size(run, dataset, folder, size)
+        self._latents = latents.to(memory_format=torch.channels_last)
+        self._deck = CaptionDeck(dataset.rows, words, run.denoiser.caption_dropout)
+        self._levels = NoiseLevels(phase, run.sample)
+        core_weight = run.data.core_weight if phase.core_weight is None else phase.core_weight
+        self._weights = autoencoder.sampling_weights(
+            dataset, core_weight, only_core=phase.concepts == "core"
+        )
+
+    def batch(self, step: int) -> tuple[Tensor, ...]:
+        """Return noisy latents and velocity (B, C, h, w), timesteps (B,), tokens, weights (B,).
+
+        The velocity is that of Salimans and Ho 2022, arXiv 2202.00512. Unweighted, its squared
+        error counts the high noise levels, where the text decides what is drawn, as much as the
+        low ones.
+        """
+        generator, levels = loop.step_generator(self._seed, step), self._levels
+        chosen = autoencoder.choose(self._weights, self._phase.batch, generator)
+        clean = self._latents[chosen]
+        noise = torch.randn(clean.shape, generator=generator)
+        timesteps = levels.draw(self._phase.batch, generator)
+        signal_part, noise_part = (
+            part[timesteps].view(-1, 1, 1, 1) for part in (levels.signal, levels.noise)
+        )
+        return (
+            signal_part * clean + noise_part * noise,
+            signal_part * noise - noise_part * clean,
+            timesteps,
+            self._deck.deal(chosen, generator),
+            levels.weights[timesteps],
+        )
+
+
+def _starting_weights(
+    run: RunConfig, number: int, folder: Path
+) -> tuple[TextToLatent, TextToLatent]:
+    """Return the model and its average, as a phase finds them when it begins."""
+    phases = run.denoiser.phases
+    torch.manual_seed(run.seed)
+    model = _create(run, phases[number], folder)
+    averaged = copy.deepcopy(model).eval().requires_grad_(False)
+    if number == 0:
+        lesson = loop.read_checkpoint(folder, "text")["modules"]["text_encoder"]
+        model.text_encoder.load_state_dict(lesson)
+        averaged.load_state_dict(model.state_dict())
+    else:
+        before = loop.read_checkpoint(folder, stage_name(phases[number - 1]))["modules"]
+        model.load_state_dict(before["model"])
+        averaged.load_state_dict(before["averaged"])
+    return model, averaged
+
+
+def _create(run: RunConfig, phase: PhaseConfig, folder: Path) -> TextToLatent:
+    side = run.phase_size(phase) * run.latent_size // run.data.image_size
+    shape = (run.autoencoder.model["latent_channels"], side, side)
+    return create(run.denoiser, tokenizer.load(folder / "tokenizer"), shape)
+
+
+def _by_noise(error: Tensor, timesteps: Tensor) -> loop.Losses:
     """Mean errors of the lower, middle and upper third of the noise levels."""
     thirds = (timesteps * 3 // 1000).clamp(max=2)
     names = ("low", "middle", "high")
@@ -113,10 +153,19 @@ def update_average(averaged: nn.Module, model: nn.Module, keep: float) -> None:
     torch._foreach_lerp_(list(averaged.parameters()), list(model.parameters()), 1.0 - keep)
 
 
+def sample_sheet(run: RunConfig, averaged: TextToLatent, folder: Path) -> Image.Image:
+    """Return a sheet of what the averaged weights draw for the run's prompts."""
+    vae = autoencoder.load(folder / "vae").to(parallel.state().device)
+    model = sample.Model(tokenizer.load(folder / "tokenizer"), averaged, vae)
+    prompts = run.sample_prompts
+    seeds = [run.seed + number for number in range(len(prompts))]
+    return sample.contact_sheet(sample.draw(model, prompts, seeds, run.sample), prompts, columns=4)
+
+
 def load_averaged(run: RunConfig, folder: Path) -> TextToLatent:
-    """Return the averaged weights of the last checkpoint."""
-    shape = (run.autoencoder.model["latent_channels"], run.latent_size, run.latent_size)
-    model = create(run.denoiser, tokenizer.load(folder / "tokenizer"), shape)
-    state: dict[str, Any] = torch.load(folder / "denoiser.pt", weights_only=True)
+    """Return the averaged weights of the last phase."""
+    phase = run.denoiser.phases[-1]
+    model = _create(run, phase, folder)
+    state = loop.read_checkpoint(folder, stage_name(phase))
     model.load_state_dict(state["modules"]["averaged"])
     return model.eval().requires_grad_(False)

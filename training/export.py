@@ -38,7 +38,10 @@ They were trained, from scratch, on pictures and names from these works:
 A picture in the flat twemoji style may come close to a Twemoji graphic: who shows it gives the
 attribution above.
 """
-_PACKAGES = ("torch", "diffusers", "transformers", "tokenizers", "safetensors", "numpy", "pillow")
+_PACKAGES = (
+    *("torch", "accelerate", "diffusers", "transformers", "tokenizers", "safetensors"),
+    *("numpy", "pillow"),
+)
 _CURVE_POINTS = 40
 
 
@@ -48,7 +51,7 @@ def export(run: RunConfig, data: Dataset, model: Model, work: Path, out: Path) -
     shutil.copytree(work / "tokenizer", out / "tokenizer", dirs_exist_ok=True)
     _half(model.networks.text_encoder).save_pretrained(out / "text_encoder")
     _save_vae(model.vae, out / "vae")
-    build_scheduler().save_pretrained(out / "scheduler")
+    _save_scheduler(run, out / "scheduler")
     _save_denoiser(model.networks.denoiser, out / "flexible_unet")
     _write_json(out / "model_index.json", _index())
     _write_json(out / "tenstep.json", card(run))
@@ -77,6 +80,14 @@ def _save_denoiser(denoiser: Any, folder: Path) -> None:
     save_file(weights, folder / "diffusion_pytorch_model.safetensors", metadata={"format": "pt"})
 
 
+def _save_scheduler(run: RunConfig, folder: Path) -> None:
+    build_scheduler().save_pretrained(folder)
+    if (grid := run.sample.timesteps) is not None:
+        path = folder / "scheduler_config.json"
+        searched = {"searched_timesteps": {str(len(grid)): grid}}
+        _write_json(path, json.loads(path.read_text("utf-8")) | searched)
+
+
 def _write_json(path: Path, document: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
@@ -103,13 +114,20 @@ def card(run: RunConfig) -> dict[str, Any]:
         "width": run.data.image_size,
         "height": run.data.image_size,
         "sampler": {
-            "steps": run.sample.grid_steps,
-            "squeeze": run.sample.squeeze,
+            **_grid(run),
             "guidance_scale": run.sample.guidance_scale,
             "guidance_rescale": run.sample.guidance_rescale,
         },
         "max_prompt_tokens": run.tokenizer.max_tokens,
     }
+
+
+def _grid(run: RunConfig) -> dict[str, Any]:
+    """Return the card's words for the timesteps that the denoiser was trained for."""
+    sample = run.sample
+    if sample.timesteps is not None:
+        return {"scheduler": "searched", "steps": len(sample.timesteps), "squeeze": None}
+    return {"steps": sample.grid_steps, "squeeze": sample.squeeze}
 
 
 def record(run: RunConfig, data: Dataset, model: Model, work: Path) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Several processes train one model together, each on its share of every batch.
 
-On a processor, one thread in each of two processes gets more done than two threads in one: small
-networks spend much of a step in work that does not split.
+On GPUs they are those that `accelerate launch` started. On a processor a run starts its own: one
+thread in each of two processes gets more done than two threads in one, for small networks spend
+much of a step in work that does not split.
 """
 
 from __future__ import annotations
@@ -9,43 +10,57 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, distributed, nn
+from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
+from torch import distributed
 from torch.multiprocessing.spawn import spawn
-from torch.nn.parallel import DistributedDataParallel
 
 LOG_FORMAT = "%(asctime)s %(message)s"
+#: How long others wait for a process that works alone: it fetches data, encodes pictures, draws.
+PATIENCE = timedelta(hours=12)
 
 
-def rank() -> int:
-    """Return this process's number, 0 where it trains alone."""
-    return distributed.get_rank() if distributed.is_initialized() else 0
+def state() -> PartialState:
+    """Return which of how many processes this is, and its device."""
+    on_processor = os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true"
+    return PartialState(cpu=on_processor, timeout=PATIENCE)
 
 
-def processes() -> int:
-    """Return how many processes train together."""
-    return distributed.get_world_size() if distributed.is_initialized() else 1
+def accelerator(*, autocast: bool, accumulate: int) -> Accelerator:
+    """Return what places networks on this process's device, and averages their gradients.
+
+    Args:
+        autocast: networks compute in bfloat16 where torch deems it safe.
+        accumulate: parts that a batch is cut into in each process.
+    """
+    state()
+    return Accelerator(
+        mixed_precision="bf16" if autocast else "no",
+        gradient_accumulation_steps=accumulate,
+        kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
+    )
 
 
-def part(batch: Tensor) -> Tensor:
-    """Return this process's share of a batch (B, ...): all together see what one alone would."""
-    return batch[rank() :: processes()]
-
-
-def share(model: nn.Module) -> nn.Module:
-    """Wrap a model so that its gradients are averaged over all processes."""
-    if processes() == 1:
-        return model
-    return DistributedDataParallel(model, gradient_as_bucket_view=True)
+@contextmanager
+def main_first() -> Iterator[None]:
+    """Let the main process do something before the others, who then find it done."""
+    with state().main_process_first():
+        yield
 
 
 def launch(count: int, function: Callable[..., None], *arguments: Any) -> None:
-    """Call a function in `count` processes that train together, and wait for all of them."""
-    if count == 1:
+    """Call a function in processes that train together, and wait for all of them.
+
+    Processes that were launched already call it themselves, and so does one that has a GPU: on a
+    processor alone `count` new ones, of one thread each, are started.
+    """
+    if count == 1 or _is_launched() or torch.cuda.is_available():
         function(*arguments)
         return
     with tempfile.TemporaryDirectory() as folder:
@@ -53,14 +68,21 @@ def launch(count: int, function: Callable[..., None], *arguments: Any) -> None:
         spawn(_join, (count, store, function, arguments), nprocs=count)  # type: ignore[no-untyped-call]
 
 
+def _is_launched() -> bool:
+    return "LOCAL_RANK" in os.environ
+
+
 def _join(
     number: int, count: int, store: Path, function: Callable[..., None], arguments: tuple[Any, ...]
 ) -> None:
-    os.environ["OMP_NUM_THREADS"] = "1"
+    ranks = {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
+    os.environ.update({name: str(value) for name, value in ranks.items()})
+    os.environ.update({"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"})
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     torch.set_num_threads(1)
+    # A file in place of accelerate's port, which two runs on one machine would fight over.
     distributed.init_process_group(
-        "gloo", init_method=f"file://{store}", rank=number, world_size=count
+        "gloo", init_method=f"file://{store}", rank=number, world_size=count, timeout=PATIENCE
     )
     function(*arguments)
     distributed.destroy_process_group()

@@ -23,20 +23,27 @@ from training.sample import Model
 def make(run: RunConfig, work: Path, downloads: Path, out: Path) -> None:
     """Do every step that is not done yet, and write the finished model to `out`."""
     torch.set_num_threads(run.threads)
+    with parallel.main_first():
+        prepare(run, work, downloads)
+    for stage in (autoencoder, text, denoiser, decoder):
+        parallel.launch(run.processes, stage.train, run, work)
+    if parallel.state().is_main_process:
+        vae = autoencoder.load(work / "vae")
+        decoder.load_into(vae, work)
+        networks = denoiser.load_averaged(run, work)
+        model = Model(tokenizer.load(work / "tokenizer"), networks, vae)
+        export(run, load_dataset(work / "data"), model, work, out)
+
+
+def prepare(run: RunConfig, work: Path, downloads: Path) -> None:
+    """Leave pictures, captions and a tokenizer in `work`."""
     if not (work / "data" / "images.npz").exists():
         fetch(downloads)
         build(downloads, work / "data", run.data)
-    dataset = load_dataset(work / "data")
     if not (work / "tokenizer" / "vocab.json").exists():
-        texts = [text for row in dataset.rows for text in all_captions(row.names, row.style)]
+        rows = load_dataset(work / "data").rows
+        texts = [text for row in rows for text in all_captions(row.names, row.style)]
         tokenizer.train(texts, run.tokenizer, work / "tokenizer")
-    words = tokenizer.load(work / "tokenizer")
-    vae = autoencoder.train(run, dataset, work)
-    for stage in (text, denoiser, decoder):
-        parallel.launch(run.processes, stage.train, run, work)
-    decoder.load_into(vae, work)
-    networks = denoiser.load_averaged(run, work)
-    export(run, dataset, Model(words, networks, vae), work, out)
 
 
 def main() -> None:

@@ -17,13 +17,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from shared.domain.sampling import Squeeze
 from training import autoencoder, tokenizer
 from training.config import SampleConfig
 from training.networks import TextToLatent
+from training.noise_levels import solver
 from worker.diffusion.noise import initial_noise
 from worker.diffusion.sampler import denoise
-from worker.diffusion.schedule import build_scheduler, with_timesteps
 from worker.models.unet import UNetNAS
 
 #: What a sheet shows if nobody says otherwise: the things people ask for first.
@@ -69,14 +68,15 @@ def draw_latents(
     settings = networks.denoiser.config
     shape = (settings.in_channels, settings.sample_size, settings.sample_size)
     encode = networks.text_encoder
+    device = encode.device
     context, empty = (
-        encode(input_ids=tokenizer.encode(model.words, texts)).last_hidden_state
+        encode(input_ids=tokenizer.encode(model.words, texts).to(device)).last_hidden_state
         for texts in (prompts, [""] * len(prompts))
     )
     return denoise(
         networks.denoiser,
-        with_timesteps(build_scheduler(), config.grid_steps, Squeeze.parse(config.squeeze)),
-        torch.stack([initial_noise(seed, shape) for seed in seeds]),
+        solver(config),
+        torch.stack([initial_noise(seed, shape) for seed in seeds]).to(device),
         torch.cat([empty, context]),
         guidance_scale=torch.full((len(prompts),), config.guidance_scale),
         guidance_rescale=torch.full((len(prompts),), config.guidance_rescale),
@@ -95,7 +95,8 @@ def contact_sheet(
 ) -> Image.Image:
     """Return one image of all pictures in rows, each with its label below."""
     rows = -(-len(pictures) // columns)
-    width, height = _CELL * 2, _CELL * 2 + _LABEL
+    width = max(_CELL * 2, pictures.shape[2])
+    height = width + _LABEL
     sheet = Image.new("RGB", (columns * width, rows * height), "white")
     pen = ImageDraw.Draw(sheet)
     for index, (picture, label) in enumerate(zip(pictures, labels, strict=True)):

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import CLIPTextModel
 
-from training import loop, parallel, tokenizer
-from training.autoencoder import LATENTS, sampling_weights
+from training import loop, tokenizer
+from training.autoencoder import choose, latents_of_size, sampling_weights
 from training.config import RunConfig
 from training.data.dataset import load_dataset
 from training.data.deck import CaptionDeck
@@ -47,30 +47,22 @@ def train(run: RunConfig, folder: Path) -> None:
     """Train on the latents in `folder`; leave the encoder in a checkpoint."""
     config = run.text
     dataset, words = load_dataset(folder / "data"), tokenizer.load(folder / "tokenizer")
-    latents: Tensor = torch.load(folder / LATENTS, weights_only=True)
+    latents = latents_of_size(run, dataset, folder, run.data.image_size)
     torch.manual_seed(run.seed)
     encoder = create(run.denoiser, words, latents.shape[1:]).text_encoder
     regions = regions_of(latents)
     model = TextToRegions(encoder, *regions.shape[1:])
-    network = parallel.share(model)
     deck = CaptionDeck(dataset.rows, words, dropout=0.0)
     weights = sampling_weights(dataset, run.data.core_weight)
 
-    def losses(step: int) -> dict[str, Tensor]:
+    def batch(step: int) -> tuple[Tensor, Tensor]:
         generator = loop.step_generator(run.seed, step)
-        chosen = torch.multinomial(weights, config.batch, replacement=True, generator=generator)
-        tokens, target = deck.deal(chosen, generator), regions[chosen]
-        with torch.autocast("cpu", torch.bfloat16, enabled=run.autocast):
-            guess = network(parallel.part(tokens))
-        return {"loss": functional.mse_loss(guess.float(), parallel.part(target))}
+        chosen = choose(weights, config.batch, generator)
+        return deck.deal(chosen, generator), regions[chosen]
 
-    stage = loop.Stage(
-        "text",
-        {"text_encoder": encoder, "head": model.head},
-        list(model.parameters()),
-        losses,
-        config.optimiser,
-        config.steps,
-        config.batch,
-    )
-    loop.run(stage, folder, run.checkpoint_seconds)
+    def losses(network: nn.Module, tokens: Tensor, target: Tensor) -> loop.Losses:
+        return {"loss": functional.mse_loss(network(tokens), target)}
+
+    modules = {"text_encoder": encoder, "head": model.head}
+    stage = loop.Stage("text", model, modules, batch, losses, config)
+    loop.run(stage, folder, run.checkpoint_seconds, autocast=run.autocast)

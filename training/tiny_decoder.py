@@ -16,13 +16,13 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from shared.domain.prompts import ImageSettings
 from shared.models.card import TINY_VAE, ModelCard
 from shared.models.catalog import load_card
 from training import autoencoder, loop, parallel
-from training.config import OptimiserConfig
+from training.config import OptimiserConfig, StageConfig
 from training.data.captions import STYLES, with_article
 from worker.devices import Device
 from worker.loading import load_pipeline
@@ -114,24 +114,19 @@ def train(config: TinyDecoderConfig, run: Run, folder: Path) -> TinyDecoder:
     network: Any = TinyDecoder(config)
     network.to(memory_format=torch.channels_last)
 
-    def losses(step: int) -> dict[str, Tensor]:
+    def batch(step: int) -> tuple[Tensor, Tensor]:
         generator = loop.step_generator(run.seed, step)
         chosen = torch.randint(len(latents), (run.batch,), generator=generator)
-        target = autoencoder.as_tensor(pictures[chosen].numpy())
-        drawn = network(latents[chosen])
-        return autoencoder.reconstruction_losses(drawn, target, GRADIENT_WEIGHT)
+        return latents[chosen], pictures[chosen]
 
-    stage = loop.Stage(
-        TINY_VAE,
-        {TINY_VAE: network},
-        list(network.parameters()),
-        losses,
-        OPTIMISER,
-        run.steps,
-        run.batch,
-    )
+    def losses(network: nn.Module, latents: Tensor, pictures: Tensor) -> loop.Losses:
+        target = autoencoder.to_floats(pictures)
+        return autoencoder.reconstruction_losses(network(latents), target, GRADIENT_WEIGHT)
+
+    settings = StageConfig(optimiser=OPTIMISER, steps=run.steps, batch=run.batch)
+    stage = loop.Stage(TINY_VAE, network, {TINY_VAE: network}, batch, losses, settings)
     loop.run(stage, folder, CHECKPOINT_SECONDS)
-    trained: TinyDecoder = network.eval().requires_grad_(False)
+    trained: TinyDecoder = network.cpu().eval().requires_grad_(False)
     return trained
 
 

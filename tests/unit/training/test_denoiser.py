@@ -1,81 +1,45 @@
-"""Captions and noise levels that the denoiser is trained on, and its training."""
+"""Captions that the denoiser is trained on, and the phases of its training."""
 
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
+from pydantic import ValidationError
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 from transformers import CLIPTokenizer
 
-from training import autoencoder, decoder, denoiser, text, tokenizer
-from training.config import DenoiserConfig, RunConfig, SampleConfig, TokenizerConfig
+from shared.domain.sampling import SchedulerName
+from support.tiny_training import (
+    OPTIMISER,
+    ROWS,
+    beside,
+    denoiser_calls,
+    leave_data,
+    tiny_run,
+)
+from training import autoencoder, denoiser, loop, text, tokenizer
+from training.config import TokenizerConfig
 from training.data.captions import all_captions
-from training.data.dataset import Row, load_dataset, save_dataset
+from training.data.dataset import load_dataset
 from training.data.deck import CaptionDeck
-from training.networks import TextToLatent
-from training.sample import Model, draw
+from training.export import card
+from worker.diffusion.solvers import plot_course
+from worker.models.unet import UNetNAS
 
 # diffusers' schedulers meet NumPy 2 with a warning.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
-OPTIMISER = {"learning_rate": 1e-3, "warmup_steps": 1, "decay_share": 0.0}
-RUN = RunConfig.model_validate(
-    {
-        "name": "tiny",
-        "title": "Tiny",
-        "tokenizer": {"vocabulary": 700, "max_tokens": 24},
-        "autoencoder": {
-            "model": {
-                "block_out_channels": [4, 4, 4, 4],
-                "latent_channels": 2,
-                "layers_per_block": 1,
-                "norm_num_groups": 2,
-            },
-            "optimiser": OPTIMISER,
-            "steps": 2,
-            "batch": 2,
-        },
-        "decoder": {"optimiser": OPTIMISER, "steps": 1, "batch": 2},
-        "text": {"optimiser": OPTIMISER, "steps": 1, "batch": 4},
-        "denoiser": {
-            "text_encoder": {
-                "hidden_size": 8,
-                "intermediate_size": 16,
-                "num_hidden_layers": 1,
-                "num_attention_heads": 2,
-            },
-            "denoiser": {
-                "add_upsample_mid_block": False,
-                "mix_block_in_forward": True,
-                "down_blocks_in_channels": [8, 8],
-                "down_blocks_out_channels": [8, 8],
-                "down_blocks_num_resnets": [1, 1],
-                "down_blocks_num_attentions": [0, 1],
-                "add_downsample": [True, False],
-                "prev_output_channels": [8, 8],
-                "up_blocks_num_resnets": [2, 2],
-                "up_blocks_num_attentions": [1, 0],
-                "add_upsample": [True, False],
-                "temb_dim": 8,
-                "resnet_eps": 1e-5,
-                "resnet_act_fn": "silu",
-                "num_attention_heads": 2,
-                "mid_num_resnets": 0,
-                "mid_num_attentions": 0,
-                "norm_num_groups": 4,
-            },
-            "optimiser": OPTIMISER,
-            "steps": 4,
-            "batch": 2,
-        },
-    }
-)
-ROWS = [
-    Row(index, code, label, style, "food-drink", True, [label], "train")
-    for index, (code, label, style) in enumerate(
-        [("1", "red apple", "noto"), ("2", "pear", "twemoji"), ("3", "lemon", "fluent")]
-    )
-]
+RUN = tiny_run({"name": "only", "steps": 2})
+INPUTS = ("data", "tokenizer", "vae", "text.pt", autoencoder.LATENTS)
 
 
 @pytest.fixture(scope="module")
@@ -101,34 +65,12 @@ def test_deck_drops_captions_for_guidance(words: CLIPTokenizer) -> None:
     assert 0.15 < empty.float().mean() < 0.35
 
 
-def test_noise_levels_cover_all_and_end_at_the_solvers_own() -> None:
-    config = RUN.denoiser.model_copy(update={"steps": 100, "solver_tail": 0.1, "solver_share": 1.0})
-    levels = denoiser.NoiseLevels(config, SampleConfig())
-    generator = torch.Generator().manual_seed(0)
-    early = levels.draw(89, 10, generator)
-    assert [int(level) // 100 for level in early] == list(range(10))
-    late = levels.draw(90, 10, generator)
-    assert sorted(late.tolist()) == [137, 274, 411, 548, 686, 748, 811, 873, 936, 998]
-
-
-def test_signal_and_noise_keep_the_variance() -> None:
-    levels = denoiser.NoiseLevels(RUN.denoiser, SampleConfig())
-    assert torch.allclose(levels.signal**2 + levels.noise**2, torch.ones(1000))
-    assert levels.signal[0] > 0.99
-    assert levels.signal[-1] < 0.01
-
-
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Data, tokenizer, autoencoder and latents of a tiny run."""
+    """Data, tokenizer, autoencoder, latents and the text encoder's lesson of a tiny run."""
     folder = tmp_path_factory.mktemp("tiny")
-    (folder / "data").mkdir()
-    noise = np.random.default_rng(0).integers(0, 255, (3, 64, 64, 3), dtype=np.uint8)
-    save_dataset(folder / "data", noise, ROWS)
-    texts = [text for row in ROWS for text in all_captions(row.names, row.style)]
-    tokenizer.train(texts, RUN.tokenizer, folder / "tokenizer")
-    dataset = load_dataset(folder / "data")
-    autoencoder.train(RUN, dataset, folder)
+    leave_data(RUN, ROWS, folder)
+    autoencoder.train(RUN, folder)
     text.train(RUN, folder)
     return folder
 
@@ -140,29 +82,155 @@ def test_latents_are_standardised(work: Path) -> None:
     assert (latents.std(dim=(0, 2, 3)) < 1.01).all()
 
 
-def test_resumed_training_ends_in_the_same_weights(work: Path, tmp_path: Path) -> None:
-    def trained(*steps: int) -> TextToLatent:
-        folder = tmp_path / "-".join(map(str, steps))
-        folder.mkdir()
-        for name in ("data", "tokenizer", "text.pt", autoencoder.LATENTS):
-            (folder / name).symlink_to(work / name)
-        for count in steps:
-            part = DenoiserConfig.model_validate({**dict(RUN.denoiser), "steps": count})
-            denoiser.train(RUN.model_copy(update={"denoiser": part}), folder)
-        return denoiser.load_averaged(RUN, folder)
+def test_a_phase_at_a_lower_resolution_sees_smaller_latents(work: Path, tmp_path: Path) -> None:
+    folder = beside(work, tmp_path / "sizes", *INPUTS)
+    phases = tiny_run({"name": "low", "steps": 3, "image_size": 32}, {"name": "high", "steps": 2})
 
-    whole, resumed = trained(4), trained(2, 4)
-    pairs = zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True)
-    assert all(torch.equal(weight, other) for (_, weight), other in pairs)
+    with denoiser_calls() as (training, drawing):
+        denoiser.train(phases, folder)
+
+    assert training.shapes == [(2, 2, 4, 4)] * 3 + [(2, 2, 8, 8)] * 2
+    assert set(drawing.shapes) == {(2, 2, 4, 4), (2, 2, 8, 8)}
+    assert torch.load(folder / "latents-32.pt", weights_only=True).shape == (3, 2, 4, 4)
+    sheets = sorted(path.name for path in (folder / "samples").iterdir())
+    assert sheets == ["denoiser-high-2.png", "denoiser-low-3.png"]
 
 
-def test_a_trained_model_draws_the_same_picture_twice(work: Path) -> None:
-    denoiser.train(RUN, work)
-    decoder.train(RUN, work)
-    vae = autoencoder.load(work / "vae")
-    decoder.load_into(vae, work)
-    words, networks = tokenizer.load(work / "tokenizer"), denoiser.load_averaged(RUN, work)
-    model = Model(words, networks, vae)
-    both = draw(model, ["a pear", "a pear"], [7, 7], RUN.sample)
-    assert both.shape == (2, 64, 64, 3)
-    assert (both[0] == both[1]).all()
+def test_only_core_concepts_are_chosen_if_a_phase_asks(work: Path) -> None:
+    data = load_dataset(work / "data")
+    weights = autoencoder.sampling_weights(data, 3.0, only_core=True)
+    chosen = autoencoder.choose(weights, 100, torch.Generator().manual_seed(0))
+    assert set(chosen.tolist()) == {0, 2}
+    assert autoencoder.sampling_weights(data, 3.0).tolist() == [3.0, 1.0, 3.0]
+
+
+def test_a_fine_tune_touches_the_solvers_noise_levels_alone_and_all(
+    work: Path, tmp_path: Path
+) -> None:
+    folder = beside(work, tmp_path / "solver", *INPUTS)
+    tuned = tiny_run({"name": "solver", "steps": 30, "solver_share": 1.0})
+
+    with denoiser_calls() as (training, drawing):
+        denoiser.train(tuned, folder)
+
+    assert set(training.timesteps) == set(drawing.timesteps)
+    sampler = card(tuned)["sampler"]
+    course = plot_course({}, SchedulerName.DPM_SOLVER, sampler["steps"], sampler["squeeze"])
+    assert sorted(set(training.timesteps), reverse=True) == course.timesteps
+
+
+def test_resumed_phases_end_in_the_same_weights(
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "LOG_STEPS", 2)
+    phases = tiny_run(
+        {"name": "low", "steps": 5, "image_size": 32},
+        {"name": "high", "steps": 6, "loss_weighting": "min-snr", "ema_decay": 0.9},
+        checkpoint_seconds=0.0,
+    )
+    whole = beside(work, tmp_path / "whole", *INPUTS)
+    denoiser.train(phases, whole)
+
+    # Breaks off within the first phase, after its end, and within the second one.
+    broken = beside(work, tmp_path / "broken", *INPUTS)
+    for calls in (4, 3, 4):
+        with pytest.raises(KeyboardInterrupt), breaks_off_in_call(calls):
+            denoiser.train(phases, broken)
+    denoiser.train(phases, broken)
+
+    for name in ("denoiser-low", "denoiser-high"):
+        expected, found = (loop.read_checkpoint(folder, name) for folder in (whole, broken))
+        assert_same_tensors(found["modules"], expected["modules"])
+        assert_same_tensors(found["optimiser"], expected["optimiser"])
+        assert steps_logged(broken, name) == steps_logged(whole, name)
+    averaged, model = (loop.read_checkpoint(whole, name)["modules"][kind] for name, kind in KINDS)
+    assert any(not torch.equal(averaged[name], weight) for name, weight in model.items())
+
+
+def test_a_phase_goes_on_from_the_weights_before(work: Path, tmp_path: Path) -> None:
+    folder = beside(work, tmp_path / "on", *INPUTS)
+    still = {"optimiser": {**OPTIMISER, "learning_rate": 0.0}, "ema_decay": 1.0}
+    phases = tiny_run({"name": "first", "steps": 3}, {"name": "then", "steps": 2, **still})
+
+    denoiser.train(phases, folder)
+
+    first, then = (loop.read_checkpoint(folder, f"denoiser-{name}") for name in ("first", "then"))
+    assert_same_tensors(then["modules"], first["modules"])
+
+
+def test_a_finished_phase_is_not_run_again(work: Path, tmp_path: Path) -> None:
+    folder = beside(work, tmp_path / "twice", *INPUTS)
+    denoiser.train(RUN, folder)
+
+    with denoiser_calls() as (training, drawing):
+        denoiser.train(RUN, folder)
+
+    assert not training.timesteps + drawing.timesteps
+
+
+def test_bfloat16_trains_weights_of_float32(work: Path, tmp_path: Path) -> None:
+    folder = beside(work, tmp_path / "bfloat16", *INPUTS)
+    AcceleratorState._reset_state()
+    try:
+        denoiser.train(RUN.model_copy(update={"autocast": True}), folder)
+    finally:
+        AcceleratorState._reset_state()
+
+    model = denoiser.load_averaged(RUN, folder)
+    assert all(weight.isfinite().all() for weight in model.parameters())
+    assert {weight.dtype for weight in model.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize(
+    ("phases", "message"),
+    [
+        ([{"name": "a", "image_size": 24}], "phase a: image_size 24 is no multiple of 16 up to 64"),
+        ([{"name": "a", "image_size": 128}], "phase a: image_size 128 is no multiple"),
+        ([{"name": "a", "image_size": 32}], "the last phase has to train on full-size pictures"),
+        ([{"name": "a"}, {"name": "a"}], "phases need names of their own, not a, a"),
+        ([{"name": "../a"}], "should match pattern"),
+        ([], "at least 1 item"),
+    ],
+)
+def test_phases_that_do_not_fit_are_refused(phases: list[dict[str, Any]], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        tiny_run(*({"steps": 1, **phase} for phase in phases))
+
+
+KINDS = [("denoiser-high", "averaged"), ("denoiser-high", "model")]
+
+
+@contextmanager
+def breaks_off_in_call(number: int) -> Iterator[None]:
+    """Interrupt training when a denoiser is called so often."""
+    calls = count(1)
+
+    def interrupt(module: nn.Module, inputs: object) -> None:
+        if isinstance(module, UNetNAS) and module.training and next(calls) == number:
+            raise KeyboardInterrupt
+
+    hook = register_module_forward_pre_hook(interrupt)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def assert_same_tensors(found: Any, expected: Any) -> None:
+    """Compare nested documents, tensors to the bit."""
+    if isinstance(expected, Tensor):
+        assert torch.equal(found, expected)
+    elif isinstance(expected, Mapping):
+        assert found.keys() == expected.keys()
+        for key, value in expected.items():
+            assert_same_tensors(found[key], value)
+    elif isinstance(expected, list):
+        for one, other in zip(found, expected, strict=True):
+            assert_same_tensors(one, other)
+    else:
+        assert found == expected
+
+
+def steps_logged(folder: Path, name: str) -> list[tuple[int, float]]:
+    lines = (folder / f"{name}.jsonl").read_text("utf-8").splitlines()
+    return [(line["step"], line["loss"]) for line in map(json.loads, lines)]

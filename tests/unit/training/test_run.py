@@ -1,0 +1,92 @@
+"""A whole run, from pictures to a model that draws; and one that learns something."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from support.tiny_training import ROWS, beside, leave_data, tiny_run, tiny_unet
+from training import autoencoder, denoiser, parallel, text, tokenizer
+from training.config import RunConfig
+from training.run import make
+from training.sample import Model, draw, draw_latents, load
+
+# diffusers' schedulers meet NumPy 2 with a warning.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+PHASES = ({"name": "low", "steps": 2, "image_size": 32}, {"name": "solver", "steps": 2})
+CAPTIONS = ("a red apple", "a pear")
+SEEDS = (1, 2, 3, 4)
+
+
+def test_a_run_leaves_a_model_that_draws_the_same_picture_twice(tmp_path: Path) -> None:
+    run = tiny_run(*PHASES)
+    leave_data(run, ROWS, tmp_path / "work")
+
+    make(run, tmp_path / "work", tmp_path / "no-downloads", tmp_path / "model")
+
+    both = draw(load(tmp_path / "model"), ["a pear", "a pear"], [7, 7], run.sample)
+    assert both.shape == (2, 64, 64, 3)
+    assert (both[0] == both[1]).all()
+    record = json.loads((tmp_path / "model" / "training.json").read_text("utf-8"))
+    stages = {"autoencoder", "text", "denoiser-low", "denoiser-solver", "decoder"}
+    assert set(record["stages"]) == stages
+    assert {path.name for path in (tmp_path / "work" / "tensorboard").iterdir()} == stages
+
+
+def test_the_small_models_run_is_well_formed() -> None:
+    configs = Path(parallel.__file__).parent / "configs"
+    run = RunConfig.read(configs / "emoji-64.toml")
+    assert [phase.name for phase in run.denoiser.phases] == ["low", "high", "better", "solver"]
+    assert all(phase.batch % run.processes == 0 for phase in run.denoiser.phases)
+
+
+def test_a_tiny_run_learns_two_captions(tmp_path: Path) -> None:
+    phase = {"batch": 16, "optimiser": {"learning_rate": 4e-3, "warmup_steps": 10}}
+    run = tiny_run(
+        {**phase, "name": "all", "steps": 200, "ema_decay": 0.95},
+        {**phase, "name": "solver", "steps": 60, "ema_decay": 0.95, "solver_share": 1.0},
+        text={**phase, "steps": 40},
+    )
+    settings = run.denoiser.model_copy(update={"denoiser": tiny_unet(32)})
+    run = run.model_copy(update={"denoiser": settings})
+    leave_data(run, ROWS[:2], tmp_path)
+    autoencoder.train(run, tmp_path)
+    latents = torch.randn(2, 2, 8, 8, generator=torch.Generator().manual_seed(0))
+    torch.save(latents, tmp_path / autoencoder.LATENTS)
+
+    text.train(run, tmp_path)
+    denoiser.train(run, tmp_path)
+
+    networks = denoiser.load_averaged(run, tmp_path)
+    model = Model(tokenizer.load(tmp_path / "tokenizer"), networks, None)
+    for own, caption in enumerate(CAPTIONS):
+        drawn = draw_latents(model, [caption] * len(SEEDS), SEEDS, run.sample)
+        distances = torch.cdist(drawn.flatten(1), latents.flatten(1))
+        assert (distances[:, own] < distances[:, 1 - own]).all()
+
+
+@pytest.mark.timeout(300)  # two new processes import everything
+def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
+    run = tiny_run({"name": "only", "steps": 3, "batch": 4})
+    work = tmp_path / "work"
+    leave_data(run, ROWS, work)
+    autoencoder.train(run, work)
+    text.train(run, work)
+    inputs = ("data", "tokenizer", "vae", "text.pt", autoencoder.LATENTS)
+    one, two = (beside(work, tmp_path / name, *inputs) for name in ("one", "two"))
+
+    parallel.launch(1, denoiser.train, run, one)
+    parallel.launch(2, denoiser.train, run, two)
+
+    alone, together = (denoiser.load_averaged(run, folder).state_dict() for folder in (one, two))
+    for name, weight in alone.items():
+        assert torch.allclose(together[name], weight, atol=1e-5), name
+    losses = [
+        json.loads((folder / "denoiser-only.jsonl").read_text("utf-8"))["loss"]
+        for folder in (one, two)
+    ]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
