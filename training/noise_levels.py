@@ -28,14 +28,14 @@ class NoiseLevels:
         if config.loss_weighting == "min-snr":
             self.weights = min_snr_weights(cumulative, config.min_snr_gamma)
         self._all = torch.arange(len(cumulative))
-        self._own: Tensor = solver(sample).timesteps
+        self.own: Tensor = solver(sample).timesteps
         self._share = config.solver_share
 
     def draw(self, batch: int, generator: torch.Generator) -> Tensor:
         """Return timesteps (B,) int64."""
         places = (torch.arange(batch) + torch.rand(batch, generator=generator)) / batch
         is_own = torch.rand(batch, generator=generator) < self._share
-        return torch.where(is_own, _at(self._own, places), _at(self._all, places))
+        return torch.where(is_own, _at(self.own, places), _at(self._all, places))
 
 
 def _at(timesteps: Tensor, places: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from training import tokenizer
 from training.data.captions import captions
 from training.data.dataset import Dataset
-from training.denoiser import NoiseLevels
+from training.noise_levels import NoiseLevels
 
 Predict = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Velocities (B, C, h, w) from noisy latents, timesteps (B,) and texts."""
@@ -98,7 +98,7 @@ def make_exam(
     generator = torch.Generator().manual_seed(0)
     clean = latents[chosen]
     noise = torch.randn(clean.shape, generator=generator)
-    timesteps = levels.solver_steps[torch.arange(len(chosen)) % len(levels.solver_steps)]
+    timesteps = levels.own[torch.arange(len(chosen)) % len(levels.own)]
     signal, sigma = (part[timesteps].view(-1, 1, 1, 1) for part in (levels.signal, levels.noise))
     texts = [
         captions(row.names, row.style)["styled"][0]
