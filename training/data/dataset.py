@@ -15,6 +15,8 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from training.data.captions import captions
 
@@ -74,3 +76,10 @@ def load_dataset(folder: Path) -> Dataset:
     ]
     digest = hashlib.sha256(images.tobytes() + text.encode()).hexdigest()
     return Dataset(images, rows, digest)
+
+
+def sampling_weights(data: Dataset, core_weight: float) -> Tensor:
+    """Return how often each picture (N,) is drawn: core concepts more, held-out ones never."""
+    return torch.tensor(
+        [0.0 if row.split != "train" else core_weight if row.core else 1.0 for row in data.rows]
+    )
