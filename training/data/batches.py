@@ -64,7 +64,7 @@ class _InTurn:
 
 
 class _Drawn:
-    """A data set in memory, drawn from with replacement."""
+    """A data set in memory; no picture is drawn twice in a batch."""
 
     def __init__(self, data: Dataset, config: DataConfig, seed: int, batch: int) -> None:
         self._data = data

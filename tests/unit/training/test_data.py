@@ -289,13 +289,13 @@ def test_batches_of_emoji_are_training_pictures_with_their_captions(
     downloads: Path, config: DataConfig, tmp_path: Path
 ) -> None:
     emoji.build(downloads, tmp_path / "out", config)
-    batches = open_batches(config, tmp_path / "out", seed=1, batch=6)
-    pixels, captions = batches(4)
-    again, same = open_batches(config, tmp_path / "out", seed=1, batch=6)(4)
-    assert pixels.shape == (6, 3, 64, 64)
+    batches = open_batches(config, tmp_path / "out", seed=1, batch=1)
+    again = open_batches(config, tmp_path / "out", seed=1, batch=1)
+    pixels, _ = batches(0)
+    texts = [batches(step)[1] for step in range(8)]
+    assert pixels.shape == (1, 3, 64, 64)
     assert pixels[:, 0].min() == 1.0
     assert pixels[:, 1].max() == -1.0
-    assert set(captions) <= set(all_captions(["red apple", "apple"], "noto"))
-    assert captions == same
-    assert captions != batches(5)[1]
-    assert pixels.equal(again)
+    assert {text for (text,) in texts} <= set(all_captions(["red apple", "apple"], "noto"))
+    assert [again(step)[1] for step in range(8)] == texts
+    assert len({text for (text,) in texts}) > 1

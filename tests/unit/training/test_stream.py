@@ -7,7 +7,7 @@ import json
 import logging
 import tarfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -531,6 +531,9 @@ def test_folder_source_needs_a_list(tmp_path: Path) -> None:
         open_shards([str(tmp_path)], Limits(), "folder")
 
 
+# The library leaves its file to be closed by whoever collects garbage.
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_keys_are_those_of_webdataset(tmp_path: Path) -> None:
     with webdataset.TarWriter(str(tmp_path / "a.tar")) as writer:
         for key in ("a", "b/c", "b/d-1"):
@@ -543,6 +546,15 @@ def test_keys_are_those_of_webdataset(tmp_path: Path) -> None:
 
 
 # Training from a stream
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Nothing here is worth two threads, which wait for each other on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def tiny_autoencoder_stage(batches: Any, steps: int) -> loop.Stage:
@@ -562,6 +574,7 @@ def tiny_autoencoder_stage(batches: Any, steps: int) -> loop.Stage:
     )
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_autoencoder_stopped_and_resumed_ends_in_the_same_weights(tmp_path: Path) -> None:
     write_shards(tmp_path / "data", [3, 2, 2])
     config = DataConfig(
