@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from training import loop, parallel
 from training.config import AutoencoderConfig, RunConfig
-from training.data.dataset import Dataset, load_dataset
+from training.data.dataset import Dataset, choose, load_dataset, sampling_weights
 
 _CHUNK = 64
 #: File of the latents (N, channels, h, w) of all pictures, below a run's folder.
@@ -150,26 +150,6 @@ def standardise(vae: Any, images: npt.NDArray[np.uint8]) -> None:
     into.weight[:channels] *= scale.view(-1, 1, 1, 1)
     into.bias[channels:] += 2.0 * scale.log()
     vae.register_to_config(scaling_factor=1.0)
-
-
-def sampling_weights(data: Dataset, core_weight: float, *, only_core: bool = False) -> Tensor:
-    """Return how often each picture (N,) is drawn: core concepts more, held-out pairs never.
-
-    Args:
-        data: pictures and their rows.
-        core_weight: of a core concept, where another has 1.
-        only_core: others are never drawn either.
-    """
-    other = 0.0 if only_core else 1.0
-    return torch.tensor(
-        [0.0 if row.split != "train" else core_weight if row.core else other for row in data.rows]
-    )
-
-
-def choose(weights: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Return the numbers (count,) of pictures, all different if there are as many to draw from."""
-    again = count > int(weights.count_nonzero())
-    return torch.multinomial(weights, count, replacement=again, generator=generator)
 
 
 def chunks(images: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.uint8]]:

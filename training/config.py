@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from shared.domain.sampling import Squeeze
 
@@ -22,17 +23,61 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
 
+#: "pipe:", "https:": two letters at least, for one is a drive.
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
+
+
 class DataConfig(Section):
     """Which images and captions."""
 
+    #: emoji: made from packages; webdataset: .tar shards; folder: with a metadata.jsonl.
+    source: Literal["emoji", "webdataset", "folder"] = "emoji"
+    #: Shards, patterns such as "data/{000..099}.tar" or "data/*.tar", or folders; as seen from
+    #: where the training is started. Never URLs.
+    paths: tuple[str, ...] = ()
+    image_size: int = Field(default=64, ge=1)
+    #: So many examples of a stream are shuffled at a time; a streamed picture is cut at a random
+    #: place along its longer side, and mirrored half of the time.
+    shuffle_buffer: int = Field(default=8192, ge=1)
+    random_crop: bool = False
+    random_flip: bool = False
+    #: More bad examples than this share end the training.
+    bad_share: float = Field(default=0.05, ge=0.0, lt=1.0)
+    #: Pictures of a stream with more pixels or bytes are bad examples, longer captions are cut.
+    max_image_pixels: int = Field(default=64 * 1024**2, ge=1, le=89_478_485)
+    max_image_bytes: int = Field(default=64 * 1024**2, ge=1)
+    max_caption_characters: int = Field(default=2000, ge=1)
+    #: Threads that decode a stream's pictures ahead of the training.
+    decoders: int = Field(default=2, ge=1)
+    # The rest is of emoji alone.
     concepts: str = "concepts.toml"
-    image_size: int = 64
     #: Per mille of the concepts outside the core that are kept out of training in every style.
     held_out_concepts_per_mille: int = 30
     #: Per mille of the other (concept, style) pairs outside the core that are kept out.
     held_out_pairs_per_mille: int = 60
     #: How much more often than another a core concept is drawn.
     core_weight: float = 3.0
+
+    @field_validator("paths")
+    @classmethod
+    def _are_local(cls, paths: tuple[str, ...]) -> tuple[str, ...]:
+        for path in paths:
+            refuse_url(path)
+        return paths
+
+    @model_validator(mode="after")
+    def _paths_fit_source(self) -> Self:
+        if self.source == "emoji" and self.paths:
+            raise ValueError('paths are for source = "webdataset" or "folder"')
+        if self.source != "emoji" and not self.paths:
+            raise ValueError(f'source = "{self.source}" needs paths')
+        return self
+
+
+def refuse_url(path: str) -> None:
+    """Raise ValueError if a path is a URL: data are local, and "pipe:" would run a command."""
+    if _SCHEME.match(path):
+        raise ValueError(f"{path!r} is a URL; only local files are read, and no command is run")
 
 
 class TokenizerConfig(Section):

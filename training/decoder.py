@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from training import autoencoder, loop
 from training.config import RunConfig
-from training.data.dataset import load_dataset
+from training.data.dataset import choose, load_dataset, sampling_weights
 
 
 class LatentsToPictures(nn.Module):
@@ -36,11 +36,11 @@ def train(run: RunConfig, folder: Path) -> None:
     dataset = load_dataset(folder / "data")
     latents = autoencoder.latents_of_size(run, dataset, folder, run.data.image_size)
     model = LatentsToPictures(autoencoder.load(folder / "vae")).requires_grad_(True)
-    weights = autoencoder.sampling_weights(dataset, run.data.core_weight)
+    weights = sampling_weights(dataset, run.data.core_weight)
 
     def batch(step: int) -> tuple[Tensor, Tensor]:
         generator = loop.step_generator(run.seed, step)
-        chosen = autoencoder.choose(weights, config.batch, generator)
+        chosen = choose(weights, config.batch, generator)
         clean = latents[chosen]
         noisy = clean + config.latent_noise * torch.randn(clean.shape, generator=generator)
         return noisy, torch.from_numpy(dataset.images[chosen.numpy()])

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from training import autoencoder, loop, parallel, sample, tokenizer
 from training.config import PhaseConfig, RunConfig
-from training.data.dataset import load_dataset
+from training.data.dataset import choose, load_dataset, sampling_weights
 from training.data.deck import CaptionDeck
 from training.networks import TextToLatent, create
 from training.noise_levels import NoiseLevels
@@ -87,9 +87,7 @@ class PhaseData:
         self._deck = CaptionDeck(dataset.rows, words, run.denoiser.caption_dropout)
         self._levels = NoiseLevels(phase, run.sample)
         core_weight = run.data.core_weight if phase.core_weight is None else phase.core_weight
-        self._weights = autoencoder.sampling_weights(
-            dataset, core_weight, only_core=phase.concepts == "core"
-        )
+        self._weights = sampling_weights(dataset, core_weight, only_core=phase.concepts == "core")
 
     def batch(self, step: int) -> tuple[Tensor, ...]:
         """Return noisy latents and velocity (B, C, h, w), timesteps (B,), tokens, weights (B,).
@@ -99,7 +97,7 @@ class PhaseData:
         low ones.
         """
         generator, levels = loop.step_generator(self._seed, step), self._levels
-        chosen = autoencoder.choose(self._weights, self._phase.batch, generator)
+        chosen = choose(self._weights, self._phase.batch, generator)
         clean = self._latents[chosen]
         noise = torch.randn(clean.shape, generator=generator)
         timesteps = levels.draw(self._phase.batch, generator)

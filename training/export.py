@@ -16,28 +16,12 @@ from safetensors.torch import save_file
 from torch import nn
 
 from training.config import RunConfig
+from training.data import emoji
 from training.data.dataset import Dataset
+from training.data.notice import model_notice
 from training.sample import Model
 from worker.diffusion.schedule import build_scheduler
 
-_NOTICE = """\
-{title}
-The weights in this folder are licensed under the Apache License, Version 2.0.
-
-They were trained, from scratch, on pictures and names from these works:
-
-* Noto Emoji, copyright Google LLC, Apache License 2.0
-  (npm package emoji-datasource-google 16.0.0)
-* Twemoji, copyright Twitter, Inc. and other contributors, graphics licensed under CC-BY 4.0,
-  https://creativecommons.org/licenses/by/4.0/ (npm package emoji-datasource-twitter 16.0.0);
-  scaled, learned from, and drawn again by the model
-* Fluent Emoji, copyright Microsoft Corporation, MIT License
-  (npm package @lobehub/fluent-emoji-3d 1.1.0)
-* emojibase, copyright Miles Johnson, MIT License (npm package emojibase-data 17.0.0): names
-
-A picture in the flat twemoji style may come close to a Twemoji graphic: who shows it gives the
-attribution above.
-"""
 _PACKAGES = (
     *("torch", "accelerate", "diffusers", "transformers", "tokenizers", "safetensors"),
     *("numpy", "pillow"),
@@ -56,7 +40,8 @@ def export(run: RunConfig, data: Dataset, model: Model, work: Path, out: Path) -
     _write_json(out / "model_index.json", _index())
     _write_json(out / "tenstep.json", card(run))
     _write_json(out / "training.json", record(run, data, model, work))
-    (out / "NOTICE").write_text(_NOTICE.format(title=run.title), "utf-8")
+    works = emoji.works() if run.data.source == "emoji" else []
+    (out / "NOTICE").write_text(model_notice(run.title, works), "utf-8")
     for weights in out.rglob("*.safetensors"):
         weights.chmod(0o644)
 

@@ -15,9 +15,9 @@ from torch.nn import functional
 from transformers import CLIPTextModel
 
 from training import loop, tokenizer
-from training.autoencoder import choose, latents_of_size, sampling_weights
+from training.autoencoder import latents_of_size
 from training.config import RunConfig
-from training.data.dataset import load_dataset
+from training.data.dataset import choose, load_dataset, sampling_weights
 from training.data.deck import CaptionDeck
 from training.networks import create
 

