@@ -38,6 +38,7 @@ def tiny_run(*phases: dict[str, Any], **changed: Any) -> RunConfig:
         {
             "name": "tiny",
             "title": "Tiny",
+            "threads": 1,
             "tokenizer": {"vocabulary": 700, "max_tokens": 24},
             "autoencoder": {
                 "model": {
