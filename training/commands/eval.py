@@ -46,7 +46,7 @@ class SplitName(StrEnum):
     HELD_OUT_CONCEPT = "held-out-concept"
 
     @property
-    def split(self) -> Split:
+    def in_data(self) -> Split:
         """What the data call it."""
         if self is SplitName.TRAIN:
             return "train"
@@ -193,4 +193,4 @@ def _quiz(
 
     if prompts is not None:
         return ask_file(prompts, images, seed)
-    return ask_about(dataset, [name.split for name in splits], images, seed)
+    return ask_about(dataset, [name.in_data for name in splits], images, seed)

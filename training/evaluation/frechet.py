@@ -44,4 +44,5 @@ def frechet_distance(drawn: Tensor, real: Tensor) -> Distance:
 def _root(matrix: Tensor) -> Tensor:
     """Return the square root of a symmetric matrix (N, N) without negative eigenvalues."""
     values, vectors = torch.linalg.eigh(matrix)
-    return (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+    root: Tensor = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+    return root

@@ -171,7 +171,8 @@ def _recoloured(planes: Tensor, generator: torch.Generator) -> Tensor:
     slope = (angle * torch.pi * 2).cos() * across + (angle * torch.pi * 2).sin() * along
     ink = (1 - planes).amax(dim=1, keepdim=True).clamp(max=0.2) / 0.2  # the ground stays white
     light = (planes + 1) * gains * (1 + slope * depth * 0.35) - 1
-    return (planes + ink * (light - planes)).clamp(-1, 1)
+    shaded: Tensor = (planes + ink * (light - planes)).clamp(-1, 1)
+    return shaded
 
 
 def _blurred(planes: Tensor, generator: torch.Generator) -> Tensor:
@@ -179,7 +180,8 @@ def _blurred(planes: Tensor, generator: torch.Generator) -> Tensor:
     share, which = torch.rand((2, len(planes), 1, 1, 1), generator=generator)
     soft, softer = (_rescaled(planes, 1 / times) for times in (2, 3))
     blurred = torch.where(which < 0.7, soft, softer)  # noqa: PLR2004 - most are not so soft
-    return planes + share * (blurred - planes)
+    mixed: Tensor = planes + share * (blurred - planes)
+    return mixed
 
 
 def _rescaled(planes: Tensor, by: float) -> Tensor:
