@@ -23,8 +23,9 @@ EPILOG = (
     "--sampler own --sampler ddim:25"
 )
 HELP = (
-    "Measure how well models draw, with 95 % intervals: FID, KID and a CMMD-style distance, "
-    "caption retrieval, precision and recall, and the solver's error.\n\n"
+    "Measure how well models draw, and compare them drawing by drawing.\n\n"
+    "Measured are FID, KID and a CMMD-style distance, caption retrieval, precision and recall, "
+    "and the solver's error, each with its 95 % interval. "
     "Every model draws the same prompts and seeds with every sampler. The first model with the "
     "first sampler is what the others are compared with, drawing by drawing. Feature networks "
     "are those of packages: figures compare with one another, not with published ones. Beside "
@@ -56,7 +57,7 @@ class SplitName(StrEnum):
 @app.command("eval", epilog=EPILOG, help=HELP)
 def evaluate(
     models: Annotated[
-        list[str], typer.Argument(metavar="MODEL...", help="Names or folders of models.")
+        list[str], typer.Argument(metavar="MODEL", help="Names or folders of models.")
     ],
     data: Annotated[
         Path, typer.Option(metavar="DIR", help="A data folder that python -m training.data made.")

@@ -51,7 +51,7 @@ class Sentences:
         )
         self._network = network.eval()
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def features(self, texts: Sequence[str]) -> Tensor:
         """Return the mean of the states of each text's tokens, of length 1: (N, `WIDTH`)."""
         parts = []

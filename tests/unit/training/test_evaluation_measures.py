@@ -36,7 +36,7 @@ def test_the_frechet_distance_of_known_gaussians_is_its_closed_form() -> None:
     found = frechet_distance(
         with_moments(mean, deviations, 40, 0), with_moments(other_mean, others, 60, 1)
     )
-    # Covariances that commute: |μ - m|² + Σ (σ - γ)², here 5 + 1 + 4.
+    # Covariances that commute: |μ - m|² + the squares of differences of deviations, here 5 + 5.
     assert found.value == pytest.approx(10)
 
 
