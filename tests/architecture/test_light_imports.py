@@ -29,6 +29,7 @@ def imported_by(module: str) -> set[str]:
         "worker.__main__",
         "worker.lifecycle",
         "worker.commands.schedule",
+        "training.commands.eval",
     ],
 )
 def test_neither_producers_nor_celerys_parent_process_import_torch(module: str) -> None:

@@ -128,7 +128,7 @@ class Comparison:
         out.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
         page = as_page(report)
         out.with_suffix(".md").write_text(page, encoding="utf-8")
-        sheet(pictures, asked, _SHEET_ROWS).save(out.with_suffix(".png"))
+        sheet(pictures, [one.prompt for one in asked], _SHEET_ROWS).save(out.with_suffix(".png"))
         return page
 
     @cached_property

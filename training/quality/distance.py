@@ -1,32 +1,55 @@
 """How far the drawings as a whole are from the pictures of the data: the kernel distance.
 
-Kernel inception distance (Binkowski et al. 2018, arXiv 1801.01401): the squared maximum mean
-discrepancy of features under a cubic kernel, without bias in the number of drawings.
+It is the squared maximum mean discrepancy of features, without bias in the number of drawings.
+Under a cubic kernel it is the kernel inception distance (Binkowski et al. 2018, arXiv 1801.01401).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from training.quality.intervals import Values
+from training.quality.intervals import Interval, Values, mean_interval
 
+Kernel = Callable[[Tensor, Tensor], Tensor]
+"""From features (N, D) and (M, D) to (N, M)."""
 _POWER = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Distance:
-    """The kernel distance of one set of drawings from the data's pictures."""
+    """The distance of one set of drawings from the data's pictures."""
 
     value: float
     influences: Values
     """(N,): what each drawing adds to the distance, to first order. Their mean's bootstrap is
     the distance's; the difference of two sets' is that of the distances, drawing by drawing."""
 
+    @property
+    def interval(self) -> Interval:
+        """The distance, and how sure it is."""
+        return mean_interval(self.influences - self.influences.mean()).moved(self.value)
 
-def kernel_distance(drawn: Tensor, real: Tensor) -> Distance:
+    def __sub__(self, other: Distance) -> Distance:
+        """Return how much farther this set is than another of the same questions."""
+        return Distance(self.value - other.value, self.influences - other.influences)
+
+
+def cubic_kernel(left: Tensor, right: Tensor) -> Tensor:
+    """Return Binkowski's (x · y / D + 1)³ of features (N, D) and (M, D): (N, M)."""
+    kernel: Tensor = (left @ right.T / left.shape[1] + 1) ** _POWER
+    return kernel
+
+
+def kernel_distance(drawn: Tensor, real: Tensor, kernel: Kernel = cubic_kernel) -> Distance:
     """Return the distance between features of drawings (N, D) and of pictures (M, D).
+
+    Args:
+        drawn: of drawings.
+        real: of pictures.
+        kernel: of the space in which means are compared.
 
     Raises:
         ValueError: there are fewer than two of either.
@@ -34,17 +57,13 @@ def kernel_distance(drawn: Tensor, real: Tensor) -> Distance:
     if min(len(drawn), len(real)) < 2:  # noqa: PLR2004 - a pair is two
         raise ValueError("a distance needs two drawings and two pictures at least")
     drawn, real = drawn.double(), real.double()
-    among_drawn = _mean_with_others(drawn)
-    to_real = _kernel(drawn, real).mean(dim=1)
-    value = among_drawn.mean() - 2 * to_real.mean() + _mean_with_others(real).mean()
+    among_drawn = _mean_with_others(drawn, kernel)
+    to_real = kernel(drawn, real).mean(dim=1)
+    value = among_drawn.mean() - 2 * to_real.mean() + _mean_with_others(real, kernel).mean()
     return Distance(float(value), (2 * (among_drawn - to_real)).numpy())
 
 
-def _kernel(left: Tensor, right: Tensor) -> Tensor:
-    return (left @ right.T / left.shape[1] + 1) ** _POWER
-
-
-def _mean_with_others(features: Tensor) -> Tensor:
-    kernel = _kernel(features, features)
-    mean: Tensor = (kernel.sum(dim=1) - kernel.diagonal()) / (len(features) - 1)
+def _mean_with_others(features: Tensor, kernel: Kernel) -> Tensor:
+    of_all = kernel(features, features)
+    mean: Tensor = (of_all.sum(dim=1) - of_all.diagonal()) / (len(features) - 1)
     return mean

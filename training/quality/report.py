@@ -139,21 +139,14 @@ def _measures(
         recall_change={
             kind: mean_interval(_of(its_hits, kind) - _of(exact_hits, kind)) for kind in RECALLS
         },
-        distance=_around(distance.value, distance.influences),
-        distance_change=_around(
-            distance.value - exact_distance.value,
-            distance.influences - exact_distance.influences,
-        ),
+        distance=distance.interval,
+        distance_change=(distance - exact_distance).interval,
     )
 
 
 def _of(hits_of_one: Hits, name: str) -> Values:
     values: Values = getattr(hits_of_one, name)
     return values
-
-
-def _around(value: float, influences: Values) -> Interval:
-    return mean_interval(influences - influences.mean()).moved(value)
 
 
 def _quartiles(values: Sequence[float]) -> tuple[float, float]:

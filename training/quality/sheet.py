@@ -2,37 +2,42 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from training.data.dataset import Pictures
-from training.quality.fidelity import Asked
 
 _SIDE = 128
-_TOP, _LEFT = 28, 150
-_LINE = 20
-"""Characters that fit above a drawing."""
+_TOP, _LEFT = 36, 150
+_LETTERS, _WIDTH = 13, 19
+"""Pixels of a letter's height, and how many letters a column is wide."""
 
 
-def sheet(drawn: Mapping[str, Pictures], asked: Sequence[Asked], rows: int) -> Image.Image:
+def sheet(drawn: Mapping[str, Pictures], prompts: Sequence[str], rows: int) -> Image.Image:
     """Return the drawings of some questions, spread over all of them, at the same seeds.
 
     Args:
         drawn: pictures (N, H, W, 3) of each way, in the order of the questions.
-        asked: the questions.
+        prompts: what was asked for.
         rows: how many of them are shown, if there are as many.
     """
-    shown = range(0, len(asked), max(1, len(asked) // rows))[:rows]
+    shown = range(0, len(prompts), max(1, len(prompts) // rows))[:rows]
     page = Image.new("RGB", (_LEFT + len(drawn) * _SIDE, _TOP + len(shown) * _SIDE), "white")
-    pen = ImageDraw.Draw(page)
+    pen, letters = ImageDraw.Draw(page), ImageFont.load_default(_LETTERS)
     for column, (name, pictures) in enumerate(drawn.items()):
         x = _LEFT + column * _SIDE
-        pen.text((x + 2, 2), f"{name[:_LINE]}\n{name[_LINE:]}", fill="black")
+        pen.text((x + 2, 2), _wrapped(name, 2), fill="black", font=letters)
         for row, index in enumerate(shown):
             picture = Image.fromarray(pictures[index])
             enlarged = picture.resize((_SIDE, _SIDE), Image.Resampling.NEAREST)
             page.paste(enlarged, (x, _TOP + row * _SIDE))
     for row, index in enumerate(shown):
-        pen.text((2, _TOP + row * _SIDE + _SIDE // 2), asked[index].prompt[:26], fill="black")
+        place = (4, _TOP + row * _SIDE + _SIDE // 4)
+        pen.text(place, _wrapped(prompts[index], 5), fill="black", font=letters)
     return page
+
+
+def _wrapped(text: str, lines: int) -> str:
+    return "\n".join(textwrap.wrap(text, _WIDTH, max_lines=lines, placeholder="…"))

@@ -294,9 +294,10 @@ def test_features_are_those_of_the_weights_that_are_named() -> None:
 
 def test_a_sheet_has_a_row_a_prompt_and_a_column_a_way(dataset: Dataset) -> None:
     asked = core_questions(dataset, every=1)
-    page = sheet({EXACT: dataset.images, "same": dataset.images}, asked, 4)
-    assert page.size == (150 + 2 * 128, 28 + 4 * 128)
-    assert page.getpixel((150 + 5, 28 + 5)) == tuple(dataset.images[0, 2, 2])
+    prompts = [one.prompt for one in asked]
+    page = sheet({EXACT: dataset.images, "same": dataset.images}, prompts, 4)
+    assert page.size == (150 + 2 * 128, 36 + 4 * 128)
+    assert page.getpixel((150 + 5, 36 + 5)) == tuple(dataset.images[0, 2, 2])
 
 
 def _mean_colours(network: Any, pictures: Pictures) -> torch.Tensor:

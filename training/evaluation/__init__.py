@@ -1,0 +1,1 @@
+"""How well models draw: distances, retrieval, precision and recall, the error of solvers."""
