@@ -59,10 +59,16 @@ def open_engine(target: str, trunk: Trunk, *, batch: int, threads: int) -> Engin
         trunk: of the members.
         batch: images of a pass.
         threads: of the processor.
+
+    Raises:
+        ValueError: there is no such target.
     """
     torch.set_num_threads(threads)
-    kind = {TORCH: TorchEngine, ONNXRUNTIME: OnnxEngine}[target]
-    return kind(trunk, batch=batch, threads=threads)
+    if target == TORCH:
+        return TorchEngine(trunk, batch=batch, threads=threads)
+    if target == ONNXRUNTIME:
+        return OnnxEngine(trunk, batch=batch, threads=threads)
+    raise ValueError(target)
 
 
 class Inputs:
@@ -117,9 +123,9 @@ class TorchEngine:
         if step.part.kind is Kind.TRUNK:
             _fuse(carrier)
             return self._trunk_run(carrier)
-        carrier.mid_block = nn.ModuleList([make_part(step.part, self._trunk).eval()])
+        carrier.add_module("mid_block", nn.ModuleList([make_part(step.part, self._trunk).eval()]))
         _fuse(carrier)
-        (module,) = carrier.mid_block
+        module = carrier.get_submodule("mid_block.0")
         hidden, beside = self._inputs.hidden(step), self._inputs.beside(step)
         return lambda: module(hidden, *beside)
 
@@ -242,10 +248,11 @@ class _AloneInGraph(nn.Module):
             self.register_buffer(f"beside_{index}", tensor.clone())
 
     def forward(self, hidden: Tensor) -> Tensor:
-        # As a U-Net does, which makes the size of the skip state that is next.
-        is_upsampler = isinstance(self.part, Upsample2D)
-        size = [2 * side for side in hidden.shape[-2:]]
-        found: Tensor = self.part(hidden, *((size,) if is_upsampler else self.buffers()))
+        beside: list[Any] = list(self.buffers(recurse=False))
+        if isinstance(self.part, Upsample2D):
+            # A U-Net asks for the size of the skip state that is next.
+            beside.append([2 * side for side in hidden.shape[-2:]])
+        found: Tensor = self.part(hidden, *beside)
         return found
 
 

@@ -211,7 +211,9 @@ def _parser() -> argparse.ArgumentParser:
         "rounds",
     )
     parser.add_argument("--rounds", type=int, default=30, help="times that each part is measured")
-    parser.add_argument("--parts", type=int, help="measure no more than so many parts")
+    parser.add_argument(
+        "--members", type=int, metavar="N", help="measure no parts but those of N members by chance"
+    )
     parser.add_argument(
         "--seed", type=int, default=0, help="of the order in which parts and members are taken"
     )

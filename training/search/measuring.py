@@ -18,7 +18,7 @@ from training.search.latency import Entry, LatencyTable
 from training.search.order import Step
 from training.search.progress import Advance, progress
 
-PARAMETERS_AT_ONCE = 300_000_000
+PARAMETERS_AT_ONCE = 100_000_000
 """Of the parts that are measured in turn; with filters for Winograd's they take five times four
 bytes each.
 """

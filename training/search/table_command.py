@@ -5,15 +5,21 @@ from __future__ import annotations
 import argparse
 import os
 import random
+from collections.abc import Iterator
+from itertools import islice
 from statistics import median
 
+from shared.errors import InputError
 from training.search.agreement import check, print_agreement
-from training.search.engines import Engine, open_engine
+from training.search.engines import open_engine
 from training.search.family import Member
 from training.search.latency import LatencyTable
 from training.search.measuring import measure
-from training.search.order import steps_of
+from training.search.order import Step, steps, steps_of
 from training.search.space import SPACES, Space
+
+MOST_DRAWN = 10_000
+"""Members among which some are looked for that a table knows."""
 
 
 def measure_and_check(options: argparse.Namespace) -> bool:
@@ -23,7 +29,8 @@ def measure_and_check(options: argparse.Namespace) -> bool:
         Whether it came to its end, and was not stopped.
 
     Raises:
-        InputError: what is at the output's place is no table, or one of other conditions.
+        InputError: what is at the output's place is no table, or one of other conditions; or it
+            knows too few members.
     """
     space = SPACES[options.space]
     threads = options.threads or os.cpu_count() or 1
@@ -33,10 +40,17 @@ def measure_and_check(options: argparse.Namespace) -> bool:
         table = LatencyTable.read(options.out)
     generator = random.Random(options.seed)  # noqa: S311 - no secret
     try:
-        table = _measured(engine, space, table, options, generator)
+        table = measure(
+            engine,
+            _asked(space, options, shares_rows=table.shares_rows),
+            table,
+            rounds=options.rounds,
+            generator=generator,
+            keep=lambda grown: grown.write(options.out),
+        )
         _print_table(table, space)
         if options.check:
-            members = _members(space, table, options.check, generator)
+            members = _known_members(space, table, options)
             found = check(engine, members, table, rounds=options.rounds, generator=generator)
             print_agreement(found)
     except KeyboardInterrupt:
@@ -44,39 +58,33 @@ def measure_and_check(options: argparse.Namespace) -> bool:
     return True
 
 
-def _measured(
-    engine: Engine,
-    space: Space,
-    table: LatencyTable,
-    options: argparse.Namespace,
-    generator: random.Random,
-) -> LatencyTable:
-    asked = steps_of(space, shares_rows=engine.conditions.shares_rows)
-    missing = table.lacking(asked, options.rounds)
-    if options.parts is not None:
-        missing = generator.sample(missing, min(options.parts, len(missing)))
-    return measure(
-        engine,
-        missing,
-        table,
-        rounds=options.rounds,
-        generator=generator,
-        keep=lambda grown: grown.write(options.out),
-    )
+def _asked(space: Space, options: argparse.Namespace, *, shares_rows: bool) -> list[Step]:
+    if options.members is None:
+        return steps_of(space, shares_rows=shares_rows)
+    found: set[Step] = set()
+    for member in islice(_drawn(space, options.seed), options.members):
+        found.update(steps(member, space.trunk.side, shares_rows=shares_rows))
+    return sorted(found)
 
 
-def _members(
-    space: Space, table: LatencyTable, count: int, generator: random.Random
-) -> list[Member]:
+def _known_members(space: Space, table: LatencyTable, options: argparse.Namespace) -> list[Member]:
     """Draw members whose parts are all in the table, which need not be whole."""
-    found: list[Member] = []
-    for _ in range(1000 * count):
-        member = space.draw(generator)
-        if member not in found and table.knows(member):
-            found.append(member)
-            if len(found) == count:
-                break
+    drawn = islice(_drawn(space, options.seed), MOST_DRAWN)
+    found = list(islice(filter(table.knows, drawn), options.check))
+    if len(found) < options.check:
+        raise InputError(f"the table has all parts of {len(found)} members that were drawn only")
     return found
+
+
+def _drawn(space: Space, seed: int) -> Iterator[Member]:
+    """Yield members by chance, each once, the same each time."""
+    generator = random.Random(seed)  # noqa: S311 - no secret
+    seen: set[Member] = set()
+    while len(seen) < len(space):
+        member = space.draw(generator)
+        if member not in seen:
+            seen.add(member)
+            yield member
 
 
 def _print_table(table: LatencyTable, space: Space) -> None:
