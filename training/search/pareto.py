@@ -74,7 +74,7 @@ class Report(BaseModel):
         if self.measured_on is None:
             return "GMAC, one row of an image", quality
         on = self.measured_on
-        return f"ms a guided pass of {on.batch} on {on.target}", quality
+        return f"ms a guided pass of {on.batch} images on {on.target}", quality
 
     @staticmethod
     def point(found: Found) -> tuple[float, float]:
