@@ -73,6 +73,11 @@ def in_order(member: Member, side: int) -> Iterator[tuple[Part, bool]]:
             side *= 2
 
 
+def reads_text(member: Member) -> bool:
+    """Tell whether any module of a member meets the text."""
+    return any((*member.attentions, member.mid_attentions))
+
+
 def steps_of(space: Space, *, shares_rows: bool) -> list[Step]:
     """Return all that may run in a member of a space, in an order that is always the same."""
     levels = len(space.widths)

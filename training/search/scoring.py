@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from training.search.cost import cost
 from training.search.family import Member, Trunk
 from training.search.latency import LatencyTable
+from training.search.order import reads_text
 from worker.models.measure import GIGA
 
 MILLION = 1e6
@@ -142,7 +143,7 @@ def _excess(value: float | None, limit: float | None) -> float:
 
 
 def _lacking_attentions(member: Member, levels: int) -> float:
-    if not any((*member.attentions, member.mid_attentions)):
+    if not reads_text(member):
         return 1.0 + levels
     deepest = member.attentions[len(member.attentions) - levels :]
     return float(sum(count == 0 for count in deepest))

@@ -15,7 +15,7 @@ from training.search.engines import open_engine
 from training.search.family import Member
 from training.search.latency import LatencyTable
 from training.search.measuring import measure
-from training.search.order import Step, steps, steps_of
+from training.search.order import Step, reads_text, steps, steps_of
 from training.search.space import SPACES, Space
 
 MOST_DRAWN = 10_000
@@ -77,14 +77,14 @@ def _known_members(space: Space, table: LatencyTable, options: argparse.Namespac
 
 
 def _drawn(space: Space, seed: int) -> Iterator[Member]:
-    """Yield members by chance, each once, the same each time."""
+    """Yield members that read the text by chance, each once, the same each time."""
     generator = random.Random(seed)  # noqa: S311 - no secret
     seen: set[Member] = set()
     while len(seen) < len(space):
         member = space.draw(generator)
-        if member not in seen:
-            seen.add(member)
+        if member not in seen and reads_text(member):
             yield member
+        seen.add(member)
 
 
 def _print_table(table: LatencyTable, space: Space) -> None:
