@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt, ValidationError
 
 from shared.errors import InputError, TenstepError
 from shared.files import atomic_file
@@ -47,7 +47,7 @@ class Entry(BaseModel):
     in_channels: PositiveInt
     out_channels: PositiveInt
     side: PositiveInt
-    rows: Literal[1, 2] = 2
+    rows: int = Field(default=2, ge=1, le=2)
     """Of an image, that go in; what comes out of a transformer has two."""
     ms: NonNegativeFloat
     """The median of the rounds."""

@@ -140,8 +140,8 @@ def print_front(report: Report) -> None:
     print(f"{'':>3} {'params':>8} {'GMAC':>8} {'ms':>8} {quality:>8}  member")
     for number, one in enumerate(report.front, start=1):
         print(_line(f"{number}", one))
-    for name, one in report.marks.items():
-        print(_line("*", one), f"\n    that is {name}")
+    for name, marked in report.marks.items():
+        print(_line("*", marked), f"\n    that is {name}")
     scored = len(report.front) + len(report.others)
     ended = "" if report.is_whole else " The search was stopped."
     print(f"\n{scored:,} members scored, {len(report.front)} on the front.{ended}")

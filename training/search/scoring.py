@@ -120,7 +120,7 @@ def share_as_quality(trunk: Trunk, max_parameters: int, max_gmacs: float) -> Qua
     """Return the exhaustive search's score: the share of the budget that is used less of."""
 
     def loss(member: Member) -> float:
-        parameters, macs = cost(member, trunk).tolist()
+        parameters, macs = map(int, cost(member, trunk))
         return -min(parameters / max_parameters, macs / GIGA / max_gmacs)
 
     return Quality("share of the budget", loss, is_gain=True)
