@@ -189,7 +189,8 @@ RULES: Mapping[str, Rule] = {
         # Threads and devices are pinned through it; scripts hand theirs on.
         (
             *("shared/settings.py", "worker/__main__.py", "worker/commands/bench_speed.py"),
-            *("training/parallel.py", "training/quality/__main__.py", "infra/"),
+            *("training/parallel.py", "training/quality/__main__.py"),
+            *("training/search/latency.py", "infra/"),
         ),
     ),
     "only the clock tells the time of day": Rule(

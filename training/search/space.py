@@ -8,7 +8,7 @@ from math import prod
 
 import torch
 
-from training.search.family import Member, Trunk
+from training.search.family import SD_TRUNK, Member, Trunk
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,3 +89,13 @@ SMALL = Space(
     max_mid_resnets=1,
 )
 """What the model that ships with tenstep was chosen from: latents of 8 x 8."""
+
+FULL = Space(
+    trunk=SD_TRUNK,
+    widths=((256, 320, 384), (512, 640, 768), (1024, 1280, 1536)),
+    max_resnets=3,
+    max_mid_resnets=2,
+)
+"""U-Nets in the place of Stable Diffusion 1.5's, around its widths: latents of 64 x 64."""
+
+SPACES = {"small": SMALL, "full": FULL}

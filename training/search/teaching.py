@@ -33,12 +33,16 @@ class SearchConfig(Section):
 
     #: File of the run, beside this one.
     run: str
+    space: str
     supernet: PhaseConfig
+    #: The training of one member by itself.
     member: PhaseConfig
     #: How many members, spread over the space, are trained by themselves.
     members: int
     #: Of the draw of these members.
     seed: int = 0
+    #: Members that are trained too, because people will ask for them.
+    named: tuple[Member, ...] = ()
 
     @classmethod
     def read(cls, path: Path) -> tuple[Self, RunConfig]:
