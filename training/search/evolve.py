@@ -25,8 +25,9 @@ Objectives are quality and time: milliseconds by a table, or without one GMACs o
 Quality is the loss of a proxy that was trained (by "teach"; --quality is its run's folder), or
 what stands in for it where nothing is trained. "{SIZE}" is the number of parameters: the front
 then says how many of them GMACs buy. "{SHARE}" is the exhaustive search's score, the share that a
-member uses of the budget that it uses less of; it needs --max-parameters and --max-gmacs. Size is no quality: of members as
-large as one another neither says which draws better, and both like what is wide and deep.
+member uses of the budget that it uses less of; it needs --max-parameters and --max-gmacs. Size is
+no quality: of members as large as one another neither says which draws better, and both like what
+is wide and deep.
 
 With --space full the limits are those of DeciDiffusion 2.0's U-Net unless others are given:
 --max-parameters 525.5e6 --max-gmacs 195.7 --attended-levels 2.
