@@ -1,0 +1,90 @@
+"""The search: does the proxy rank, what lies on the front, and what became of what was found."""
+
+from __future__ import annotations
+
+from training.evaluation.report import Report
+from training.report.speed import Speed, describe
+from training.report.steps import SHOWN
+from training.report.words import interval, table
+from training.search.members import short
+from training.search.pareto import Found
+from training.search.pareto import Report as Front
+from training.search.rank import agreements
+from training.search.ranking import Ranking
+
+
+def ranking_tables(ranking: Ranking) -> str:
+    """Return the members that were trained, and how well the proxy ranks them."""
+    rows = [
+        [
+            short(one.member),
+            f"{one.parameters / 1e6:.2f} M",
+            f"{one.macs / 1e9:.3f}",
+            f"{one.proxy.trained:.4f}",
+            f"{one.trained.trained:.4f}",
+            f"{one.trained.held_out:.4f}",
+        ]
+        for one in sorted(ranking.members, key=lambda one: one.trained.trained)
+    ]
+    headings = ["member", "parameters", "GMAC", "proxy", "trained by itself", "on held-out pairs"]
+    correlations = [
+        [name, f"{one.spearman:.2f} ({one.low:.2f} to {one.high:.2f})"]
+        for name, one in agreements(ranking).items()
+    ]
+    return (
+        table(headings, rows)
+        + "\n"
+        + table(["what ranks", "Spearman, 95 % interval"], correlations)
+    )
+
+
+def front_table(front: Front) -> str:
+    """Return the members between which one has to choose, and those that are marked."""
+    rows = [[str(number), *_cells(one)] for number, one in enumerate(front.front, start=1)]
+    rows += [[name, *_cells(one)] for name, one in front.marks.items()]
+    time, quality = front.axes
+    return table(["", "member", "parameters", "GMAC", time, quality], rows)
+
+
+def _cells(one: Found) -> list[str]:
+    return [
+        short(one.member),
+        f"{one.parameters / 1e6:.2f} M",
+        f"{one.gmacs:.3f}",
+        "" if one.latency_ms is None else f"{one.latency_ms:.2f}",
+        f"{one.quality:.4f}",
+    ]
+
+
+def contest_tables(report: Report, speeds: dict[str, Speed]) -> str:
+    """Return quality and speed of what was found beside a layout that was not searched.
+
+    Args:
+        report: the layout first, what was found second.
+        speeds: by backend, of models named as in the report.
+    """
+    layout, found = (one.model for one in report.contestants)
+    rows = [
+        [measure, *(interval(one.measures[measure].value) for one in report.contestants), changed]
+        for measure in report.contestants[0].measures
+        if measure.split(",")[0] in SHOWN or measure.startswith("R@")
+        for changed in [_changed(report, measure)]
+    ]
+    quality = table(["measure", layout, found, "difference"], rows)
+    timed = [
+        [backend, name, *describe(speed, name), _gain(speed, layout, name)]
+        for backend, speed in speeds.items()
+        for name in (layout, found)
+    ]
+    headings = ["engine", "model", "parameters", "GMAC", "ms a step and image", "as fast as layout"]
+    return quality + "\n" + table(headings, timed)
+
+
+def _changed(report: Report, measure: str) -> str:
+    change = report.contestants[1].measures[measure].change
+    return "" if change is None else interval(change, signed=True)
+
+
+def _gain(speed: Speed, layout: str, name: str) -> str:
+    middle, low, high = speed.ratio(layout, name)
+    return f"{middle:.2f} ({low:.2f} to {high:.2f})"
