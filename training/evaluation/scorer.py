@@ -26,7 +26,7 @@ _COLDEST = 100.0
 class Recipe:
     """How the heads are trained."""
 
-    steps: int = 600
+    steps: int = 2000
     concepts: int = 512
     """Of one step: each with one picture and one caption."""
     learning_rate: float = 1e-3
