@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,13 @@ from torch.nn import functional
 
 from training import loop, parallel
 from training.config import AutoencoderConfig, RunConfig
-from training.data.dataset import Dataset, choose, load_dataset, sampling_weights
+from training.data.batches import open_images, open_stream
+from training.data.dataset import Dataset, load_dataset
+from training.data.stream import Example
 
+#: Most pictures, and pixels, that go through the autoencoder at a time.
 _CHUNK = 64
+_CHUNK_PIXELS = 8 * 512**2
 #: File of the latents (N, channels, h, w) of all pictures, below a run's folder.
 LATENTS = "latents.pt"
 #: The same of pictures that were shrunk before.
@@ -83,20 +89,19 @@ class Reconstruction(nn.Module):
 
 
 def train(run: RunConfig, folder: Path) -> None:
-    """Train the whole autoencoder; leave the latents of all pictures, standardised, in `folder`."""
+    """Train the whole autoencoder; leave it, its latents standardised, in `folder`."""
     if (folder / "vae").exists():
         return
-    config, data = run.autoencoder, load_dataset(folder / "data")
+    config = run.autoencoder
     torch.manual_seed(run.seed)
     vae = create(config, run.data.image_size)
-    weights = sampling_weights(data, run.data.core_weight)
+    images_of = open_images(run, config, folder)
     latent_shape = (config.batch, config.model["latent_channels"], *(run.latent_size,) * 2)
 
-    def batch(step: int) -> tuple[Tensor, Tensor]:
+    def batch(step: int, part: slice) -> tuple[Tensor, Tensor]:
         generator = loop.step_generator(run.seed, step)
-        chosen = choose(weights, config.batch, generator)
-        noise = torch.randn(latent_shape, generator=generator)
-        return torch.from_numpy(data.images[chosen.numpy()]), noise
+        images = images_of(step, part, generator)
+        return images, torch.randn(latent_shape, generator=generator)[part]
 
     def losses(network: nn.Module, images: Tensor, noise: Tensor) -> loop.Losses:
         target = to_floats(images)
@@ -110,9 +115,24 @@ def train(run: RunConfig, folder: Path) -> None:
     vae.eval().requires_grad_(False)
     with parallel.main_first():
         if not (folder / "vae").exists():
-            standardise(vae, data.images)
-            torch.save(encode(vae, data.images), folder / LATENTS)
-            vae.save_pretrained(folder / "vae")
+            _finish(vae, run, folder)
+
+
+def _finish(vae: Any, run: RunConfig, folder: Path) -> None:
+    """Standardise the latents and write the autoencoder; of emoji, all latents too."""
+    if run.data.source == "emoji":
+        images = load_dataset(folder / "data").images
+        standardise(vae, chunks(images))
+        torch.save(encode(vae, images), folder / LATENTS)
+    else:
+        examples = islice(open_stream(run.data, run.seed).epoch(0), run.autoencoder.standardised_on)
+        standardise(vae, _stacked(examples, _chunk(run.data.image_size)))
+    vae.save_pretrained(folder / "vae")
+
+
+def _stacked(examples: Iterator[Example], count: int) -> Iterator[npt.NDArray[np.uint8]]:
+    while part := list(islice(examples, count)):
+        yield torch.stack([image for image, _ in part]).numpy()
 
 
 def latents_of_size(run: RunConfig, data: Dataset, folder: Path, size: int) -> Tensor:
@@ -133,13 +153,17 @@ def latents_of_size(run: RunConfig, data: Dataset, folder: Path, size: int) -> T
 
 
 @torch.no_grad()
-def standardise(vae: Any, images: npt.NDArray[np.uint8]) -> None:
+def standardise(vae: Any, images: Iterable[npt.NDArray[np.uint8]]) -> None:
     """Give each latent channel zero mean and unit variance, by the 1x1 convolutions around it.
 
     The pictures stay the same, and nobody downstream needs a scaling factor. A channel's
     variance includes the posterior's own: one that carries nothing is not blown up.
+
+    Args:
+        vae: the autoencoder.
+        images: parts (N, H, W, 3) of the pictures whose latents are to be so.
     """
-    moments = [vae.encode(as_tensor(part).to(vae.device)).latent_dist for part in chunks(images)]
+    moments = [vae.encode(as_tensor(part).to(vae.device)).latent_dist for part in images]
     mean = torch.cat([part.mean for part in moments])
     within = torch.cat([part.var for part in moments]).mean(dim=(0, 2, 3))
     shift, scale = mean.mean(dim=(0, 2, 3)), (mean.var(dim=(0, 2, 3)) + within).rsqrt()
@@ -154,7 +178,12 @@ def standardise(vae: Any, images: npt.NDArray[np.uint8]) -> None:
 
 def chunks(images: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.uint8]]:
     """Cut pictures into parts that fit into memory."""
-    return [images[start : start + _CHUNK] for start in range(0, len(images), _CHUNK)]
+    count = _chunk(images.shape[1])
+    return [images[start : start + count] for start in range(0, len(images), count)]
+
+
+def _chunk(size: int) -> int:
+    return min(_CHUNK, max(1, _CHUNK_PIXELS // size**2))
 
 
 @torch.no_grad()
@@ -173,6 +202,13 @@ def encode(vae: Any, images: npt.NDArray[np.uint8], size: int | None = None) -> 
             pictures = shrunk(pictures, size)
         found.append(vae.encode(pictures).latent_dist.mean.cpu())
     return torch.cat(found)
+
+
+@torch.no_grad()
+def encode_on_device(vae: Any, images: Tensor) -> Tensor:
+    """Return latents (N, channels, h, w) of pictures (N, H, W, 3) where the autoencoder is."""
+    parts = torch.split(images.to(vae.device), _chunk(images.shape[1]))
+    return torch.cat([vae.encode(to_floats(part)).latent_dist.mean for part in parts])
 
 
 def shrunk(pictures: Tensor, size: int) -> Tensor:

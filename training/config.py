@@ -26,6 +26,17 @@ class Section(BaseModel):
 #: "pipe:", "https:": two letters at least, for one is a drive.
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 
+#: Settings of [data] that streams need, and what for.
+_OF_STREAMS = {
+    "paths": "its .tar files or folders",
+    "licence": "the one that the model's weights are given",
+    "notice": "a text file that says whose works the pictures and captions are",
+}
+_OF_EMOJI = (
+    *("concepts", "held_out_concepts_per_mille", "held_out_pairs_per_mille"),
+    "core_weight",
+)
+
 
 class DataConfig(Section):
     """Which images and captions."""
@@ -49,6 +60,10 @@ class DataConfig(Section):
     max_caption_characters: int = Field(default=2000, ge=1)
     #: Threads that decode a stream's pictures ahead of the training.
     decoders: int = Field(default=2, ge=1)
+    #: Of streams: the licence that the model's weights are given, and a text file of whose works
+    #: the pictures and captions are, which goes into the model's NOTICE.
+    licence: str = ""
+    notice: str = ""
     # The rest is of emoji alone.
     concepts: str = "concepts.toml"
     #: Per mille of the concepts outside the core that are kept out of training in every style.
@@ -66,11 +81,18 @@ class DataConfig(Section):
         return paths
 
     @model_validator(mode="after")
-    def _paths_fit_source(self) -> Self:
-        if self.source == "emoji" and self.paths:
-            raise ValueError('paths are for source = "webdataset" or "folder"')
-        if self.source != "emoji" and not self.paths:
-            raise ValueError(f'source = "{self.source}" needs paths')
+    def _settings_fit_source(self) -> Self:
+        if self.source == "emoji":
+            for name in _OF_STREAMS:
+                if getattr(self, name):
+                    raise ValueError(f'{name} is for source = "webdataset" or "folder"')
+            return self
+        for name, purpose in _OF_STREAMS.items():
+            if not getattr(self, name):
+                raise ValueError(f'source = "{self.source}" needs {name}: {purpose}')
+        for name in _OF_EMOJI:
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f'{name} is for source = "emoji"')
         return self
 
 
@@ -85,6 +107,10 @@ class TokenizerConfig(Section):
 
     vocabulary: int = 2048
     max_tokens: int = 24
+    #: Of a stream so many captions are learned from, the first.
+    captions: int = Field(default=1_000_000, ge=1)
+    #: A CLIP tokenizer's folder, which is taken as it is; nothing is learned then.
+    folder: str = ""
 
 
 class OptimiserConfig(Section):
@@ -117,6 +143,9 @@ class AutoencoderConfig(StageConfig):
     model: dict[str, Any]
     kl_weight: float = 1e-3
     gradient_weight: float = 1.0
+    #: So many pictures of a stream say what latents of zero mean and unit variance are; of emoji,
+    #: all do.
+    standardised_on: int = Field(default=4096, ge=1)
 
 
 class DecoderConfig(StageConfig):
@@ -138,6 +167,7 @@ class PhaseConfig(StageConfig):
     name: str = Field(pattern=r"^[a-z0-9-]+$")
     #: Pictures are shrunk to it before they are encoded; default: the data's.
     image_size: int | None = None
+    #: Of emoji alone, as `core_weight`.
     concepts: Literal["all", "core"] = "all"
     #: How much more often than another a core concept is drawn; default: the data's.
     core_weight: float | None = None
@@ -220,6 +250,17 @@ class RunConfig(Section):
     def phase_size(self, phase: PhaseConfig) -> int:
         """Return height and width of the pictures that a phase trains on."""
         return phase.image_size or self.data.image_size
+
+    @model_validator(mode="after")
+    def _phases_fit_source(self) -> Self:
+        if self.data.source != "emoji":
+            for phase in self.denoiser.phases:
+                if phase.concepts != "all" or phase.core_weight is not None:
+                    raise ValueError(
+                        f"phase {phase.name}: concepts and core_weight are for emoji;"
+                        f" a {self.data.source} source has no core concepts"
+                    )
+        return self
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> Self:

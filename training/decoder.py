@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from training import autoencoder, loop
 from training.config import RunConfig
-from training.data.dataset import choose, load_dataset, sampling_weights
+from training.lessons import open_lessons
 
 
 class LatentsToPictures(nn.Module):
@@ -31,19 +31,17 @@ class LatentsToPictures(nn.Module):
 
 
 def train(run: RunConfig, folder: Path) -> None:
-    """Train on the latents in `folder`; leave the decoder in a checkpoint."""
+    """Train on the latents of the autoencoder in `folder`; leave the decoder in a checkpoint."""
     config = run.decoder
-    dataset = load_dataset(folder / "data")
-    latents = autoencoder.latents_of_size(run, dataset, folder, run.data.image_size)
+    lessons = open_lessons(run, config, folder)
     model = LatentsToPictures(autoencoder.load(folder / "vae")).requires_grad_(True)
-    weights = sampling_weights(dataset, run.data.core_weight)
 
-    def batch(step: int) -> tuple[Tensor, Tensor]:
+    def batch(step: int, part: slice) -> tuple[Tensor, Tensor]:
         generator = loop.step_generator(run.seed, step)
-        chosen = choose(weights, config.batch, generator)
-        clean = latents[chosen]
-        noisy = clean + config.latent_noise * torch.randn(clean.shape, generator=generator)
-        return noisy, torch.from_numpy(dataset.images[chosen.numpy()])
+        lesson = lessons(step, part, generator)
+        clean = lesson.latents
+        noise = torch.randn((config.batch, *clean.shape[1:]), generator=generator)[part]
+        return clean + config.latent_noise * noise.to(clean.device), lesson.images
 
     def losses(network: nn.Module, noisy: Tensor, images: Tensor) -> loop.Losses:
         target = autoencoder.to_floats(images)

@@ -18,8 +18,7 @@ from torch import Tensor, nn
 
 from training import autoencoder, loop, parallel, sample, tokenizer
 from training.config import PhaseConfig, RunConfig
-from training.data.dataset import choose, load_dataset, sampling_weights
-from training.data.deck import CaptionDeck
+from training.lessons import open_lessons
 from training.networks import TextToLatent, create
 from training.noise_levels import NoiseLevels
 
@@ -80,16 +79,12 @@ class PhaseData:
         self._phase = phase = run.denoiser.phases[number]
         # Phases alike but for their names see different noise.
         self._seed = run.seed + number
-        dataset, words = load_dataset(folder / "data"), tokenizer.load(folder / "tokenizer")
-        size = run.phase_size(phase)
-        latents = autoencoder.latents_of_size(run, dataset, folder, size)
-        self._latents = latents.to(memory_format=torch.channels_last)
-        self._deck = CaptionDeck(dataset.rows, words, run.denoiser.caption_dropout)
+        self._lessons = open_lessons(
+            run, phase, folder, seed=self._seed, dropout=run.denoiser.caption_dropout
+        )
         self._levels = NoiseLevels(phase, run.sample)
-        core_weight = run.data.core_weight if phase.core_weight is None else phase.core_weight
-        self._weights = sampling_weights(dataset, core_weight, only_core=phase.concepts == "core")
 
-    def batch(self, step: int) -> tuple[Tensor, ...]:
+    def batch(self, step: int, part: slice) -> tuple[Tensor, ...]:
         """Return noisy latents and velocity (B, C, h, w), timesteps (B,), tokens, weights (B,).
 
         The velocity is that of Salimans and Ho 2022, arXiv 2202.00512. Unweighted, its squared
@@ -97,18 +92,19 @@ class PhaseData:
         low ones.
         """
         generator, levels = loop.step_generator(self._seed, step), self._levels
-        chosen = choose(self._weights, self._phase.batch, generator)
-        clean = self._latents[chosen]
-        noise = torch.randn(clean.shape, generator=generator)
-        timesteps = levels.draw(self._phase.batch, generator)
+        lesson = self._lessons(step, part, generator)
+        clean, batch = lesson.latents, self._phase.batch
+        noise = torch.randn((batch, *clean.shape[1:]), generator=generator)[part].to(clean.device)
+        timesteps = levels.draw(batch, generator)[part]
         signal_part, noise_part = (
-            part[timesteps].view(-1, 1, 1, 1) for part in (levels.signal, levels.noise)
+            share[timesteps].view(-1, 1, 1, 1).to(clean.device)
+            for share in (levels.signal, levels.noise)
         )
         return (
             signal_part * clean + noise_part * noise,
             signal_part * noise - noise_part * clean,
             timesteps,
-            self._deck.deal(chosen, generator),
+            lesson.tokens(generator),
             levels.weights[timesteps],
         )
 

@@ -17,8 +17,9 @@ from torch import nn
 
 from training.config import RunConfig
 from training.data import emoji
-from training.data.dataset import Dataset
-from training.data.notice import model_notice
+from training.data.dataset import load_dataset
+from training.data.notice import NOTICE, model_notice, notice_of_other_data
+from training.data.sources import open_source
 from training.sample import Model
 from worker.diffusion.schedule import build_scheduler
 
@@ -29,8 +30,8 @@ _PACKAGES = (
 _CURVE_POINTS = 40
 
 
-def export(run: RunConfig, data: Dataset, model: Model, work: Path, out: Path) -> None:
-    """Write the whole folder; `work` holds the tokenizer and the logs that the record sums up."""
+def export(run: RunConfig, model: Model, work: Path, out: Path) -> None:
+    """Write the whole folder; `work` holds the data, the tokenizer and the stages' logs."""
     out.mkdir(parents=True, exist_ok=True)
     shutil.copytree(work / "tokenizer", out / "tokenizer", dirs_exist_ok=True)
     _half(model.networks.text_encoder).save_pretrained(out / "text_encoder")
@@ -39,11 +40,16 @@ def export(run: RunConfig, data: Dataset, model: Model, work: Path, out: Path) -
     _save_denoiser(model.networks.denoiser, out / "flexible_unet")
     _write_json(out / "model_index.json", _index())
     _write_json(out / "tenstep.json", card(run))
-    _write_json(out / "training.json", record(run, data, model, work))
-    works = emoji.works() if run.data.source == "emoji" else []
-    (out / "NOTICE").write_text(model_notice(run.title, works), "utf-8")
+    _write_json(out / "training.json", record(run, model, work))
+    (out / NOTICE).write_text(_notice(run, work), "utf-8")
     for weights in out.rglob("*.safetensors"):
         weights.chmod(0o644)
+
+
+def _notice(run: RunConfig, work: Path) -> str:
+    if run.data.source == "emoji":
+        return model_notice(run.title, emoji.works())
+    return notice_of_other_data(run.title, run.data.licence, work / "data")
 
 
 def _half(module: Any) -> Any:
@@ -94,8 +100,8 @@ def card(run: RunConfig) -> dict[str, Any]:
     return {
         "name": run.name,
         "title": run.title,
-        "licence": "Apache-2.0",
-        "notice": "NOTICE",
+        "licence": run.data.licence or "Apache-2.0",
+        "notice": NOTICE,
         "width": run.data.image_size,
         "height": run.data.image_size,
         "sampler": {
@@ -115,16 +121,11 @@ def _grid(run: RunConfig) -> dict[str, Any]:
     return {"steps": sample.grid_steps, "squeeze": sample.squeeze}
 
 
-def record(run: RunConfig, data: Dataset, model: Model, work: Path) -> dict[str, Any]:
+def record(run: RunConfig, model: Model, work: Path) -> dict[str, Any]:
     """Return what was trained, on what, for how long, and how the losses fell."""
     return {
-        "config": run.model_dump(mode="json"),
-        "data": {
-            "sha256": data.digest,
-            "pictures": len(data.rows),
-            "concepts": len({row.concept for row in data.rows}),
-            "held_out": [f"{row.label} ({row.style})" for row in data.rows if row.split != "train"],
-        },
+        "config": _published(run),
+        "data": _data(run, work),
         "parameters": {
             "text_encoder": parameter_count(model.networks.text_encoder),
             "denoiser": parameter_count(model.networks.denoiser),
@@ -133,6 +134,28 @@ def record(run: RunConfig, data: Dataset, model: Model, work: Path) -> dict[str,
         "stages": {path.stem: curve(path) for path in sorted(work.glob("*.jsonl"))},
         "machine": {"processor": platform.machine(), "threads": torch.get_num_threads()},
         "packages": {name: version(name) for name in _PACKAGES},
+    }
+
+
+def _published(run: RunConfig) -> dict[str, Any]:
+    """Return the configuration; of its paths the names, for where they lie is nobody's business."""
+    document = run.model_dump(mode="json")
+    data, words = document["data"], document["tokenizer"]
+    data["paths"] = [Path(path).name for path in data["paths"]]
+    for section, key in ((data, "concepts"), (data, "notice"), (words, "folder")):
+        section[key] = Path(section[key]).name
+    return document
+
+
+def _data(run: RunConfig, work: Path) -> dict[str, Any]:
+    if run.data.source != "emoji":
+        return {"shards": len(open_source(run.data))}
+    data = load_dataset(work / "data")
+    return {
+        "sha256": data.digest,
+        "pictures": len(data.rows),
+        "concepts": len({row.concept for row in data.rows}),
+        "held_out": [f"{row.label} ({row.style})" for row in data.rows if row.split != "train"],
     }
 
 

@@ -40,9 +40,10 @@ class Stage:
     """All that is trained."""
     modules: Mapping[str, nn.Module]
     """All that a checkpoint must hold."""
-    batch: Callable[[int], tuple[Tensor, ...]]
-    """Makes a step's batch, tensors (B, ...) in RAM, from the step's number alone: its randomness
-    comes from `step_generator`."""
+    batch: Callable[[int, slice], tuple[Tensor, ...]]
+    """Makes a part of a step's batch, tensors (B, ...) in RAM or on the device, from the step's
+    number and the part alone, one of `parallel.parts`. All randomness comes from `step_generator`
+    and is drawn for the whole batch: the parts are the same however many there are."""
     losses: Callable[..., Losses]
     """Takes the network, as it is wrapped for the processes and the device, and a part of a
     batch on that device."""
@@ -116,9 +117,10 @@ class _Training:
         config = stage.config
         self.stage, self.folder, self.checkpoint_seconds = stage, folder, checkpoint_seconds
         self.accelerator = parallel.accelerator(autocast=autocast, accumulate=config.accumulate)
-        self.parts = self.accelerator.num_processes * config.accumulate
-        if config.batch % self.parts:
-            raise ValueError(f"{stage.name}: batch {config.batch} is no multiple of {self.parts}")
+        count = self.accelerator.num_processes * config.accumulate
+        if config.batch % count:
+            raise ValueError(f"{stage.name}: batch {config.batch} is no multiple of {count}")
+        self.parts = parallel.parts(config.accumulate)
         for module in stage.modules.values():
             module.to(self.accelerator.device)
         optimiser = torch.optim.AdamW(
@@ -166,11 +168,10 @@ class _Training:
         rate = config.learning_rate * rate_factor(self.step, stage.config.steps, config)
         for group in optimiser.param_groups:
             group["lr"] = rate
-        batch = stage.batch(self.step)
-        for first in range(accelerator.process_index, self.parts, accelerator.num_processes):
-            part = [tensor[first :: self.parts].to(accelerator.device) for tensor in batch]
+        for part in self.parts:
+            batch = [tensor.to(accelerator.device) for tensor in stage.batch(self.step, part)]
             with accelerator.accumulate(self.network):
-                losses = stage.losses(self.network, *part)
+                losses = stage.losses(self.network, *batch)
                 accelerator.backward(losses["loss"])
                 if accelerator.sync_gradients:
                     accelerator.clip_grad_norm_(self.network.parameters(), config.clip_norm)

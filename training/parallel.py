@@ -47,6 +47,18 @@ def accelerator(*, autocast: bool, accumulate: int) -> Accelerator:
     )
 
 
+def parts(accumulate: int) -> list[slice]:
+    """Return what this process takes of the examples of every batch, one part after the other.
+
+    Args:
+        accumulate: parts that each process cuts its share into.
+    """
+    this = state()
+    count = this.num_processes * accumulate
+    firsts = range(this.process_index, count, this.num_processes)
+    return [slice(first, None, count) for first in firsts]
+
+
 @contextmanager
 def main_first() -> Iterator[None]:
     """Let the main process do something before the others, who then find it done."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -16,6 +17,8 @@ from training.config import RunConfig
 from training.data.captions import all_captions
 from training.data.dataset import load_dataset
 from training.data.emoji import build, fetch
+from training.data.notice import keep_notice
+from training.data.sources import first_captions, open_source
 from training.export import export
 from training.sample import Model
 
@@ -32,18 +35,35 @@ def make(run: RunConfig, work: Path, downloads: Path, out: Path) -> None:
         decoder.load_into(vae, work)
         networks = denoiser.load_averaged(run, work)
         model = Model(tokenizer.load(work / "tokenizer"), networks, vae)
-        export(run, load_dataset(work / "data"), model, work, out)
+        export(run, model, work, out)
 
 
 def prepare(run: RunConfig, work: Path, downloads: Path) -> None:
-    """Leave pictures, captions and a tokenizer in `work`."""
-    if not (work / "data" / "images.npz").exists():
+    """Leave a tokenizer in `work`, of emoji pictures and captions too, of a stream its NOTICE.
+
+    Raises:
+        InputError: a file that the configuration names is not there, or not what it has to be.
+    """
+    if run.data.source != "emoji":
+        keep_notice(Path(run.data.notice), work / "data")
+    elif not (work / "data" / "images.npz").exists():
         fetch(downloads)
         build(downloads, work / "data", run.data)
-    if not (work / "tokenizer" / "vocab.json").exists():
-        rows = load_dataset(work / "data").rows
-        texts = [text for row in rows for text in all_captions(row.names, row.style)]
-        tokenizer.train(texts, run.tokenizer, work / "tokenizer")
+    folder = work / "tokenizer"
+    if (folder / "tokenizer_config.json").exists():
+        return
+    if run.tokenizer.folder:
+        tokenizer.adopt(run.tokenizer, folder)
+    else:
+        tokenizer.train(_captions(run, work), run.tokenizer, folder)
+
+
+def _captions(run: RunConfig, work: Path) -> Iterable[str]:
+    """Return what a tokenizer is learned from."""
+    if run.data.source != "emoji":
+        return first_captions(open_source(run.data), run.tokenizer.captions)
+    rows = load_dataset(work / "data").rows
+    return (text for row in rows for text in all_captions(row.names, row.style))
 
 
 def main() -> None:

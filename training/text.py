@@ -15,10 +15,8 @@ from torch.nn import functional
 from transformers import CLIPTextModel
 
 from training import loop, tokenizer
-from training.autoencoder import latents_of_size
 from training.config import RunConfig
-from training.data.dataset import choose, load_dataset, sampling_weights
-from training.data.deck import CaptionDeck
+from training.lessons import open_lessons
 from training.networks import create
 
 
@@ -44,21 +42,18 @@ def regions_of(latents: Tensor) -> Tensor:
 
 
 def train(run: RunConfig, folder: Path) -> None:
-    """Train on the latents in `folder`; leave the encoder in a checkpoint."""
+    """Train on the latents of the autoencoder in `folder`; leave the encoder in a checkpoint."""
     config = run.text
-    dataset, words = load_dataset(folder / "data"), tokenizer.load(folder / "tokenizer")
-    latents = latents_of_size(run, dataset, folder, run.data.image_size)
+    lessons = open_lessons(run, config, folder)
     torch.manual_seed(run.seed)
-    encoder = create(run.denoiser, words, latents.shape[1:]).text_encoder
-    regions = regions_of(latents)
-    model = TextToRegions(encoder, *regions.shape[1:])
-    deck = CaptionDeck(dataset.rows, words, dropout=0.0)
-    weights = sampling_weights(dataset, run.data.core_weight)
+    shape = (run.autoencoder.model["latent_channels"], *(run.latent_size,) * 2)
+    encoder = create(run.denoiser, tokenizer.load(folder / "tokenizer"), shape).text_encoder
+    model = TextToRegions(encoder, *regions_of(torch.zeros(1, *shape)).shape[1:])
 
-    def batch(step: int) -> tuple[Tensor, Tensor]:
+    def batch(step: int, part: slice) -> tuple[Tensor, Tensor]:
         generator = loop.step_generator(run.seed, step)
-        chosen = choose(weights, config.batch, generator)
-        return deck.deal(chosen, generator), regions[chosen]
+        lesson = lessons(step, part, generator)
+        return lesson.tokens(generator), regions_of(lesson.latents)
 
     def losses(network: nn.Module, tokens: Tensor, target: Tensor) -> loop.Losses:
         return {"loss": functional.mse_loss(network(tokens), target)}

@@ -114,9 +114,9 @@ def train(config: TinyDecoderConfig, run: Run, folder: Path) -> TinyDecoder:
     network: Any = TinyDecoder(config)
     network.to(memory_format=torch.channels_last)
 
-    def batch(step: int) -> tuple[Tensor, Tensor]:
+    def batch(step: int, part: slice) -> tuple[Tensor, Tensor]:
         generator = loop.step_generator(run.seed, step)
-        chosen = torch.randint(len(latents), (run.batch,), generator=generator)
+        chosen = torch.randint(len(latents), (run.batch,), generator=generator)[part]
         return latents[chosen], pictures[chosen]
 
     def losses(network: nn.Module, latents: Tensor, pictures: Tensor) -> loop.Losses:

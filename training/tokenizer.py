@@ -11,6 +11,7 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, tr
 from torch import Tensor
 from transformers import CLIPTokenizer
 
+from shared.errors import InputError
 from training.config import TokenizerConfig
 
 START, END, WORD_END = "<|startoftext|>", "<|endoftext|>", "</w>"
@@ -60,6 +61,24 @@ def _learn_merges(texts: Iterable[str], vocabulary: int) -> list[tuple[str, str]
     )
     tokenizer.train_from_iterator(texts, trainer)
     return [(left, right) for left, right in json.loads(tokenizer.to_str())["model"]["merges"]]
+
+
+def adopt(config: TokenizerConfig, folder: Path) -> None:
+    """Write the tokenizer that a configuration names, for texts of its length.
+
+    Raises:
+        InputError: its folder has none.
+    """
+    names = {path.name for path in Path(config.folder).glob("*.*")}
+    if not names >= {"vocab.json", "merges.txt"} and "tokenizer.json" not in names:
+        raise InputError(
+            f"{config.folder}: is no folder of a CLIP tokenizer",
+            hint="it has vocab.json and merges.txt, or tokenizer.json",
+        )
+    words: CLIPTokenizer = CLIPTokenizer.from_pretrained(
+        config.folder, local_files_only=True, model_max_length=config.max_tokens
+    )
+    words.save_pretrained(folder)
 
 
 def load(folder: Path) -> CLIPTokenizer:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
@@ -108,6 +109,17 @@ def beside(work: Path, folder: Path, *names: str) -> Path:
     for name in names:
         (folder / name).symlink_to(work / name)
     return folder
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Nothing so small is worth two threads, which wait for each other on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @dataclass

@@ -1,41 +1,61 @@
-"""Batches for a training stage, by the number of its step, from whatever source."""
+"""Pictures by the number of a step, a part of its batch at a time: from memory or a stream."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from training import loop, parallel
-from training.config import DataConfig
-from training.data.captions import captions
-from training.data.dataset import Dataset, Row, choose, load_dataset, sampling_weights
-from training.data.deck import CAPTION_SHARES
-from training.data.sources import limits_of, open_shards
+from training import parallel
+from training.config import DataConfig, RunConfig, StageConfig
+from training.data.dataset import choose, load_dataset, sampling_weights
+from training.data.sources import limits_of, open_source
 from training.data.stream import Batch, ImageTextStream, StreamSettings
 
-StepBatches = Callable[[int], Batch]
-"""From a step to this process's part of its batch: pictures (B, 3, H, W) and their captions."""
+StepImages = Callable[[int, slice, torch.Generator], Tensor]
+"""From a step, a part of its batch and the step's generator to pictures (B, H, W, 3) uint8."""
 
 
-def open_batches(config: DataConfig, folder: Path, seed: int, batch: int) -> StepBatches:
-    """Return a function from steps to batches, which depend on nothing but its arguments.
+def open_images(run: RunConfig, config: StageConfig, folder: Path) -> StepImages:
+    """Return the pictures of a stage's steps, without their captions.
 
     Args:
-        config: the source.
-        folder: where the data were built, of the source "emoji" alone.
-        seed: of all that is random.
-        batch: examples a step of all processes together.
+        run: names the source.
+        config: of the stage.
+        folder: of the run, with its data.
 
     Raises:
         InputError: the source is not there.
     """
-    if config.source == "emoji":
-        return _Drawn(load_dataset(folder), config, seed, batch)
-    limits = limits_of(config)
+    if run.data.source != "emoji":
+        batches = StreamedBatches(open_stream(run.data, run.seed), config)
+        return lambda step, part, _: batches(step, part)[0]
+    data = load_dataset(folder / "data")
+    weights = sampling_weights(data, run.data.core_weight)
+
+    def drawn(_: int, part: slice, generator: torch.Generator) -> Tensor:
+        chosen = choose(weights, config.batch, generator)[part]
+        return torch.from_numpy(data.images[chosen.numpy()])
+
+    return drawn
+
+
+def open_stream(config: DataConfig, seed: int, size: int | None = None) -> ImageTextStream:
+    """Open the stream of a configuration.
+
+    Args:
+        config: of a source other than "emoji".
+        seed: of the order, and of all else that is random.
+        size: height and width of the pictures; default: the configuration's.
+
+    Raises:
+        InputError: the source is not there.
+    """
     settings = StreamSettings(
-        image_size=config.image_size,
+        image_size=size or config.image_size,
         seed=seed,
         shuffle_buffer=config.shuffle_buffer,
         random_crop=config.random_crop,
@@ -43,54 +63,28 @@ def open_batches(config: DataConfig, folder: Path, seed: int, batch: int) -> Ste
         bad_share=config.bad_share,
         decoders=config.decoders,
     )
-    shards = open_shards(config.paths, limits, config.source)
-    return _InTurn(ImageTextStream(shards, settings, limits), batch)
+    return ImageTextStream(open_source(config), settings, limits_of(config))
 
 
-class _InTurn:
-    """A stream, asked for one step after the other; another step than the next is gone to."""
+class StreamedBatches:
+    """A stream's batches, of which this process decodes its own parts.
 
-    def __init__(self, stream: ImageTextStream, batch: int) -> None:
+    Those are asked for in turn, one step after the other; another than the next is gone to.
+    """
+
+    def __init__(self, stream: ImageTextStream, config: StageConfig) -> None:
         self._stream = stream
-        self._batch = batch
+        self._batch = config.batch
+        self._parts = parallel.parts(config.accumulate)
         self._next = -1
         self._batches: Iterator[Batch] = iter(())
 
-    def __call__(self, step: int) -> Batch:
-        if step != self._next:
-            self._batches = self._stream.batches(step, self._batch)
-        self._next = step + 1
+    def __call__(self, step: int, part: slice) -> Batch:
+        """Return a part of a step's batch: pictures (B, size, size, 3) uint8 and captions."""
+        before = self._parts.index(part)
+        place = step * len(self._parts) + before
+        if place != self._next:
+            batches = self._stream.batches(step, self._batch, self._parts)
+            self._batches = islice(batches, before, None)
+        self._next = place + 1
         return next(self._batches)
-
-
-class _Drawn:
-    """A data set in memory; no picture is drawn twice in a batch."""
-
-    def __init__(self, data: Dataset, config: DataConfig, seed: int, batch: int) -> None:
-        self._data = data
-        self._weights = sampling_weights(data, config.core_weight)
-        self._seed = seed
-        self._batch = batch
-
-    def __call__(self, step: int) -> Batch:
-        generator = loop.step_generator(self._seed, step)
-        chosen = choose(self._weights, self._batch, generator)
-        kinds, places = torch.rand((2, self._batch), generator=generator)
-        ends = torch.tensor(list(CAPTION_SHARES.values())).cumsum(0)
-        kinds = torch.searchsorted(ends, kinds).clamp(max=len(ends) - 1)
-        state = parallel.state()
-        chosen, kinds, places = (
-            drawn[state.process_index :: state.num_processes] for drawn in (chosen, kinds, places)
-        )
-        pixels = torch.from_numpy(self._data.images[chosen.numpy()]).permute(0, 3, 1, 2)
-        return pixels.float().div(127.5).sub(1.0), [
-            _caption(self._data.rows[row], kind, place)
-            for row, kind, place in zip(
-                chosen.tolist(), kinds.tolist(), places.tolist(), strict=True
-            )
-        ]
-
-
-def _caption(row: Row, kind: int, place: float) -> str:
-    texts: Sequence[str] = list(captions(row.names, row.style).values())[kind]
-    return texts[int(place * len(texts))]

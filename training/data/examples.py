@@ -13,6 +13,8 @@ from typing import Any, Protocol
 MAX_DOCUMENT_BYTES = 1024**2
 #: In a JSON document, the first that is there.
 CAPTION_FIELDS = ("text", "caption")
+#: What to do about bad examples.
+CHECK = "`python -m training.data check SOURCE` says what is wrong with them"
 _MOST_BYTES_A_CHARACTER = 4
 
 

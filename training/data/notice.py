@@ -5,8 +5,14 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from shared.errors import InputError
+
+#: File of a folder of pictures, or of a model.
+NOTICE = "NOTICE"
 _WIDTH = 95
+_HINT = "notice in [data] names a text file that says whose works the pictures and captions are"
 
 _DATA = """\
 Pictures and names for training
@@ -29,8 +35,11 @@ which the model learned from and draws anew:
 
 _MODEL_OF_OTHER_DATA = """\
 {title}
-They were trained on pictures and captions that are not tenstep's own. Whoever publishes these
-weights adds the licences, holders and attributions of those works here.
+The weights in this folder are licensed under: {licence}
+
+They were trained on pictures and captions of these works:
+
+{works}
 """
 
 
@@ -65,9 +74,37 @@ def data_notice(works: Sequence[Credit]) -> str:
 
 
 def model_notice(title: str, works: Sequence[Credit]) -> str:
-    """Return the NOTICE of a model that was trained on works; on nobody knows which, if empty."""
-    form = _MODEL if works else _MODEL_OF_OTHER_DATA
-    return form.format(title=title, works=_listed(works))
+    """Return the NOTICE of a model that was trained on works."""
+    return _MODEL.format(title=title, works=_listed(works))
+
+
+def keep_notice(path: Path, folder: Path) -> None:
+    """Keep a text on the works of a stream in a run's data folder.
+
+    Raises:
+        InputError: it cannot be read, or says nothing.
+    """
+    try:
+        text = path.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "is not UTF-8"
+        raise InputError(f"{path}: {reason}", hint=_HINT) from None
+    if not text:
+        raise InputError(f"{path}: is empty", hint=_HINT)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / NOTICE).write_text(f"{text}\n", "utf-8")
+
+
+def notice_of_other_data(title: str, licence: str, folder: Path) -> str:
+    """Return the NOTICE of a model that was trained on a stream.
+
+    Args:
+        title: of the model.
+        licence: of its weights.
+        folder: of the data, with what `keep_notice` left.
+    """
+    works = (folder / NOTICE).read_text("utf-8").rstrip()
+    return _MODEL_OF_OTHER_DATA.format(title=title, licence=licence, works=works)
 
 
 def _listed(works: Sequence[Credit]) -> str:

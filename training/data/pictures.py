@@ -62,8 +62,6 @@ def square(image: Image.Image, size: int, place: float = 0.5) -> Image.Image:
 
 
 def as_pixels(image: Image.Image, *, mirrored: bool = False) -> Tensor:
-    """Return an RGB picture as floats (3, height, width) in [-1, 1]."""
-    values = np.array(image, dtype=np.float32)
-    if mirrored:
-        values = np.ascontiguousarray(values[:, ::-1])
-    return torch.from_numpy(values).permute(2, 0, 1).div(127.5).sub(1.0)
+    """Return an RGB picture as uint8 (height, width, 3)."""
+    values = np.array(image)
+    return torch.from_numpy(np.ascontiguousarray(values[:, ::-1]) if mirrored else values)

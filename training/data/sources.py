@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +13,7 @@ from webdataset.shardlists import braceexpand
 
 from shared.errors import InputError
 from training.config import DataConfig, refuse_url
-from training.data.examples import Limits, Shard
+from training.data.examples import CHECK, Entry, Limits, Shard
 from training.data.listing import LIST_NAME, open_listing
 from training.data.shards import TarShard
 
@@ -25,6 +25,29 @@ Kind = Literal["webdataset", "folder"]
 def limits_of(config: DataConfig) -> Limits:
     """Return the limits that a configuration sets."""
     return Limits(config.max_image_pixels, config.max_image_bytes, config.max_caption_characters)
+
+
+def open_source(config: DataConfig) -> list[Shard]:
+    """Return the shards of a configuration, of a source other than "emoji".
+
+    Raises:
+        InputError: they are not there.
+    """
+    kind: Kind = "folder" if config.source == "folder" else "webdataset"
+    return open_shards(config.paths, limits_of(config), kind)
+
+
+def first_captions(shards: Sequence[Shard], count: int) -> Iterator[str]:
+    """Return the captions of so many well-formed examples at most; no picture is read.
+
+    Raises:
+        InputError: there is none.
+    """
+    entries = chain.from_iterable(shard.entries() for shard in shards)
+    captions = islice((found.caption for found in entries if isinstance(found, Entry)), count)
+    for first in captions:
+        return chain([first], captions)
+    raise InputError("the data have no good example", hint=CHECK)
 
 
 def open_shards(paths: Sequence[str], limits: Limits, kind: Kind | None = None) -> list[Shard]:

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 
 import numpy as np
 import torch
@@ -14,17 +14,17 @@ from torch import Tensor
 
 from shared.errors import ConfigurationError, InputError
 from training import parallel
-from training.data.examples import Entry, Flaw, FlawError, Limits, Shard
+from training.data.examples import CHECK, Entry, Flaw, FlawError, Limits, Shard
 from training.data.pictures import as_pixels, load_picture, square
 from training.data.tally import Tally
 
 Example = tuple[Tensor, str]
-"""A picture (3, size, size) in [-1, 1], and its caption."""
+"""A picture (size, size, 3) uint8, and its caption."""
 
 Batch = tuple[Tensor, list[str]]
-"""Pictures (B, 3, size, size) in [-1, 1], channels last, and their captions."""
+"""Pictures (B, size, size, 3) uint8, and their captions."""
 
-#: Batches that are decoded while training is at another one.
+#: Parts that are decoded while training is at another one.
 _AHEAD = 2
 #: What the random numbers of a seed are for.
 _SHARDS, _BUFFER, _CUT = range(3)
@@ -56,17 +56,17 @@ class _Slot:
 
 
 class ImageTextStream:
-    """Streams shards, epoch after epoch; all processes together see what one alone would.
+    """Streams shards, epoch after epoch; the parts of a batch together are the whole of it.
 
     An epoch visits the shards in a random order, and shuffles their examples a bufferful at a time.
     The order depends on seed and epoch alone, so that any step can be gone to. To go there only
     headers and captions are read, no pictures.
 
     Every well-formed example has one place an epoch. Only decoding tells that a picture is broken,
-    so its place stays: a good one of the same batch is taken twice for it. Batches keep their size,
+    so its place stays: a good one of the same part is taken twice for it. Batches keep their size,
     and where each begins does not depend on what was decoded before.
 
-    Memory: the buffer's captions, a few decoded batches, the keys of one shard, and the places of
+    Memory: the buffer's captions, a few decoded parts, the keys of one shard, and the places of
     bad examples.
     """
 
@@ -75,9 +75,6 @@ class ImageTextStream:
         shards: Sequence[Shard],
         settings: StreamSettings,
         limits: Limits | None = None,
-        *,
-        rank: int | None = None,
-        processes: int | None = None,
     ) -> None:
         """Open a stream.
 
@@ -85,56 +82,60 @@ class ImageTextStream:
             shards: what `open_shards` returned; the same ones in the same order in each process.
             settings: order and size.
             limits: of pictures; captions were bounded where the shards were opened.
-            rank: this process's number; default: as `parallel.state()` has it.
-            processes: how many share each batch; the same.
         """
         self._shards = shards
         self._settings = settings
         self._limits = limits or Limits()
-        state = parallel.state()
-        self._rank = state.process_index if rank is None else rank
-        self._processes = state.num_processes if processes is None else processes
         self._length: int | None = None
-        self.tally = Tally(settings.bad_share, names_flaws=self._rank == 0)
+        self.tally = Tally(settings.bad_share, names_flaws=parallel.state().is_main_process)
 
-    def batches(self, start_step: int, batch: int) -> Iterator[Batch]:
-        """Yield this process's part of every batch from a step on, without end.
+    def batches(
+        self, start_step: int, batch: int, parts: Sequence[slice] = (slice(None),)
+    ) -> Iterator[Batch]:
+        """Yield parts of every batch from a step on, one after the other, without end.
 
         Args:
             start_step: number of the first batch, from 0 on.
             batch: examples a step of all processes together.
+            parts: of a batch; nothing else is decoded.
 
         Raises:
-            ConfigurationError: a process would have no example.
+            ConfigurationError: a part has no example.
             InputError: too many examples are bad, or there is no good one.
         """
-        if batch < self._processes:
-            raise ConfigurationError(
-                f"a batch of {batch} cannot be shared by {self._processes} processes"
-            )
-        step, pending = start_step, deque[list[Future[Example | Flaw]]]()
-        slots = self._slots(start_step * batch)
+        if not all(range(batch)[part] for part in parts):
+            raise ConfigurationError(f"a batch of {batch} is too small for parts {list(parts)}")
+        pending = deque[tuple[int, list[Future[Example | Flaw]]]]()
+        coming = self._parts(start_step, batch, parts)
         with ThreadPoolExecutor(self._settings.decoders) as pool:
             while True:
                 while len(pending) <= _AHEAD:
-                    part = list(islice(slots, batch))[self._rank :: self._processes]
-                    pending.append([pool.submit(self._example, slot) for slot in part])
-                found = [self._counted(future.result()) for future in pending.popleft()]
-                step += 1
-                yield self._filled(found, step * batch)
+                    following, slots = next(coming)
+                    futures = [pool.submit(self._example, slot) for slot in slots]
+                    pending.append((following, futures))
+                following, futures = pending.popleft()
+                found = [self._counted(future.result()) for future in futures]
+                yield self._filled(found, following)
 
     def epoch(self, number: int) -> Iterator[Example]:
-        """Yield this process's good examples of one epoch, each once.
+        """Yield the good examples of one epoch, each once.
 
         Raises:
             InputError: too many examples are bad.
         """
-        entries = islice(self._order(number), self._rank, None, self._processes)
-        for place, entry in enumerate(entries):
-            index = self._rank + place * self._processes
+        for index, entry in enumerate(self._order(number)):
             found = self._counted(self._example(_Slot(number, index, entry)))
             if found is not None:
                 yield found
+
+    def _parts(
+        self, start_step: int, batch: int, parts: Sequence[slice]
+    ) -> Iterator[tuple[int, list[_Slot]]]:
+        """Yield each part's slots, and the number of the slot behind its batch."""
+        slots = self._slots(start_step * batch)
+        for step in count(start_step + 1):
+            whole = list(islice(slots, batch))
+            yield from ((step * batch, whole[part]) for part in parts)
 
     def _slots(self, start: int) -> Iterator[_Slot]:
         """Yield the slots from the one numbered `start` in the endless order on."""
@@ -147,7 +148,7 @@ class ImageTextStream:
                         yield _Slot(epoch, index, entry)
                 self._length = index + 1
                 if not self._length:
-                    raise InputError("the data have no good example", hint=_CHECK)
+                    raise InputError("the data have no good example", hint=CHECK)
             epoch, first = epoch + 1, first + self._length
 
     def _order(self, epoch: int) -> Iterator[Entry]:
@@ -204,10 +205,7 @@ class ImageTextStream:
             else:
                 examples.append(example)
         pictures = torch.stack([picture for picture, _ in examples])
-        return (
-            pictures.contiguous(memory_format=torch.channels_last),
-            [caption for _, caption in examples],
-        )
+        return pictures, [caption for _, caption in examples]
 
     def _next_good(self, start: int) -> Example:
         slots = self._slots(start)
@@ -215,6 +213,3 @@ class ImageTextStream:
             found = self._counted(self._example(next(slots)))
             if found is not None:
                 return found
-
-
-_CHECK = "`python -m training.data check SOURCE` says what is wrong with them"

@@ -64,9 +64,9 @@ def train_supernet(config: SearchConfig, run: RunConfig, space: Space, folder: P
     data = denoiser.PhaseData(_with(run, phase), 0, folder)
     model, averaged = _untaught(run, space, folder)
 
-    def batch(step: int) -> tuple[Tensor, ...]:
+    def batch(step: int, part: slice) -> tuple[Tensor, ...]:
         model.member = draw_member(space, run.seed, step)
-        return data.batch(step)
+        return data.batch(step, part)
 
     def losses(
         network: nn.Module, noisy: Tensor, velocity: Tensor, timesteps: Tensor, *rest: Tensor

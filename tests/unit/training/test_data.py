@@ -9,14 +9,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shared.errors import ConfigurationError
+from shared.errors import ConfigurationError, InputError
 from training.config import DataConfig
 from training.data import emoji
 from training.data.__main__ import main
-from training.data.batches import open_batches
-from training.data.captions import all_captions
 from training.data.dataset import load_dataset
-from training.data.notice import Credit, data_notice, model_notice
+from training.data.notice import (
+    Credit,
+    data_notice,
+    keep_notice,
+    model_notice,
+    notice_of_other_data,
+)
 
 
 def concept(label: str, *, core: bool) -> emoji.Concept:
@@ -184,10 +188,27 @@ def test_both_notices_name_every_work_and_its_version() -> None:
         assert max(map(len, notice.splitlines())) <= 100
 
 
-def test_notice_of_a_model_of_other_data_claims_no_licence() -> None:
-    notice = model_notice("A model", [])
+def test_notice_of_a_model_of_other_data_says_what_its_maker_wrote(tmp_path: Path) -> None:
+    (tmp_path / "works.txt").write_text("Pictures by Ada Example, CC-BY 4.0.\n", "utf-8")
+    keep_notice(tmp_path / "works.txt", tmp_path / "data")
+    notice = notice_of_other_data("A model", "CC-BY-4.0", tmp_path / "data")
     assert notice.startswith("A model\n")
+    assert "licensed under: CC-BY-4.0" in notice
+    assert notice.endswith("\nPictures by Ada Example, CC-BY 4.0.\n")
     assert "Apache" not in notice
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "No such file"), (b"\xe9", "is not UTF-8"), (b" \n", "is empty")],
+)
+def test_notice_that_says_nothing_is_refused(
+    tmp_path: Path, content: bytes | None, message: str
+) -> None:
+    if content is not None:
+        (tmp_path / "works.txt").write_bytes(content)
+    with pytest.raises(InputError, match=f"works.txt: {message}"):
+        keep_notice(tmp_path / "works.txt", tmp_path / "data")
 
 
 def test_missing_npm_is_named_with_the_files_that_would_do(
@@ -283,19 +304,3 @@ def test_check_of_good_data_succeeds_and_of_none_fails(
     (tmp_path / "1.png").write_bytes(png(8, (0, 0, 8, 8)))
     assert main(["check", str(tmp_path)]) == 0
     assert "1 good, 0 bad" in capsys.readouterr().out
-
-
-def test_batches_of_emoji_are_training_pictures_with_their_captions(
-    downloads: Path, config: DataConfig, tmp_path: Path
-) -> None:
-    emoji.build(downloads, tmp_path / "out", config)
-    batches = open_batches(config, tmp_path / "out", seed=1, batch=1)
-    again = open_batches(config, tmp_path / "out", seed=1, batch=1)
-    pixels, _ = batches(0)
-    texts = [batches(step)[1] for step in range(8)]
-    assert pixels.shape == (1, 3, 64, 64)
-    assert pixels[:, 0].min() == 1.0
-    assert pixels[:, 1].max() == -1.0
-    assert {text for (text,) in texts} <= set(all_captions(["red apple", "apple"], "noto"))
-    assert [again(step)[1] for step in range(8)] == texts
-    assert len({text for (text,) in texts}) > 1

@@ -7,7 +7,7 @@ import json
 import logging
 import tarfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from shared.errors import ConfigurationError, InputError
-from training import loop
-from training.autoencoder import create, reconstruction_losses
-from training.config import AutoencoderConfig, DataConfig, OptimiserConfig
-from training.data.batches import open_batches
+from training.config import DataConfig
 from training.data.check import check
 from training.data.examples import Entry, Flaw, Limits, Shard
 from training.data.listing import LIST_NAME
@@ -90,18 +87,31 @@ def found_flaws(shards: Sequence[Shard]) -> list[tuple[str, str, str]]:
     ]
 
 
+def noted_reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the examples whose pictures are read from now on, as they are."""
+    read: list[str] = []
+    real = Entry.read
+
+    def noted(entry: Entry, limits: Limits) -> bytes:
+        read.append(entry.example)
+        return real(entry, limits)
+
+    monkeypatch.setattr(Entry, "read", noted)
+    return read
+
+
 # What a batch is
 
 
-def test_batch_is_pictures_in_one_range_and_their_captions(tmp_path: Path) -> None:
+def test_batch_is_pictures_of_one_size_and_their_captions(tmp_path: Path) -> None:
     files = {"jpg": picture(255, (40, 20), "JPEG"), "json": b'{"caption": " a  red\\napple "}'}
     write_tar(tmp_path / "a.tar", [("one", files)])
     stream = ImageTextStream(open_shards([str(tmp_path / "a.tar")], Limits()), SETTINGS)
     pixels, captions = next(stream.batches(0, 2))
-    assert pixels.shape == (2, 3, 8, 8)
-    assert pixels.dtype == torch.float32
-    assert pixels[:, 0].min() > 0.9
-    assert pixels[:, 1].max() < -0.9
+    assert pixels.shape == (2, 8, 8, 3)
+    assert pixels.dtype == torch.uint8
+    assert pixels[..., 0].min() > 240
+    assert pixels[..., 1].max() < 15
     assert captions == ["a red apple"] * 2
 
 
@@ -113,8 +123,8 @@ def test_long_side_is_cut_in_the_middle_and_transparency_is_white(tmp_path: Path
     write_tar(tmp_path / "a.tar", [("one", {"png": buffer.getvalue(), "txt": b"half red"})])
     stream = ImageTextStream(open_shards([str(tmp_path / "a.tar")], Limits()), SETTINGS)
     pixels, _ = next(stream.batches(0, 1))
-    assert pixels[0, :, 4, 0].tolist() == [1.0, -1.0, -1.0]
-    assert pixels[0, :, 4, 7].tolist() == [1.0, 1.0, 1.0]
+    assert pixels[0, 4, 0].tolist() == [255, 0, 0]
+    assert pixels[0, 4, 7].tolist() == [255, 255, 255]
 
 
 def test_random_cuts_follow_from_the_seed_and_change_by_epoch(tmp_path: Path) -> None:
@@ -157,14 +167,7 @@ def test_passing_over_examples_decodes_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shards = write_shards(tmp_path, [6, 6])
-    read: list[str] = []
-    real = Entry.read
-
-    def noted(entry: Entry, limits: Limits) -> bytes:
-        read.append(entry.example)
-        return real(entry, limits)
-
-    monkeypatch.setattr(Entry, "read", noted)
+    read = noted_reads(monkeypatch)
     next(ImageTextStream(shards, SETTINGS).batches(100, 2))
     assert len(read) <= 3 * 2
 
@@ -180,37 +183,42 @@ def test_order_depends_on_seed_and_epoch(tmp_path: Path) -> None:
     assert len({tuple(order(seed, epoch)) for seed in (1, 2) for epoch in (0, 1)}) == 4
 
 
-def test_ranks_share_the_batches_that_one_alone_would_see(tmp_path: Path) -> None:
+def test_parts_are_cut_out_of_the_batches_that_one_alone_would_see(tmp_path: Path) -> None:
     shards = write_shards(tmp_path, [3, 4, 1])
     alone = captions_of(ImageTextStream(shards, SETTINGS), 0, 6, 5)
-    parts = [
-        captions_of(ImageTextStream(shards, SETTINGS, rank=rank, processes=3), 0, 6, 5)
-        for rank in range(3)
+    parts = [slice(first, None, 3) for first in (0, 2)]
+    found = islice(ImageTextStream(shards, SETTINGS).batches(0, 5, parts), 12)
+    assert [captions for _, captions in found] == [
+        captions[part] for captions in alone for part in parts
     ]
-    for step, captions in enumerate(alone):
-        for rank in range(3):
-            assert parts[rank][step] == captions[rank::3]
 
 
-def test_batch_smaller_than_the_processes_is_refused(tmp_path: Path) -> None:
-    stream = ImageTextStream(write_shards(tmp_path, [4]), SETTINGS, rank=0, processes=4)
-    with pytest.raises(ConfigurationError, match="4 processes"):
-        next(stream.batches(0, 3))
+def test_what_is_in_no_part_is_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shards = write_shards(tmp_path, [6, 6])
+    read = noted_reads(monkeypatch)
+    batches = ImageTextStream(shards, SETTINGS).batches(0, 12, [slice(1, None, 4)])
+    next(batches)
+    batches.close()
+    assert len(read) == 3 * 3
+
+
+def test_batch_smaller_than_its_parts_is_refused(tmp_path: Path) -> None:
+    stream = ImageTextStream(write_shards(tmp_path, [4]), SETTINGS)
+    with pytest.raises(ConfigurationError, match="a batch of 3 is too small"):
+        next(stream.batches(0, 3, [slice(3, None, 4)]))
 
 
 @settings(max_examples=25, deadline=None)
 @given(
     sizes=st.lists(st.integers(0, 7), min_size=1, max_size=4).filter(any),
-    processes=st.integers(1, 4),
     buffer=st.integers(1, 9),
     seed=st.integers(0, 2**32),
     epoch=st.integers(0, 3),
     data=st.data(),
 )
-def test_every_good_example_is_seen_once_an_epoch(  # noqa: PLR0917 - Hypothesis passes by name
+def test_every_good_example_is_seen_once_an_epoch(
     tmp_path_factory: pytest.TempPathFactory,
     sizes: list[int],
-    processes: int,
     buffer: int,
     seed: int,
     epoch: int,
@@ -224,11 +232,10 @@ def test_every_good_example_is_seen_once_an_epoch(  # noqa: PLR0917 - Hypothesis
         _break(path, broken)
     shards = open_shards([str(folder)], Limits())
     chosen = StreamSettings(image_size=8, seed=seed, shuffle_buffer=buffer, bad_share=0.99)
-    seen: Counter[str] = Counter()
-    for rank in range(processes):
-        stream = ImageTextStream(shards, chosen, rank=rank, processes=processes)
-        seen.update(caption for _, caption in stream.epoch(epoch))
-    assert seen == {f"picture {number}": 1 for number in set(range(total)) - broken}
+    stream = ImageTextStream(shards, chosen)
+    assert Counter(caption for _, caption in stream.epoch(epoch)) == {
+        f"picture {number}": 1 for number in set(range(total)) - broken
+    }
 
 
 def _break(path: Path, broken: set[int]) -> None:
@@ -407,7 +414,7 @@ def test_a_long_strip_is_made_small_without_being_scaled_whole(tmp_path: Path) -
     shards = open_shards([str(tmp_path)], Limits())
     stream = ImageTextStream(shards, StreamSettings(image_size=256))
     pixels, _ = next(stream.batches(0, 1))
-    assert pixels.shape == (1, 3, 256, 256)
+    assert pixels.shape == (1, 256, 256, 3)
 
 
 def test_more_pixels_than_pillow_opens_are_a_flaw(
@@ -543,57 +550,3 @@ def test_keys_are_those_of_webdataset(tmp_path: Path) -> None:
     assert [
         (entry.example, entry.caption) for entry in ours.entries() if isinstance(entry, Entry)
     ] == [(sample["__key__"], sample["txt"].decode()) for sample in theirs]
-
-
-# Training from a stream
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """Nothing here is worth two threads, which wait for each other on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def tiny_autoencoder_stage(batches: Any, steps: int) -> loop.Stage:
-    model = {"block_out_channels": [4, 8], "latent_channels": 2, "norm_num_groups": 2}
-    optimiser = OptimiserConfig(learning_rate=1e-3, warmup_steps=1, decay_share=0.0)
-    config = AutoencoderConfig(model=model, optimiser=optimiser, steps=steps, batch=3)
-    torch.manual_seed(0)
-    vae = create(config, 16)
-
-    def batch(step: int) -> tuple[torch.Tensor, ...]:
-        target, captions = batches(step)
-        assert len(captions) == len(target)
-        return (target,)
-
-    def losses(network: Any, target: torch.Tensor) -> dict[str, torch.Tensor]:
-        return reconstruction_losses(network(target).sample, target, 1.0)
-
-    return loop.Stage("autoencoder", vae, {"vae": vae}, batch, losses, config)
-
-
-@pytest.mark.usefixtures("one_thread")
-def test_autoencoder_stopped_and_resumed_ends_in_the_same_weights(tmp_path: Path) -> None:
-    write_shards(tmp_path / "data", [3, 2, 2])
-    config = DataConfig(
-        source="webdataset",
-        paths=(str(tmp_path / "data" / "{000..002}.tar"),),
-        image_size=16,
-        shuffle_buffer=3,
-        random_crop=True,
-        random_flip=True,
-    )
-
-    def train(folder: str, steps: int) -> Mapping[str, torch.Tensor]:
-        batches = open_batches(config, tmp_path / "unused", seed=5, batch=3)
-        stage = tiny_autoencoder_stage(batches, steps)
-        loop.run(stage, tmp_path / folder, checkpoint_seconds=60)
-        return stage.modules["vae"].state_dict()
-
-    whole = train("whole", 7)
-    train("parts", 3)
-    resumed = train("parts", 7)
-    assert all(torch.equal(weight, resumed[name]) for name, weight in whole.items())
