@@ -1,6 +1,7 @@
 """Make the model: data, tokenizer, autoencoder, denoiser, export.
 
-Started again, it goes on where it stopped.
+Started again, it goes on where it stopped. With --until it ends after a phase, such as
+the one before the solver's, and writes what there is then.
 """
 
 from __future__ import annotations
@@ -31,11 +32,15 @@ def make(run: RunConfig, work: Path, downloads: Path, out: Path) -> None:
     for stage in (autoencoder, text, denoiser, decoder):
         parallel.launch(run.processes, stage.train, run, work)
     if parallel.state().is_main_process:
-        vae = autoencoder.load(work / "vae")
-        decoder.load_into(vae, work)
-        networks = denoiser.load_averaged(run, work)
-        model = Model(tokenizer.load(work / "tokenizer"), networks, vae)
-        export(run, model, work, out)
+        finish(run, work, out)
+
+
+def finish(run: RunConfig, work: Path, out: Path) -> None:
+    """Write the model that the last phase of the denoiser's training left, to `out`."""
+    vae = autoencoder.load(work / "vae")
+    decoder.load_into(vae, work)
+    networks = denoiser.load_averaged(run, work)
+    export(run, Model(tokenizer.load(work / "tokenizer"), networks, vae), work, out)
 
 
 def prepare(run: RunConfig, work: Path, downloads: Path) -> None:
@@ -76,9 +81,14 @@ def main() -> None:
     parser.add_argument(
         "--out", type=Path, help="folder of the finished model; default: WORK/NAME/model"
     )
+    parser.add_argument(
+        "--until", metavar="PHASE", help="the last phase of the denoiser; default: all of them"
+    )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format=parallel.LOG_FORMAT)
     run = RunConfig.read(arguments.config)
+    if arguments.until:
+        run = run.until(arguments.until)
     work = arguments.work / run.name
     make(run, work, arguments.work / "downloads", arguments.out or work / "model")
 

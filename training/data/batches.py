@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from training import parallel
-from training.config import DataConfig, RunConfig, StageConfig
+from training.config import RunConfig, StageConfig
+from training.data.config import DataConfig
 from training.data.dataset import choose, load_dataset, sampling_weights
 from training.data.sources import limits_of, open_source
 from training.data.stream import Batch, ImageTextStream, StreamSettings

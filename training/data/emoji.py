@@ -19,7 +19,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from shared.errors import ConfigurationError, ServiceUnavailableError
-from training.config import DataConfig
+from training.data.config import DataConfig
 from training.data.dataset import Row, Split, load_dataset, save_dataset
 from training.data.notice import Credit, data_notice
 from training.data.sheet import save_sheet

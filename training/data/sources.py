@@ -12,7 +12,7 @@ from typing import Literal
 from webdataset.shardlists import braceexpand
 
 from shared.errors import InputError
-from training.config import DataConfig, refuse_url
+from training.data.config import DataConfig, refuse_url
 from training.data.examples import CHECK, Entry, Limits, Shard
 from training.data.listing import LIST_NAME, open_listing
 from training.data.shards import TarShard

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 COMMANDS = {
     "teach": "train one network that holds the weights of all members: the proxy",
     "rank": "train some members by themselves, and say whether the proxy ranks them",
+    "contest": "train named members as the run trains what was found, for a comparison",
     "latency": "measure how long parts of members take, for a table",
     "evolve": "NSGA-II: members between which one must choose, good or quick",
     "exhaustive": "the member that makes the most of a budget",

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from training import autoencoder, denoiser, loop, parallel, tokenizer
-from training.config import PhaseConfig, RunConfig, Section
+from training.config import PhaseConfig, RunConfig
 from training.data.dataset import load_dataset
 from training.networks import create
 from training.noise_levels import NoiseLevels
@@ -23,6 +23,7 @@ from training.search.proxy import Proxy, load_proxy, save_proxy
 from training.search.ranking import RankedMember, Ranking
 from training.search.space import Space
 from training.search.supernet import Supernet, TextToMember, draw_member
+from training.section import Section
 
 QUESTIONS = 256
 """Of each kind, in the exam."""
@@ -41,8 +42,11 @@ class SearchConfig(Section):
     members: int
     #: Of the draw of these members.
     seed: int = 0
-    #: Members that are trained too, because people will ask for them.
-    named: tuple[Member, ...] = ()
+    #: Members that people will ask for: they are trained beside those, and compared with what
+    #: was found.
+    named: dict[str, Member]
+    #: The phase of the run that such a comparison ends with.
+    contest_until: str
 
     @classmethod
     def read(cls, path: Path) -> tuple[Self, RunConfig]:
@@ -129,10 +133,9 @@ def exam(run: RunConfig, folder: Path) -> Exam:
 
 def _with(run: RunConfig, phase: PhaseConfig, settings: dict[str, Any] | None = None) -> RunConfig:
     """Return a run of one phase alone, maybe of another U-Net."""
-    update: dict[str, Any] = {"phases": (phase,)}
-    if settings is not None:
-        update["denoiser"] = settings
-    return run.model_copy(update={"denoiser": run.denoiser.model_copy(update=update)})
+    if settings is None:
+        return run.with_denoiser(phases=(phase,))
+    return run.with_denoiser(phases=(phase,), denoiser=settings)
 
 
 def _untaught(run: RunConfig, space: Space, folder: Path) -> tuple[TextToMember, TextToMember]:

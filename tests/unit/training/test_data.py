@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from shared.errors import ConfigurationError, InputError
-from training.config import DataConfig
 from training.data import emoji
 from training.data.__main__ import main
+from training.data.config import DataConfig
 from training.data.dataset import load_dataset
 from training.data.notice import (
     Credit,

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from shared.errors import ConfigurationError, InputError
-from training.config import DataConfig
 from training.data.check import check
+from training.data.config import DataConfig
 from training.data.examples import Entry, Flaw, Limits, Shard
 from training.data.listing import LIST_NAME
 from training.data.sources import open_shards
