@@ -69,6 +69,14 @@ def measure_steps(studio: Studio, models: Mapping[str, ModelCard]) -> Report:
     return studio.measure(contestants, ["train"], REFERENCE_STEPS)
 
 
+def measure_tuned(
+    studio: Studio, models: Mapping[str, ModelCard], samplers: Sequence[str]
+) -> Report:
+    """Draw with some samplers; the first is what the others are compared with."""
+    contestants = line_up(list(models.items()), list(dict.fromkeys(samplers)))
+    return studio.measure(contestants, ["train"], REFERENCE_STEPS)
+
+
 def measure_models(studio: Studio, models: Mapping[str, ModelCard]) -> Report:
     """Draw with every model's own sampler, what training saw and what it did not."""
     return studio.measure(line_up(list(models.items()), [OWN]), ["train", "held-out pair"], 0)

@@ -47,12 +47,19 @@ class Speed(BaseModel):
 
 @torch.inference_mode()
 def time_steps(
-    cards: Mapping[str, ModelCard], *, batch: int, threads: int, rounds: int, repeats: int = 4
+    cards: Mapping[str, ModelCard],
+    *,
+    backend: str,
+    batch: int,
+    threads: int,
+    rounds: int,
+    repeats: int = 4,
 ) -> Speed:
     """Time one guided step of every model in each round, in an order that moves on.
 
     Args:
         cards: of models by name.
+        backend: that runs them; onnxruntime takes folders that were exported for it.
         batch: images of a step.
         threads: of the processor.
         rounds: two at least.
@@ -61,7 +68,7 @@ def time_steps(
     Raises:
         ConfigurationError: a model is broken.
     """
-    steps = {name: _Step(card, batch, threads) for name, card in cards.items()}
+    steps = {name: _Step(card, backend, batch, threads) for name, card in cards.items()}
     for step in steps.values():
         step()
     taken: dict[str, list[float]] = {name: [] for name in cards}
@@ -81,8 +88,10 @@ def time_steps(
 class _Step:
     """One guided step of a model that is loaded."""
 
-    def __init__(self, card: ModelCard, batch: int, threads: int) -> None:
-        self._backend = load_pipeline(card, Device.parse("cpu"), threads=threads).backend
+    def __init__(self, card: ModelCard, backend: str, batch: int, threads: int) -> None:
+        self._backend = load_pipeline(
+            card, Device.parse("cpu"), backend=backend, threads=threads
+        ).backend
         generator = torch.Generator().manual_seed(0)
         shape = (batch, *self._backend.latent_shape(card.width, card.height))
         self._noisy = torch.randn(shape, generator=generator)

@@ -1,4 +1,4 @@
-"""What was found beside members that were not searched for: trained alike, and written as models."""
+"""What was found beside members that were not searched for: trained alike, written as models."""
 
 from __future__ import annotations
 

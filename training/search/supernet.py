@@ -68,9 +68,11 @@ class TextToMember(nn.Module):
 @lru_cache(maxsize=16)
 def _cut(member: Member, space: Space) -> tuple[UNetNAS, dict[str, Slice]]:
     """Return a member without weights, and where it takes them from."""
-    with torch.device("meta"):
-        network = UNetNAS(member.configurations(space.trunk))
-    slices = Slices(member, space.largest(), space.trunk).by_name
+    # Both are kept, and what inference mode makes could not be trained with later.
+    with torch.inference_mode(mode=False):
+        with torch.device("meta"):
+            network = UNetNAS(member.configurations(space.trunk))
+        slices = Slices(member, space.largest(), space.trunk).by_name
     return network, {name: slices[name] for name, _ in network.named_parameters()}
 
 

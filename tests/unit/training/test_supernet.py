@@ -112,3 +112,9 @@ def test_a_proxy_of_another_space_or_none_is_refused(supernet: Supernet, tmp_pat
 def test_levels_that_are_equally_wide_have_no_shortcut_to_share() -> None:
     with pytest.raises(ValueError, match="equally wide"):
         Supernet(replace(SPACE, widths=((8, 16), (8, 16))))
+
+
+def test_a_member_that_was_examined_can_be_trained_with_afterwards(supernet: Supernet) -> None:
+    member = replace(LARGEST, channels=(8, 24), mid_attentions=0)
+    Proxy(supernet, exam())(member)
+    supernet(*inputs(2), member).square().mean().backward()

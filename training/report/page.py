@@ -1,0 +1,172 @@
+"""The page: what was asked, what was measured, and whether a claim holds."""
+
+from __future__ import annotations
+
+from training.evaluation.report import Report
+from training.quality.intervals import RESAMPLES
+from training.report import results
+from training.report.courses import PLAIN, SEARCHED, SQUEEZED, STEPS
+from training.report.search_section import contest_tables, front_table, ranking_tables
+from training.report.speed import Speed
+from training.report.steps import claims, find, tables
+from training.search.pareto import Report as Front
+from training.search.ranking import Ranking
+
+
+def page(held_out_pairs: int) -> str:
+    """Return the page in Markdown, of all results.
+
+    Args:
+        held_out_pairs: how many are on their sheet.
+
+    Raises:
+        InputError: a measurement was not made yet.
+    """
+    steps = results.read_result(Report, results.STEPS)
+    tuned = results.read_result(Report, results.TUNED)
+    return "\n".join(
+        [
+            _INTRODUCTION.format(
+                drawings=steps.drawings,
+                processor=steps.processor,
+                network=steps.feature_network,
+                network_sha=steps.feature_network_sha256,
+                resamples=RESAMPLES,
+                ceiling=_ceiling(steps),
+            ),
+            _steps(steps, tuned),
+            _search(),
+            _SHIPPED.format(pairs=held_out_pairs),
+        ]
+    )
+
+
+def _ceiling(report: Report) -> str:
+    return ", ".join(
+        f"{style} {found['R@1'].mean:.2f} and {found['R@5'].mean:.2f}"
+        for style, found in report.ceiling.items()
+    )
+
+
+def _steps(report: Report, tuned: Report) -> str:
+    before, after = dict.fromkeys(one.model for one in report.contestants)
+    own = next(iter(tuned.contestants)).model
+    asked = [
+        ("ten squeezed, before", find(report, before, SQUEEZED, 10)),
+        ("ten squeezed, after", find(report, after, SQUEEZED, 10)),
+        ("eight searched, before", find(report, before, SEARCHED, 8)),
+        ("eight searched, after", find(report, after, SEARCHED, 8)),
+        ("eight squeezed, after", find(report, after, SQUEEZED, 8)),
+        ("eight plain, after", find(report, after, PLAIN, 8)),
+    ]
+    asked_of_tuned = [
+        (f"{steps} {family}, after", find(tuned, own, family, steps))
+        for steps in (10, 8)
+        for family in (SQUEEZED, SEARCHED)
+    ]
+    parts = [
+        _QUESTION.format(steps=", ".join(map(str, STEPS))),
+        claims(report, [(name, one) for name, one in asked if one is not None]),
+        "\nThe fine-tuned model against itself, at sixteen plain steps:\n",
+        claims(tuned, [(name, one) for name, one in asked_of_tuned if one is not None]),
+        tables(report),
+    ]
+    return "\n".join(parts)
+
+
+def _search() -> str:
+    ranking = results.read_result(Ranking, results.RANKING)
+    small = results.read_result(Front, f"{results.SMALL}/pareto")
+    full = results.read_result(Front, f"{results.FULL}/pareto")
+    contest = results.read_result(Report, results.CONTEST)
+    speeds = {
+        "torch": results.read_result(Speed, results.SPEED_TORCH),
+        "onnxruntime": results.read_result(Speed, results.SPEED_ONNX),
+    }
+    return "\n".join(
+        [
+            _RANKING.format(samples=ranking.samples, supernet=ranking.supernet_samples),
+            ranking_tables(ranking),
+            _FRONT,
+            front_table(small),
+            _FULL,
+            front_table(full),
+            _CONTEST,
+            contest_tables(contest, speeds),
+        ]
+    )
+
+
+_INTRODUCTION = """\
+# Made to need ten steps
+
+Written by `python -m training.report page` from `training/results/`; the commands that measured are
+those of `python -m training.report --help`. Processor: {processor}.
+
+- Every figure is of {drawings} drawings, the same prompts and seeds for all that are compared. In
+  parentheses, 95 % intervals by {resamples} bootstrap samples of the drawings; differences are
+  taken drawing by drawing.
+- FID and KID are on features of {network} (SHA-256 {network_sha}): they compare within this page
+  only, not with published ones. The CMMD-style distance is on the scorer's embeddings.
+- R@1 and R@5: how often a drawing's caption is first, or among the first five, of those of all
+  concepts, by a scorer that never saw the model's styles. On real pictures it finds, at 1 and at
+  5: {ceiling}.
+- Solver RMSE: shades of 255 from the drawing of 200 steps that begins with the same noise.
+"""
+
+_QUESTION = """\
+## Quality against steps
+
+Steps: {steps}. "Before" is the model before it was fine-tuned at the solver's own noise levels,
+"after" the shipped one. Squeezed grids keep 0.6 n timesteps of 1.6 n and end after n, as 10,6 of
+16 does.
+
+![Quality against steps](results/steps.png)
+
+The brief's claim is that ten squeezed steps are at least as good as sixteen plain ones; the goal
+here is the same with eight.
+"""
+
+_RANKING = """
+## The search
+
+### Does the proxy rank?
+
+One network with the weights of all members was trained on {supernet} pictures; then each of these
+members by itself on {samples}, to the end of a schedule, the same for all. Columns of error are
+mean squared errors of the velocity, at the solver's noise levels.
+"""
+
+_FRONT = """
+### What lies on the front
+
+![Loss of the proxy against time](results/small/pareto.png)
+"""
+
+_FULL = """
+### At full size
+
+Nothing of that size is trained here: size stands in for quality, within DeciDiffusion 2.0's limits
+of parameters and GMACs.
+
+![Parameters against GMACs](results/full/pareto.png)
+"""
+
+_CONTEST = """
+### What was found, beside Stable Diffusion's layout
+
+Both were trained alike: the same pictures, phases, steps and seeds.
+"""
+
+_SHIPPED = """
+## The shipped model
+
+Forty fixed prompts, one drawing each, not chosen:
+
+![Forty prompts](results/prompts.png)
+
+{pairs} pairs of a concept and a style that training did not see, each picture of the data with the
+model's drawing beside it:
+
+![Held-out pairs](results/held-out.png)
+"""
