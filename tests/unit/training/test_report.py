@@ -1,0 +1,207 @@
+"""The report: which samplers are asked, what a difference means, and a page of all results."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from shared.domain.sampling import SamplerSettings
+from shared.errors import InputError
+from shared.models.catalog import load_card
+from training.evaluation.contestants import parse_sampler, sampler_name
+from training.evaluation.judge import ScorerRecord
+from training.evaluation.measures import KERNEL, SOLVER
+from training.evaluation.report import ContestantReport, Measure, Report
+from training.quality.intervals import Interval
+from training.report import results
+from training.report.courses import (
+    BASELINE,
+    DDIM,
+    PLAIN,
+    SEARCHED,
+    SQUEEZED,
+    STEPS,
+    family_of,
+    specifications,
+)
+from training.report.page import page
+from training.report.plots import plot_steps
+from training.report.speed import ModelSpeed, Speed, time_steps
+from training.report.steps import SHOWN, find, tables, verdict
+from training.search.evolution import Plan
+from training.search.exam import Marks
+from training.search.family import Member
+from training.search.pareto import Report as Front
+from training.search.pareto import report_of
+from training.search.ranking import RankedMember, Ranking
+from training.search.scoring import Judge, Limits, size_as_quality
+from training.search.space import FULL, SMALL
+
+
+def sampler(text: str) -> SamplerSettings:
+    return parse_sampler(text, load_card("emoji-64").sampler)
+
+
+def contestant(model: str, text: str, value: float) -> ContestantReport:
+    settings = sampler(text)
+    interval = Interval(value, value - 0.1, value + 0.1)
+    return ContestantReport(
+        name=f"{model} {sampler_name(settings)}",
+        model=model,
+        weights_sha256="0" * 64,
+        sampler=settings,
+        evaluations=settings.evaluations,
+        measures={name: Measure(value=interval, change=interval) for name in SHOWN},
+    )
+
+
+def report(models: tuple[str, ...], samplers: list[str]) -> Report:
+    values = itertools.count(1)
+    return Report(
+        version="0",
+        device="cpu",
+        processor="a processor",
+        torch="2",
+        data_sha256="1" * 64,
+        pictures=5,
+        questions="captions of train",
+        seed=0,
+        drawings=8,
+        captions=3,
+        reference_steps=200,
+        feature_network="lite0",
+        feature_network_sha256="2" * 64,
+        scorer=ScorerRecord(
+            edition=1,
+            networks={},
+            recipe={},
+            variations=1,
+            archives={},
+            pictures=1,
+            concepts=1,
+            version="0",
+        ),
+        ceiling={"noto": {"R@1": Interval(0.5, 0.4, 0.6), "R@5": Interval(0.7, 0.6, 0.8)}},
+        contestants=[
+            contestant(model, text, float(next(values))) for model in models for text in samplers
+        ],
+    )
+
+
+def all_samplers() -> list[str]:
+    families = specifications(load_card("emoji-64")).values()
+    found = dict.fromkeys([BASELINE, *(text for family in families for text in family)])
+    return list(found)
+
+
+def test_each_family_runs_the_denoiser_as_often_as_it_says() -> None:
+    families = specifications(load_card("emoji-64"))
+    for family in (DDIM, PLAIN, SQUEEZED):
+        settings = [sampler(text) for text in families[family]]
+        assert [one.evaluations for one in settings] == list(STEPS)
+        assert {family_of(one) for one in settings} == {family}
+    assert "dpmsolver++:16:10,6" in families[SQUEEZED]
+    assert sampler(BASELINE).evaluations == 16
+
+
+def test_only_grids_that_the_model_has_are_asked_for() -> None:
+    card = load_card("emoji-64")
+    steps = [int(text.split(":")[1]) for text in specifications(card)[SEARCHED]]
+    assert steps == [steps for steps in STEPS if steps in card.searched_grids]
+
+
+@pytest.mark.parametrize(
+    ("change", "measure", "expected"),
+    [
+        (Interval(-1, -2, 0.5), KERNEL, "no difference shown"),
+        (Interval(-1, -2, -0.5), KERNEL, "better"),
+        (Interval(1, 0.5, 2), SOLVER, "worse"),
+        (Interval(1, 0.5, 2), "R@1", "better"),
+        (Interval(-1, -2, -0.5), "R@1", "worse"),
+    ],
+)
+def test_verdict_knows_which_way_is_better(change: Interval, measure: str, expected: str) -> None:
+    assert verdict(change, measure) == expected
+
+
+def test_a_cell_is_of_its_model_family_and_steps() -> None:
+    found = report(("before", "after"), ["dpmsolver++:16", "dpmsolver++:16:10,6", "ddim:8"])
+    one = find(found, "after", SQUEEZED, 10)
+    assert one is not None
+    assert one.name == "after dpmsolver++:16:10,6"
+    assert find(found, "after", SQUEEZED, 12) is None
+    text = tables(found)
+    assert text.count(f"**{KERNEL}**") == 2
+    # Of the model after: ten squeezed steps are its second contestant, the fifth of all.
+    assert "| 10 |  |  | 5 (4.9 to 5.1) |  |" in text
+
+
+def front(space_name: str) -> Front:
+    space = SMALL if space_name == "small" else FULL
+    judge = Judge(space.trunk, size_as_quality(space.trunk), Limits())
+    judge(space.largest())
+    return report_of(space_name, judge, Plan(2, 1, 0), {"largest": space.largest()}, is_whole=True)
+
+
+def ranked(place: int) -> RankedMember:
+    marks = Marks(0.1 * place, 0.2 * place)
+    member = Member((64, 96), (1, 1), (place % 4, 0), 0, 0, halves_bottom=False)
+    return RankedMember(
+        member=member, parameters=10 - place, macs=10 - place, proxy=marks, trained=marks
+    )
+
+
+def speed() -> Speed:
+    one = ModelSpeed(parameters=10, gmacs=1.0, seconds=(1.0, 2.0, 3.0))
+    other = ModelSpeed(parameters=5, gmacs=0.5, seconds=(0.5, 1.0, 1.5))
+    return Speed(
+        processor="a processor", threads=1, batch=2, models={"layout": one, "found": other}
+    )
+
+
+def everything() -> None:
+    both = report(("before", "after"), all_samplers())
+    results.write_result(both, results.STEPS)
+    results.write_result(report(("after",), all_samplers()), results.TUNED)
+    results.write_result(report(("layout", "found"), ["dpmsolver++:16"]), results.CONTEST)
+    ranking = Ranking(
+        samples=10, supernet_samples=20, members=tuple(ranked(place) for place in range(1, 9))
+    )
+    results.write_result(ranking, results.RANKING)
+    for name in (results.SMALL, results.FULL):
+        results.write_result(front(name), f"{name}/pareto")
+    for name in (results.SPEED_TORCH, results.SPEED_ONNX):
+        results.write_result(speed(), name)
+
+
+def test_page_says_what_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "RESULTS", tmp_path)
+    everything()
+    text = page(held_out_pairs=66)
+    assert "| proxy, pictures of training | 1.00 (1.00 to 1.00) |" in text
+    assert "| torch | found | 0.00 M | 0.500 | 500.00 | 2.00 (2.00 to 2.00) |" in text
+    assert "noto 0.50 and 0.70" in text
+    assert "66 pairs" in text
+    assert "| ten squeezed, before | R@1 |" in text
+
+
+def test_page_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "RESULTS", tmp_path)
+    everything()
+    (tmp_path / "ranking.json").unlink()
+    with pytest.raises(InputError, match=r"ranking\.json: was not measured yet"):
+        page(held_out_pairs=66)
+
+
+def test_plot_is_a_picture(tmp_path: Path) -> None:
+    plot_steps(report(("before", "after"), all_samplers()), tmp_path / "steps.png")
+    assert (tmp_path / "steps.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_steps_are_timed_on_the_worker_itself() -> None:
+    card = load_card("emoji-64")
+    found = time_steps({"one": card}, backend="torch", batch=1, threads=1, rounds=3, repeats=1)
+    assert len(found.models["one"].seconds) == 3
+    assert found.ratio("one", "one") == (1.0, 1.0, 1.0)
