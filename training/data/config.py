@@ -69,9 +69,9 @@ class DataConfig(Section):
     @model_validator(mode="after")
     def _settings_fit_source(self) -> Self:
         if self.source == "emoji":
-            for name in _OF_STREAMS:
-                if getattr(self, name):
-                    raise ValueError(f'{name} is for source = "webdataset" or "folder"')
+            if any(getattr(self, name) for name in _OF_STREAMS):
+                names = ", ".join(_OF_STREAMS)
+                raise ValueError(f'{names} are for source = "webdataset" or "folder"')
             return self
         for name, purpose in _OF_STREAMS.items():
             if not getattr(self, name):

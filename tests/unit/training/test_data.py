@@ -249,9 +249,8 @@ def test_command_builds_and_sums_up(
     [
         ("colour = 1", "data.colour: Extra inputs"),
         ('source = "webdataset"', "needs paths"),
-        ('paths = ["a.tar"]', "paths are for source"),
+        ('paths = ["a.tar"]', "paths, licence, notice are for source"),
         ('source = "webdataset"\npaths = ["pipe:cat a.tar"]', "no command is run"),
-        ('source = "folder"\npaths = ["a"]', "there is nothing to build"),
         ('source = "magic"', "data.source"),
         ("image_size = 0", "data.image_size"),
         ("bad_share = 1", "data.bad_share"),
@@ -265,6 +264,15 @@ def test_wrong_configuration_is_named(
     error = capsys.readouterr().err
     assert message in error
     assert str(tmp_path / "run.toml") in error
+
+
+def test_of_a_stream_there_is_nothing_to_build(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_config(tmp_path, 'source = "folder"\npaths = ["a"]\nlicence = "CC0"\nnotice = "b"')
+    path.write_text(path.read_text("utf-8").replace('concepts = "core"\n', ""), "utf-8")
+    assert main(["emoji", str(path), "--work", str(tmp_path)]) == 2
+    assert "there is nothing to build" in capsys.readouterr().err
 
 
 def test_missing_configuration_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -53,7 +53,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_engine_draws_with_the_model_of_a_stream(folder: Path) -> None:
     card = load_card(str(folder / "model"))
-    pipeline = load_pipeline(card, Device.parse("cpu"), threads=1)
+    pipeline = load_pipeline(card, Device.parse("cpu"), threads=1, manner="plain")
     sampler = card.sampler.model_dump()
     job = ImageSettings(prompt="a red picture", seed=7, width=32, height=32, **sampler)
     latents = pipeline.sample([job])
@@ -205,7 +205,7 @@ def changed_data(folder: Path, **changed: object) -> dict[str, object]:
         ({"notice": ""}, 'source = "webdataset" needs notice'),
         ({"paths": ()}, 'source = "webdataset" needs paths'),
         ({"core_weight": 2.0}, 'core_weight is for source = "emoji"'),
-        ({"source": "emoji"}, 'paths is for source = "webdataset" or "folder"'),
+        ({"source": "emoji"}, 'paths, licence, notice are for source = "webdataset" or "folder"'),
     ],
 )
 def test_data_settings_that_do_not_fit_are_refused(
