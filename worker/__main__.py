@@ -46,7 +46,7 @@ def main() -> int:
         worker_ids = assigned_worker_ids()
         require_worker_extra()
         lock = hold_device(devices[0], worker_ids[0], os.environ)
-        pin_environment(devices[0], settings.cpu_threads, os.environ)
+        pin_environment(devices[0], settings.cpu_threads)
         os.environ.setdefault(COMPILED, str(settings.data_dir.absolute() / "compiled"))
         start_traces(WORKER, is_on=settings.traces)
     except TenstepError as error:

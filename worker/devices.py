@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import MutableMapping
 from pathlib import Path
@@ -15,7 +16,9 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 __all__ = ["VISIBLE", "Device", "driver_name", "pin_environment", "processor_name"]
 
 
-def pin_environment(device: Device, cpu_threads: int, environ: MutableMapping[str, str]) -> None:
+def pin_environment(
+    device: Device, cpu_threads: int, environ: MutableMapping[str, str] = os.environ
+) -> None:
     """Pin a process to a device, before anything that looks for devices is imported.
 
     Of CUDA devices only those count that the environment lets this process see, as CUDA itself

@@ -188,9 +188,8 @@ RULES: Mapping[str, Rule] = {
         _reads_environment,
         # Threads and devices are pinned through it; scripts hand theirs on.
         (
-            *("shared/settings.py", "worker/__main__.py", "worker/commands/bench_speed.py"),
-            *("training/parallel.py", "training/quality/__main__.py"),
-            *("training/search/latency.py", "infra/"),
+            *("shared/settings.py", "worker/__main__.py", "worker/devices.py"),
+            *("training/parallel.py", "infra/"),
         ),
     ),
     "only the clock tells the time of day": Rule(

@@ -8,7 +8,6 @@ the search: what is reported of them shows whether a grid suits more than what i
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +27,7 @@ def main(words: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(words)
     device = Device.parse(arguments.device)
     # As a worker's, before torch is there: else threads of one library spin beside another's.
-    pin_environment(device, arguments.threads, os.environ)
+    pin_environment(device, arguments.threads)
     from training.grids.run import Plan, search_all
 
     plan = Plan(

@@ -14,7 +14,7 @@ def main(words: Sequence[str] | None = None) -> None:
     """Draw core concepts in every way, time the ways, and write the report."""
     arguments = _parser().parse_args(words)
     # As a worker's, before torch is there: else threads of one library spin beside another's.
-    pin_environment(Device("cpu", None), arguments.threads, os.environ)
+    pin_environment(Device("cpu", None), arguments.threads)
     from training.quality.comparison import Comparison, Plan
 
     comparison = Comparison(

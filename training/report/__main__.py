@@ -8,7 +8,6 @@ python -m training.report page --models SHIPPED --data RUNS/emoji-64/data
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,7 +26,7 @@ def main(words: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(words)
     # As a worker's, before torch is there: else threads of one library spin beside another's.
-    pin_environment(Device("cpu", None), options.threads, os.environ)
+    pin_environment(Device("cpu", None), options.threads)
     from training.report.commands import run
 
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -176,7 +175,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser = _parser()
     options = parser.parse_args(words)
     # As a worker's, before torch is there: else threads of one library spin beside another's.
-    pin_environment(Device("cpu", None), options.threads, os.environ)
+    pin_environment(Device("cpu", None), options.threads)
     from training.search.table_command import measure_and_check
 
     try:

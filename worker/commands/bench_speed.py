@@ -95,7 +95,7 @@ def speed(  # noqa: PLR0913 - a command has as many options as it has
         raise InputError(f"--plot {plot}: a name that ends in {' or '.join(PLOTS)}")
     require_worker_extra()
     # As a worker's: else threads of one library spin while another's would work.
-    pin_environment(Device("cpu", None), 0, os.environ)
+    pin_environment(Device("cpu", None), 0)
     plan = _plan(
         models=models,
         size=size,
