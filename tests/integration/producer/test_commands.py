@@ -194,7 +194,7 @@ def test_searched_grids_are_asked_for_by_lines_of_a_model_that_has_them(
     folder = Path(shutil.copytree(load_card("emoji-64").folder, tmp_path / "model"))
     keep_grids(folder, THREE, FOUR)
     lines = [{"prompt": "a", "scheduler": "searched", "steps": steps} for steps in (3, 4, 5)]
-    file = write("p.jsonl", *map(json.dumps, lines), '{"prompt": "plain"}')
+    file = write("p.jsonl", "\n".join([*map(json.dumps, lines), '{"prompt": "plain"}']))
     ours = ("--model", str(folder))
 
     assert shell("submit", file, *ours, "--on-error", "abort") == 2

@@ -93,8 +93,6 @@ def test_a_client_that_goes_away_calls_its_images_off(
 ) -> None:
     with pytest.raises(openai.APITimeoutError):
         hurried.images.generate(prompt="a plum", timeout=0.3)
-    batch = newest(api)
-    assert batch.control == BatchControl.ACTIVE
     wait_until(lambda: newest(api).control == BatchControl.CANCELLED, seconds=5)
 
 
