@@ -53,9 +53,7 @@ def _train_phase(run: RunConfig, number: int, folder: Path) -> None:
 
     def average(step: int) -> None:
         # From the first weights of all the average soon moves away.
-        keep = (
-            min(phase.ema_decay, (1.0 + step) / (10.0 + step)) if number == 0 else phase.ema_decay
-        )
+        keep = warmed_up(phase.ema_decay, step) if number == 0 else phase.ema_decay
         update_average(averaged, model, keep)
 
     stage = loop.Stage(
@@ -87,22 +85,16 @@ class PhaseData:
     def batch(self, step: int, part: slice) -> tuple[Tensor, ...]:
         """Return noisy latents and velocity (B, C, h, w), timesteps (B,), tokens, weights (B,).
 
-        The velocity is that of Salimans and Ho 2022, arXiv 2202.00512. Unweighted, its squared
-        error counts the high noise levels, where the text decides what is drawn, as much as the
-        low ones.
+        Unweighted, the velocity's squared error counts the high noise levels, where the text
+        decides what is drawn, as much as the low ones.
         """
         generator, levels = loop.step_generator(self._seed, step), self._levels
         lesson = self._lessons(step, part, generator)
         clean, batch = lesson.latents, self._phase.batch
         noise = torch.randn((batch, *clean.shape[1:]), generator=generator)[part].to(clean.device)
         timesteps = levels.draw(batch, generator)[part]
-        signal_part, noise_part = (
-            share[timesteps].view(-1, 1, 1, 1).to(clean.device)
-            for share in (levels.signal, levels.noise)
-        )
         return (
-            signal_part * clean + noise_part * noise,
-            signal_part * noise - noise_part * clean,
+            *levels.mix(clean, noise, timesteps),
             timesteps,
             lesson.tokens(generator),
             levels.weights[timesteps],
@@ -139,6 +131,11 @@ def _by_noise(error: Tensor, timesteps: Tensor) -> loop.Losses:
     thirds = (timesteps * 3 // 1000).clamp(max=2)
     names = ("low", "middle", "high")
     return {name: error[thirds == third].mean().nan_to_num() for third, name in enumerate(names)}
+
+
+def warmed_up(decay: float, step: int) -> float:
+    """Return what an average that began with untrained weights keeps of itself at a step."""
+    return min(decay, (1.0 + step) / (10.0 + step))
 
 
 @torch.no_grad()

@@ -37,6 +37,21 @@ class NoiseLevels:
         is_own = torch.rand(batch, generator=generator) < self._share
         return torch.where(is_own, _at(self.own, places), _at(self._all, places))
 
+    def mix(self, clean: Tensor, noise: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:
+        """Return noisy latents, and the velocity that leads to them (B, C, h, w).
+
+        The velocity is that of Salimans and Ho 2022, arXiv 2202.00512.
+
+        Args:
+            clean: latents (B, C, h, w) of unit variance.
+            noise: standard normal, of their shape and on their device.
+            timesteps: (B,), in RAM.
+        """
+        signal_part, noise_part = (
+            part[timesteps].view(-1, 1, 1, 1).to(clean.device) for part in (self.signal, self.noise)
+        )
+        return signal_part * clean + noise_part * noise, signal_part * noise - noise_part * clean
+
 
 def _at(timesteps: Tensor, places: Tensor) -> Tensor:
     # Rounding may lift the last place to 1.

@@ -11,8 +11,8 @@ from training.data.dataset import Pictures
 
 _SIDE = 128
 _TOP, _LEFT = 36, 150
-_LETTERS, _WIDTH = 13, 19
-"""Pixels of a letter's height, and how many letters a column is wide."""
+_LETTERS, _HEADINGS, _WIDTH = 13, 11, 19
+"""Pixels of a letter's height, of a heading's, and how many letters a column is wide."""
 
 
 def sheet(drawn: Mapping[str, Pictures], prompts: Sequence[str], rows: int) -> Image.Image:
@@ -26,9 +26,10 @@ def sheet(drawn: Mapping[str, Pictures], prompts: Sequence[str], rows: int) -> I
     shown = range(0, len(prompts), max(1, len(prompts) // rows))[:rows]
     page = Image.new("RGB", (_LEFT + len(drawn) * _SIDE, _TOP + len(shown) * _SIDE), "white")
     pen, letters = ImageDraw.Draw(page), ImageFont.load_default(_LETTERS)
+    headings = ImageFont.load_default(_HEADINGS)
     for column, (name, pictures) in enumerate(drawn.items()):
         x = _LEFT + column * _SIDE
-        pen.text((x + 2, 2), _wrapped(name, 2), fill="black", font=letters)
+        pen.text((x + 2, 2), _wrapped(name, 2), fill="black", font=headings)
         for row, index in enumerate(shown):
             picture = Image.fromarray(pictures[index])
             enlarged = picture.resize((_SIDE, _SIDE), Image.Resampling.NEAREST)

@@ -67,7 +67,7 @@ def contest_tables(report: Report, speeds: dict[str, Speed]) -> str:
     rows = [
         [measure, *(interval(one.measures[measure].value) for one in report.contestants), changed]
         for measure in report.contestants[0].measures
-        if measure.split(",")[0] in SHOWN or measure.startswith("R@")
+        if measure.split(",")[0] in SHOWN
         for changed in [_changed(report, measure)]
     ]
     quality = table(["measure", layout, found, "difference"], rows)

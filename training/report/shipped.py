@@ -8,18 +8,14 @@ import numpy as np
 
 from shared.domain.prompts import ImageSettings
 from shared.models.card import ModelCard
+from training import sample
 from training.data.captions import STYLES, with_article
 from training.data.dataset import Dataset, Pictures
-from training.sample import contact_sheet
 from worker.devices import Device
 from worker.loading import load_pipeline
 
 PROMPTS = (
-    *("a red apple", "a dog face", "a cat face", "a panda", "a frog", "a fox", "a penguin"),
-    *("a rocket", "a slice of pizza", "a fire", "a sunflower", "a soccer ball", "a rainbow"),
-    *("a hamburger", "a banana", "a strawberry", "a grinning face", "a tree", "a rose"),
-    *("a car", "a sailboat", "a house", "a star", "a red heart", "a birthday cake"),
-    *("a cup of coffee", "a guitar", "a snowman", "a robot", "a ghost", "a crown", "a pig face"),
+    *sample.PROMPTS,
     *("a blue whale", "a butterfly", "a mushroom", "a carrot", "a watermelon", "an airplane"),
     *("a bicycle", "a light bulb"),
 )
@@ -33,7 +29,7 @@ def prompts_sheet(card: ModelCard, threads: int, path: Path) -> None:
     """Draw the fixed prompts, the styles in turn, and write a sheet."""
     styles = [next(iter(words)) for words in STYLES.values()]
     texts = [f"{prompt}, {styles[n % len(styles)]}" for n, prompt in enumerate(PROMPTS)]
-    contact_sheet(draw(card, texts, threads), PROMPTS, _COLUMNS).save(path)
+    sample.contact_sheet(draw(card, texts, threads), PROMPTS, _COLUMNS).save(path)
 
 
 def held_out_sheet(card: ModelCard, dataset: Dataset, threads: int, path: Path) -> int:
@@ -48,7 +44,7 @@ def held_out_sheet(card: ModelCard, dataset: Dataset, threads: int, path: Path) 
     real = dataset.images[[row.index for row in rows]]
     beside = np.stack([real, drawn], axis=1).reshape(-1, *drawn.shape[1:])
     labels = [text for row in rows for text in (f"{row.label}", f"drawn, {row.style}")]
-    contact_sheet(beside, labels, _COLUMNS).save(path)
+    sample.contact_sheet(beside, labels, _COLUMNS).save(path)
     return len(rows)
 
 

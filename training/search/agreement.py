@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import median
 
 import numpy as np
 import torch
+from scipy.stats import spearmanr
 
 from training.search.engines import Engine
 from training.search.family import Member
@@ -42,7 +43,7 @@ class Agreement:
     @property
     def spearman(self) -> float:
         """How far both agree on the order."""
-        return float(np.corrcoef(_ranks(self.predicted), _ranks(self.measured))[0, 1])
+        return float(spearmanr(self.predicted, self.measured).statistic)
 
     def median_error(self, scale: float = 1.0, offset: float = 0.0) -> float:
         """Return the median distance from what was measured, as a share of it."""
@@ -82,8 +83,3 @@ def print_agreement(found: Agreement) -> None:
         print(f"\nPearson {found.pearson:.3f}, Spearman {found.spearman:.3f}")
     print(f"median relative error {found.median_error():.1%} as predicted,")
     print(f"{found.median_error(scale, offset):.1%} after the fit {scale:.3f} x + {offset:.3f} ms")
-
-
-def _ranks(values: Sequence[float]) -> Sequence[int]:
-    ranks: Sequence[int] = np.argsort(np.argsort(values)).tolist()
-    return ranks

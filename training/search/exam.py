@@ -99,14 +99,14 @@ def make_exam(
     clean = latents[chosen]
     noise = torch.randn(clean.shape, generator=generator)
     timesteps = levels.own[torch.arange(len(chosen)) % len(levels.own)]
-    signal, sigma = (part[timesteps].view(-1, 1, 1, 1) for part in (levels.signal, levels.noise))
+    noisy, velocity = levels.mix(clean, noise, timesteps)
     texts = [
         captions(row.names, row.style)["styled"][0]
         for row in (dataset.rows[index] for index in chosen)
     ]
     return Exam(
-        noisy=signal * clean + sigma * noise,
-        velocity=signal * noise - sigma * clean,
+        noisy=noisy,
+        velocity=velocity,
         timesteps=timesteps,
         texts=tokenizer.encode(words, texts),
         is_held_out=torch.arange(len(chosen)) >= questions,

@@ -88,7 +88,7 @@ SMALL = Space(
     max_resnets=2,
     max_mid_resnets=1,
 )
-"""What the model that ships with tenstep was chosen from: latents of 8 x 8."""
+"""U-Nets in the place of emoji-64's: latents of 8 x 8."""
 
 FULL = Space(
     trunk=SD_TRUNK,

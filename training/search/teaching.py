@@ -80,8 +80,7 @@ def train_supernet(config: SearchConfig, run: RunConfig, space: Space, folder: P
         return {"loss": (weights * error).mean()}
 
     def average(step: int) -> None:
-        keep = min(phase.ema_decay, (1.0 + step) / (10.0 + step))
-        denoiser.update_average(averaged, model, keep)
+        denoiser.update_average(averaged, model, denoiser.warmed_up(phase.ema_decay, step))
 
     stage = loop.Stage(
         phase.name, model, {"model": model, "averaged": averaged}, batch, losses, phase, average
