@@ -62,6 +62,9 @@ class Database:
     def write(self) -> Iterator[Session]:
         """Open a transaction that commits when the block ends well, else rolls back."""
         with Session(self.engine) as session, session.begin():
+            # SQLite's lock is had from here on: what is told as now is no earlier than what
+            # others, who were waited for, have written.
+            session.connection()
             yield session
             append_tallies(session)
             add_setbacks(session)

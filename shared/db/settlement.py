@@ -50,7 +50,8 @@ def settle_worker(
         return False
     until = online_until(worker)
     _book_idle_time(session, worker, until)
-    worker.settled_until, worker.settled_at = until, now
+    # The sign of life may have come after `now` was read, while its row was waited for.
+    worker.settled_until, worker.settled_at = until, max(now, until)
     session.flush()
     return True
 

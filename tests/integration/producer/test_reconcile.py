@@ -115,6 +115,22 @@ def test_a_fleet_at_work_is_proved_up_to_when_it_was_settled(database: Database)
     assert proof.online_nanodollars > device_cost(660 * 10**9, CPU)
 
 
+def test_a_sign_of_life_may_come_between_the_clock_and_the_lock(database: Database) -> None:
+    run = Run(database)
+    run.draw(run.cpu, 2)
+    clock_was_read_at = run.now
+    run.now += SECOND
+    with database.write() as session:
+        renew_leases(session, {run.cpu: []}, run.now, LEASE)
+    with database.write() as session:
+        settle_worker(session, run.cpu, clock_was_read_at)
+
+    with database.snapshot() as session:
+        proof = prove(session)
+    assert proof.holds, proof.to_json()
+    assert proof.in_hand_nanodollars == 0
+
+
 def test_a_price_of_the_past_is_corrected_in_every_account(run: Run) -> None:
     begin = START + SECOND
     with run.database.write() as session:
