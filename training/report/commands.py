@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 
 from shared.errors import InputError
-from shared.models.card import ModelCard
+from shared.models.card import ModelCard, read_card
 from shared.models.catalog import load_card
 from shared.settings import load_settings
 from training.data.dataset import Dataset, load_dataset
@@ -20,6 +22,7 @@ from training.report.page import page
 from training.report.plots import plot_steps
 from training.report.shipped import held_out_sheet, prompts_sheet
 from training.report.speed import time_steps
+from worker.export.export import export_model
 
 SPEED_BATCH, SPEED_ROUNDS = 8, 31
 
@@ -66,11 +69,25 @@ def _steps(studio: Studio, models: Mapping[str, ModelCard]) -> None:
 def _contest(studio: Studio, models: Mapping[str, ModelCard], threads: int) -> None:
     results.write_result(measure_models(studio, models), results.CONTEST)
     cards = {card.name: card for card in models.values()}
-    for backend, name in (("torch", results.SPEED_TORCH), ("onnxruntime", results.SPEED_ONNX)):
-        speed = time_steps(
-            cards, backend=backend, batch=SPEED_BATCH, threads=threads, rounds=SPEED_ROUNDS
-        )
-        results.write_result(speed, name)
+    with tempfile.TemporaryDirectory(prefix="tenstep-exported-") as scratch:
+        exported = {name: _exported(card, Path(scratch) / name) for name, card in cards.items()}
+        for backend, contestants, name in (
+            ("torch", cards, results.SPEED_TORCH),
+            ("onnxruntime", exported, results.SPEED_ONNX),
+        ):
+            speed = time_steps(
+                contestants,
+                backend=backend,
+                batch=SPEED_BATCH,
+                threads=threads,
+                rounds=SPEED_ROUNDS,
+            )
+            results.write_result(speed, name)
+
+
+def _exported(card: ModelCard, folder: Path) -> ModelCard:
+    export_model(card, folder)
+    return read_card(folder)
 
 
 def _page(models: Mapping[str, ModelCard], dataset: Dataset, threads: int) -> None:

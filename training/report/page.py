@@ -6,9 +6,15 @@ from training.evaluation.report import Report
 from training.quality.intervals import RESAMPLES
 from training.report import results
 from training.report.courses import PLAIN, SEARCHED, SQUEEZED, STEPS
-from training.report.search_section import contest_tables, front_table, ranking_tables
+from training.report.search_section import (
+    agreement_table,
+    contest_tables,
+    front_table,
+    ranking_tables,
+)
 from training.report.speed import Speed
 from training.report.steps import claims, find, tables
+from training.search.agreement import Agreement
 from training.search.pareto import Report as Front
 from training.search.ranking import Ranking
 
@@ -79,6 +85,10 @@ def _search() -> str:
     small = results.read_result(Front, f"{results.SMALL}/pareto")
     full = results.read_result(Front, f"{results.FULL}/pareto")
     contest = results.read_result(Report, results.CONTEST)
+    checks = [
+        results.read_result(Agreement, f"{name}-check")
+        for name in (results.TABLE_TORCH, results.TABLE_ONNX)
+    ]
     speeds = {
         "torch": results.read_result(Speed, results.SPEED_TORCH),
         "onnxruntime": results.read_result(Speed, results.SPEED_ONNX),
@@ -87,6 +97,8 @@ def _search() -> str:
         [
             _RANKING.format(samples=ranking.samples, supernet=ranking.supernet_samples),
             ranking_tables(ranking),
+            _TABLES,
+            agreement_table(checks),
             _FRONT,
             front_table(small),
             _FULL,
@@ -135,6 +147,14 @@ _RANKING = """
 One network with the weights of all members was trained on {supernet} pictures; then each of these
 members by itself on {samples}, to the end of a schedule, the same for all. Columns of error are
 mean squared errors of the velocity, at the solver's noise levels.
+"""
+
+_TABLES = """
+### Do the tables tell the time?
+
+A table has what each kind of part takes, measured by itself; a member's time is the sum of its
+parts'. Here whole members, drawn by chance, were measured beside what the table says: their order
+is what the search goes by.
 """
 
 _FRONT = """

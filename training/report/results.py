@@ -15,6 +15,7 @@ RESULTS = Path(__file__).parent.parent / "results"
 PAGE = Path(__file__).parent.parent / "report.md"
 STEPS, TUNED, CONTEST, RANKING = "steps", "steps-tuned", "contest", "ranking"
 SPEED_TORCH, SPEED_ONNX = "speed-torch", "speed-onnxruntime"
+TABLE_TORCH, TABLE_ONNX = "table-torch", "table-onnxruntime"
 SMALL, FULL = "small", "full"
 """Folders of the searches."""
 

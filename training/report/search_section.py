@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from training.evaluation.report import Report
 from training.report.speed import Speed, describe
 from training.report.steps import SHOWN
 from training.report.words import interval, table
+from training.search.agreement import Agreement
 from training.search.members import short
 from training.search.pareto import Found
 from training.search.pareto import Report as Front
@@ -36,6 +39,25 @@ def ranking_tables(ranking: Ranking) -> str:
         + "\n"
         + table(["what ranks", "Spearman, 95 % interval"], correlations)
     )
+
+
+def agreement_table(agreements: Sequence[Agreement]) -> str:
+    """Return how well tables of parts tell the times of whole members, target by target."""
+    headings = ["target", "members", "Pearson", "Spearman", "fitted, ms", "median error after it"]
+    rows = []
+    for one in agreements:
+        scale, offset = one.fit
+        rows.append(
+            [
+                one.target,
+                str(len(one.members)),
+                f"{one.pearson:.3f}",
+                f"{one.spearman:.3f}",
+                f"{scale:.2f} x + {offset:.1f}",
+                f"{one.median_error(scale, offset):.1%}",
+            ]
+        )
+    return table(headings, rows)
 
 
 def front_table(front: Front) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
-from dataclasses import dataclass
 from statistics import median
 
 import numpy as np
 import torch
+from pydantic import BaseModel, ConfigDict
 from scipy.stats import spearmanr
 
 from training.search.engines import Engine
@@ -19,10 +19,12 @@ from training.search.members import short
 from training.search.progress import progress
 
 
-@dataclass(frozen=True, slots=True)
-class Agreement:
+class Agreement(BaseModel):
     """Times of whole members, in milliseconds, as a table says and as they were measured."""
 
+    model_config = ConfigDict(frozen=True)
+
+    target: str
     members: tuple[Member, ...]
     predicted: tuple[float, ...]
     measured: tuple[float, ...]
@@ -70,7 +72,12 @@ def check(
             runs = {member: engine.whole(member) for member in predicted}
         *_, times = in_turn(runs, rounds, generator, done)
     measured = tuple(times[member].ms for member in predicted)
-    return Agreement(tuple(predicted), tuple(predicted.values()), measured)
+    return Agreement(
+        target=table.target,
+        members=tuple(predicted),
+        predicted=tuple(predicted.values()),
+        measured=measured,
+    )
 
 
 def print_agreement(found: Agreement) -> None:

@@ -54,6 +54,8 @@ def measure_and_check(options: argparse.Namespace) -> bool:
         if options.check:
             members = _known_members(space, table, options)
             found = check(engine, members, table, rounds=options.rounds, generator=generator)
+            checked = options.out.with_stem(f"{options.out.stem}-check")
+            checked.write_text(found.model_dump_json(indent=1) + "\n", encoding="utf-8")
             print_agreement(found)
     except KeyboardInterrupt:
         return False

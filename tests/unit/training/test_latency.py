@@ -223,12 +223,19 @@ def test_both_engines_run_a_part_on_as_many_rows_at_the_same_size(kind: Kind) ->
 
 
 def test_an_agreement_tells_order_line_and_error() -> None:
-    found = Agreement((PLAIN,) * 4, (1.0, 2.0, 3.0, 4.0), (3.0, 5.0, 7.0, 9.0))
+    found = Agreement(
+        target="t",
+        members=(PLAIN,) * 4,
+        predicted=(1.0, 2.0, 3.0, 4.0),
+        measured=(3.0, 5.0, 7.0, 9.0),
+    )
     assert found.fit == pytest.approx((2.0, 1.0))
     assert (found.pearson, found.spearman) == pytest.approx((1.0, 1.0))
     assert found.median_error(*found.fit) == pytest.approx(0.0, abs=1e-9)
     assert found.median_error() == pytest.approx(0.5857, abs=1e-3)
-    crossed = Agreement((PLAIN,) * 3, (1.0, 2.0, 3.0), (1.0, 9.0, 2.0))
+    crossed = Agreement(
+        target="t", members=(PLAIN,) * 3, predicted=(1.0, 2.0, 3.0), measured=(1.0, 9.0, 2.0)
+    )
     assert crossed.spearman == pytest.approx(0.5)
 
 

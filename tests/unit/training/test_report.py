@@ -30,6 +30,7 @@ from training.report.page import page
 from training.report.plots import plot_steps
 from training.report.speed import ModelSpeed, Speed, time_steps
 from training.report.steps import SHOWN, find, tables, verdict
+from training.search.agreement import Agreement
 from training.search.evolution import Plan
 from training.search.exam import Marks
 from training.search.family import Member
@@ -172,6 +173,11 @@ def everything() -> None:
     results.write_result(ranking, results.RANKING)
     for name in (results.SMALL, results.FULL):
         results.write_result(front(name), f"{name}/pareto")
+    agreement = Agreement(
+        target="a-target", members=(), predicted=(1.0, 2.0, 4.0), measured=(3.0, 5.0, 9.0)
+    )
+    for name in (results.TABLE_TORCH, results.TABLE_ONNX):
+        results.write_result(agreement, f"{name}-check")
     for name in (results.SPEED_TORCH, results.SPEED_ONNX):
         results.write_result(speed(), name)
 
@@ -183,6 +189,7 @@ def test_page_says_what_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "| proxy, pictures of training | 1.00 (1.00 to 1.00) |" in text
     assert "| torch | found | 0.00 M | 0.500 | 500.00 | 2.00 (2.00 to 2.00) |" in text
     assert "noto 0.50 and 0.70" in text
+    assert "| a-target | 0 | 1.000 | 1.000 | 2.00 x + 1.0 | 0.0% |" in text
     assert "66 pairs" in text
     assert "| ten squeezed, before | R@1 |" in text
 
