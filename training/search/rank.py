@@ -25,7 +25,7 @@ def main(words: Sequence[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format=parallel.LOG_FORMAT)
     config, run = SearchConfig.read(options.config)
     space = SPACES[config.space]
-    members = [*config.named.values(), *spread_members(space, config.members, config.seed)]
+    members = [*config.named.values(), *spread_members(space, config.ranked, config.seed)]
     ranking = rank(config, run, space, members, begin(run, options.work))
     options.out.write_text(ranking.model_dump_json(indent=1) + "\n", encoding="utf-8")
     for name, agreement in agreements(ranking).items():

@@ -80,11 +80,17 @@ class Ranking(BaseModel):
         return Agreement(found, float(interval.low), float(interval.high))
 
 
-def spread_members(space: Space, count: int, seed: int) -> Sequence[Member]:
-    """Draw members whose multiply-accumulates are spread evenly over those of the space."""
+def spread_members(space: Space, places: Sequence[float], seed: int) -> Sequence[Member]:
+    """Draw members by chance; return those at some places in the order of multiply-accumulates.
+
+    Args:
+        space: of the members.
+        places: from 0, the cheapest that was drawn, to 1, the dearest.
+        seed: of the draw.
+    """
     generator = torch.Generator().manual_seed(seed)
     drawn = sorted(
         {space.draw(generator) for _ in range(_DRAWN)},
         key=lambda member: (int(cost(member, space.trunk)[1]), str(member)),
     )
-    return [drawn[round(place)] for place in np.linspace(0.04, 0.9, count) * (len(drawn) - 1)]
+    return [drawn[round(place * (len(drawn) - 1))] for place in places]

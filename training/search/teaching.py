@@ -6,9 +6,10 @@ import copy
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from training import autoencoder, denoiser, loop, parallel, tokenizer
@@ -38,9 +39,10 @@ class SearchConfig(Section):
     supernet: PhaseConfig
     #: The training of one member by itself.
     member: PhaseConfig
-    #: How many members, spread over the space, are trained by themselves.
-    members: int
-    #: Of the draw of these members.
+    #: Places, from 0 to 1 in the order of cost, of members drawn by chance that are trained by
+    #: themselves.
+    ranked: tuple[Annotated[float, Field(ge=0, le=1)], ...]
+    #: Of that draw.
     seed: int = 0
     #: Members that people will ask for: they are trained beside those, and compared with what
     #: was found.

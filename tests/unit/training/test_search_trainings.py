@@ -52,7 +52,7 @@ CONFIG = SearchConfig(
     space="small",
     supernet=phase("supernet", 3),
     member=phase("member", 2),
-    members=2,
+    ranked=(0.1, 0.9),
     named={"layout": LAYOUT},
     contest_until="high",
 )
