@@ -136,7 +136,7 @@ def write_files(report: Report, folder: Path) -> None:
 
 def print_front(report: Report) -> None:
     """Print a table of the front, and of what is marked, at 80 columns."""
-    quality = "loss" if not report.more_is_better else report.quality.split()[0].rstrip(",")[:8]
+    quality = "quality" if report.more_is_better else "loss"
     print(f"{'':>3} {'params':>8} {'GMAC':>8} {'ms':>8} {quality:>8}  member")
     for number, one in enumerate(report.front, start=1):
         print(_line(f"{number}", one))
