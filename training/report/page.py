@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from training.evaluation.report import Report
 from training.quality.intervals import RESAMPLES
 from training.report import results
@@ -14,6 +16,7 @@ from training.report.search_section import (
 )
 from training.report.speed import Speed
 from training.report.steps import claims, find, tables
+from training.report.summary import summary
 from training.search.agreement import Agreement
 from training.search.pareto import Report as Front
 from training.search.ranking import Ranking
@@ -30,6 +33,12 @@ def page(held_out_pairs: int) -> str:
     """
     steps = results.read_result(Report, results.STEPS)
     tuned = results.read_result(Report, results.TUNED)
+    ranking = results.read_result(Ranking, results.RANKING)
+    contest = results.read_result(Report, results.CONTEST)
+    speeds = {
+        "torch": results.read_result(Speed, results.SPEED_TORCH),
+        "ONNX Runtime": results.read_result(Speed, results.SPEED_ONNX),
+    }
     return "\n".join(
         [
             _INTRODUCTION.format(
@@ -40,8 +49,10 @@ def page(held_out_pairs: int) -> str:
                 resamples=RESAMPLES,
                 ceiling=_ceiling(steps),
             ),
+            _SUMMARY,
+            summary(steps, tuned, ranking, contest, speeds),
             _steps(steps, tuned),
-            _search(),
+            _search(ranking, contest, speeds),
             _SHIPPED.format(pairs=held_out_pairs),
         ]
     )
@@ -80,19 +91,13 @@ def _steps(report: Report, tuned: Report) -> str:
     return "\n".join(parts)
 
 
-def _search() -> str:
-    ranking = results.read_result(Ranking, results.RANKING)
+def _search(ranking: Ranking, contest: Report, speeds: Mapping[str, Speed]) -> str:
     small = results.read_result(Front, f"{results.SMALL}/pareto")
     full = results.read_result(Front, f"{results.FULL}/pareto")
-    contest = results.read_result(Report, results.CONTEST)
     checks = [
         results.read_result(Agreement, f"{name}-check")
         for name in (results.TABLE_TORCH, results.TABLE_ONNX)
     ]
-    speeds = {
-        "torch": results.read_result(Speed, results.SPEED_TORCH),
-        "onnxruntime": results.read_result(Speed, results.SPEED_ONNX),
-    }
     return "\n".join(
         [
             _RANKING.format(samples=ranking.samples, supernet=ranking.supernet_samples),
@@ -124,6 +129,14 @@ those of `python -m training.report --help`. Processor: {processor}.
   concepts, by a scorer that never saw the model's styles. On real pictures it finds, at 1 and at
   5: {ceiling}.
 - Solver RMSE: shades of 255 from the drawing of 200 steps that begins with the same noise.
+"""
+
+_SUMMARY = """\
+## What came out
+
+Figures, and what stands behind each line, follow. A difference counts where its 95 % interval is on
+one side of nothing; so many are looked at that one in twenty will seem to differ by chance. More
+drawings would tell smaller differences apart.
 """
 
 _QUESTION = """\

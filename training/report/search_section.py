@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from training.evaluation.report import Report
 from training.report.speed import Speed, describe
@@ -78,7 +78,7 @@ def _cells(one: Found) -> list[str]:
     ]
 
 
-def contest_tables(report: Report, speeds: dict[str, Speed]) -> str:
+def contest_tables(report: Report, speeds: Mapping[str, Speed]) -> str:
     """Return quality and speed of what was found beside a layout that was not searched.
 
     Args:

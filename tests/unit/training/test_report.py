@@ -191,6 +191,10 @@ def test_page_says_what_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "noto 0.50 and 0.70" in text
     assert "| a-target | 0 | 1.000 | 1.000 | 2.00 x + 1.0 | 0.0% |" in text
     assert "66 pairs" in text
+    assert "10 steps, SqueezedDPM++, against sixteen plain ones, before fine-tuning: worse" in text
+    assert "CMMD-style (scorer), FID (lite0); better in R@1, R@5." in text
+    assert "as fast 2.00 times with torch, 2.00 times with ONNX Runtime" in text
+    assert "the goal of 1.73 is reached" in text
     assert "| ten squeezed, before | R@1 |" in text
 
 

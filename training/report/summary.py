@@ -1,0 +1,80 @@
+"""What came out, in a few lines: each claim, and whether the measurements bear it out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from training.evaluation.measures import SOLVER
+from training.evaluation.report import ContestantReport, Report
+from training.report.courses import SEARCHED, SQUEEZED
+from training.report.speed import Speed
+from training.report.steps import SHOWN, find, verdict
+from training.search.ranking import Ranking
+
+GOAL_STEPS, GOAL_SPEED = 8, 1.73
+"""Parity with sixteen plain steps at so few; a denoiser so many times as fast at equal quality."""
+
+
+def summary(
+    steps: Report, tuned: Report, ranking: Ranking, contest: Report, speeds: Mapping[str, Speed]
+) -> str:
+    """Return a list of claims.
+
+    Args:
+        steps: of the model before and after fine-tuning; the first contestant is the model before
+            with sixteen plain steps.
+        tuned: of the fine-tuned model; its first contestant has sixteen plain steps.
+        ranking: of the proxy.
+        contest: the layout that was not searched first, what was found second.
+        speeds: of these two, by engine.
+    """
+    lines = [
+        *_on_steps(steps, "before fine-tuning"),
+        *_on_steps(tuned, "the shipped model"),
+        _on_proxy(ranking),
+        _on_architecture(contest, speeds),
+    ]
+    return "".join(f"- {line}\n" for line in lines)
+
+
+def _on_steps(report: Report, which: str) -> list[str]:
+    model = report.contestants[0].model
+    return [
+        f"{few} steps, {family}, against sixteen plain ones, {which}: {_outcome(found)}."
+        for few in (10, GOAL_STEPS, 6, 4)
+        for family in (SQUEEZED, SEARCHED)
+        if (found := find(report, model, family, few)) is not None
+    ]
+
+
+def _on_proxy(ranking: Ranking) -> str:
+    proxy = ranking.agreement(lambda one: one.proxy.trained)
+    return (
+        f"The proxy ranks {len(ranking.members)} members that were trained by themselves: "
+        f"Spearman {proxy.spearman:.2f} ({proxy.low:.2f} to {proxy.high:.2f})."
+    )
+
+
+def _on_architecture(contest: Report, speeds: Mapping[str, Speed]) -> str:
+    layout, found = contest.contestants[0].model, contest.contestants[1]
+    ratios = [(engine, speed.ratio(layout, found.model)[0]) for engine, speed in speeds.items()]
+    reached = "reached" if all(ratio >= GOAL_SPEED for _, ratio in ratios) else "missed"
+    told = ", ".join(f"{ratio:.2f} times with {engine}" for engine, ratio in ratios)
+    return (
+        f"What was found against {layout}, trained alike: as fast {told} "
+        f"(the goal of {GOAL_SPEED} is {reached}); in quality {_outcome(found)}."
+    )
+
+
+def _outcome(one: ContestantReport) -> str:
+    """Say in which measures of quality a contestant differs from the first one, at 95 %."""
+    verdicts: dict[str, list[str]] = {}
+    for name, measure in one.measures.items():
+        kind = name.split(",", maxsplit=1)[0]
+        if kind in SHOWN and kind != SOLVER and measure.change is not None:
+            verdicts.setdefault(verdict(measure.change, kind), []).append(name)
+    told = [f"{words} in {', '.join(names)}" for words, names in verdicts.items() if words in _SURE]
+    return "; ".join(told) if told else "no difference shown"
+
+
+_SURE = ("better", "worse")
