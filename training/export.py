@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from shared.models.card import CARD
 from training.config import RunConfig
 from training.data import emoji
 from training.data.dataset import load_dataset
@@ -22,6 +23,7 @@ from training.data.notice import NOTICE, model_notice, notice_of_other_data
 from training.data.sources import open_source
 from training.sample import Model
 from worker.diffusion.schedule import build_scheduler
+from worker.models.weights import hash_weights
 
 _PACKAGES = (
     *("torch", "accelerate", "diffusers", "transformers", "tokenizers", "safetensors"),
@@ -39,11 +41,11 @@ def export(run: RunConfig, model: Model, work: Path, out: Path) -> None:
     _save_scheduler(run, out / "scheduler")
     _save_denoiser(model.networks.denoiser, out / "flexible_unet")
     _write_json(out / "model_index.json", _index())
-    _write_json(out / "tenstep.json", card(run))
     _write_json(out / "training.json", record(run, model, work))
     (out / NOTICE).write_text(_notice(run, work), "utf-8")
     for weights in out.rglob("*.safetensors"):
         weights.chmod(0o644)
+    _write_json(out / CARD, card(run) | {"weights_sha256": hash_weights(out)})
 
 
 def _notice(run: RunConfig, work: Path) -> str:
@@ -96,7 +98,7 @@ def _index() -> dict[str, Any]:
 
 
 def card(run: RunConfig) -> dict[str, Any]:
-    """Return the model's card."""
+    """Return the model's card, without its weights' hash."""
     return {
         "name": run.name,
         "title": run.title,

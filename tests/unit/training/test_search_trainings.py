@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from shared.models.card import read_card
 from support.tiny_training import OPTIMISER, ROWS, leave_data, one_thread, tiny_run
 from training import autoencoder, decoder, denoiser, loop, text
 from training.config import PhaseConfig, RunConfig
@@ -18,6 +19,7 @@ from training.search.proxy import load_proxy
 from training.search.space import Space
 from training.search.teaching import SearchConfig, rank, train_supernet
 from worker.models.unet import UNetNAS
+from worker.models.weights import hash_weights
 
 # diffusers' schedulers meet NumPy 2 with a warning.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -123,4 +125,5 @@ def test_an_entrant_is_written_as_a_model(work: Path, run: RunConfig, tmp_path: 
         decoder.train(entrant, work)
         finish(entrant, work, tmp_path / "layout")
     assert (tmp_path / "layout" / "flexible_unet" / "config.json").exists()
-    assert '"name": "tiny-layout"' in (tmp_path / "layout" / "tenstep.json").read_text("utf-8")
+    card = read_card(tmp_path / "layout")
+    assert (card.name, card.weights_sha256) == ("tiny-layout", hash_weights(card.folder))
