@@ -137,7 +137,7 @@ def test_a_squeeze_that_is_none_is_refused(squeeze: str, capsys: Printed) -> Non
     ("options", "complaint"),
     [
         (("--scheduler", "dpm"), "no scheduler 'dpm'; there are dpmsolver++, ddim, euler, unipc"),
-        (("--scheduler", "searched", "--steps", "8"), "no grid of 8 steps was searched for this"),
+        (("--scheduler", "searched", "--steps", "7"), "no grid of 7 steps was searched for this"),
         (("--scheduler", "searched", "--squeeze", "9,5"), "a squeeze is for dpmsolver++, not for"),
         (("--model", "nobody"), "no model 'nobody'"),
         (("--scheduler", "euler", "--squeeze", "10,6"), "a squeeze is for dpmsolver++, not for"),
