@@ -35,7 +35,9 @@ def run(options: argparse.Namespace) -> None:
         ConfigurationError: a model or a package is broken.
     """
     settings = load_settings()
-    models = {name: load_card(name, settings.resolved_models_dir) for name in options.models}
+    models = {
+        Path(name).name: load_card(name, settings.resolved_models_dir) for name in options.models
+    }
     dataset = load_dataset(options.data)
     threads = options.threads or os.cpu_count() or 1
     if options.command == "page":
