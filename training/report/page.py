@@ -54,6 +54,7 @@ def page(held_out_pairs: int) -> str:
             _steps(steps, tuned),
             _search(ranking, contest, speeds),
             _SHIPPED.format(pairs=held_out_pairs),
+            _against_first(),
         ]
     )
 
@@ -112,6 +113,12 @@ def _search(ranking: Ranking, contest: Report, speeds: Mapping[str, Speed]) -> s
             contest_tables(contest, speeds),
         ]
     )
+
+
+def _against_first() -> str:
+    report = results.read_result(Report, results.AGAINST_FIRST)
+    ours = report.contestants[-1]
+    return _AGAINST_FIRST.format(drawings=report.drawings) + claims(report, [(ours.model, ours)])
 
 
 _INTRODUCTION = """\
@@ -209,4 +216,10 @@ Forty fixed prompts, one drawing each, not chosen:
 model's drawing beside it:
 
 ![Held-out pairs](results/held-out.png)
+"""
+
+_AGAINST_FIRST = """
+Against the first weights that shipped, whose denoiser was drawn up by hand, {drawings} drawings of
+each, both by their own ten squeezed steps:
+
 """

@@ -167,6 +167,8 @@ def everything() -> None:
     results.write_result(both, results.STEPS)
     results.write_result(report(("after",), all_samplers()), results.TUNED)
     results.write_result(report(("layout", "found"), ["dpmsolver++:16"]), results.CONTEST)
+    first = report(("first weights", "emoji-64"), ["dpmsolver++:16:10,6"])
+    results.write_result(first, results.AGAINST_FIRST)
     ranking = Ranking(
         samples=10, supernet_samples=20, members=tuple(ranked(place) for place in range(1, 9))
     )
@@ -191,6 +193,7 @@ def test_page_says_what_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "noto 0.50 and 0.70" in text
     assert "| a-target | 0 | 1.000 | 1.000 | 2.00 x + 1.0 | 0.0% |" in text
     assert "66 pairs" in text
+    assert "| emoji-64 | R@1 | +2 (+1.9 to +2.1) | better |" in text
     assert "10 steps, SqueezedDPM++, against sixteen plain ones, before fine-tuning: worse" in text
     assert "CMMD-style (scorer), FID (lite0); better in R@1, R@5." in text
     assert "as fast 2.00 times with torch, 2.00 times with ONNX Runtime" in text
