@@ -57,6 +57,6 @@ def claims(report: Report, asked: Sequence[tuple[str, ContestantReport]]) -> str
         [name, measure, interval(change, signed=True), verdict(change, measure)]
         for name, one in asked
         for measure in SHOWN
-        if (change := one.measures[measure].change) is not None
+        if measure in one.measures and (change := one.measures[measure].change) is not None
     ]
     return table([f"against {first.name}", "measure", "difference", "at 95 %"], rows)
