@@ -270,7 +270,7 @@ def test_of_a_stream_there_is_nothing_to_build(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write_config(tmp_path, 'source = "folder"\npaths = ["a"]\nlicence = "CC0"\nnotice = "b"')
-    path.write_text(path.read_text("utf-8").replace('concepts = "core"\n', ""), "utf-8")
+    path.write_text(path.read_text("utf-8").replace("core_weight = 4.0\n", ""), "utf-8")
     assert main(["emoji", str(path), "--work", str(tmp_path)]) == 2
     assert "there is nothing to build" in capsys.readouterr().err
 
