@@ -197,7 +197,7 @@ def test_page_says_what_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "10 steps, SqueezedDPM++, against sixteen plain ones, before fine-tuning: worse" in text
     assert "CMMD-style (scorer), FID (lite0); better in R@1, R@5." in text
     assert "as fast 2.00 times with torch, 2.00 times with ONNX Runtime" in text
-    assert "the goal of 1.73 is reached" in text
+    assert "(the goal: 1.73 at equal quality); in quality worse in" in text
     assert "| ten squeezed, before | R@1 |" in text
 
 
