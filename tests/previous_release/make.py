@@ -55,7 +55,7 @@ def head_of(wheel: Path) -> str:
 
 
 def copy(wheel: Path, made: Path) -> None:
-    """Copy all but the weights: those of the repository are the same."""
+    """Copy all but the weights: the tests draw with those of this version."""
     with ZipFile(wheel) as source, ZipFile(made, "w", ZIP_DEFLATED, compresslevel=9) as target:
         for member in source.infolist():
             if not member.filename.endswith(WEIGHTS):

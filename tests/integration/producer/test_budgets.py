@@ -186,8 +186,9 @@ def test_images_that_turn_out_dearer_cost_no_more_than_what_was_in_flight(
     batch_id = company.submit(20, images=10)
     company.finish(company.claim(company.workers[0]))
     times = replace(TIMES, denoise_ns=3 * TIMES.denoise_ns)
+    claimed = company.claim(company.workers[0])
     with company.database.write() as session:
-        for held in company.claim(company.workers[0]):
+        for held in claimed:
             assert record_done(session, held, IMAGE, times, {}, company.now)
     company.draw_until_idle()
 
