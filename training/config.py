@@ -179,6 +179,16 @@ class RunConfig(Section):
         phases = self.denoiser.phases[: names.index(name) + 1]
         return self.with_denoiser(phases=phases)
 
+    def control(self) -> Self:
+        """Return the run whose last phase draws from all noise levels alike, and else is the same.
+
+        What fine-tuning to the solver did is told from what as much training does.
+        """
+        *phases, last = self.denoiser.phases
+        changed = {"name": f"{last.name}-control", "solver_share": 0.0}
+        control = self.with_denoiser(phases=[*phases, last.model_copy(update=changed)])
+        return control.model_copy(update={"name": f"{self.name}-control"})
+
     def with_denoiser(self, **settings: Any) -> Self:
         """Return the run with other settings of the denoiser, checked as a file's are."""
         document = self.model_dump()

@@ -1,7 +1,8 @@
 """Make the model: data, tokenizer, autoencoder, denoiser, export.
 
 Started again, it goes on where it stopped. With --until it ends after a phase, such as
-the one before the solver's, and writes what there is then.
+the one before the solver's, and writes what there is then. With --control its last phase
+is trained at all noise levels alike: what a fine-tuning to the solver's is compared with.
 """
 
 from __future__ import annotations
@@ -79,18 +80,25 @@ def main() -> None:
         "--work", type=Path, default=Path("runs"), help="folder of downloads, checkpoints and logs"
     )
     parser.add_argument(
-        "--out", type=Path, help="folder of the finished model; default: WORK/NAME/model"
+        "--out",
+        type=Path,
+        help="folder of the finished model; default: WORK/NAME/model, or control",
     )
     parser.add_argument(
         "--until", metavar="PHASE", help="the last phase of the denoiser; default: all of them"
+    )
+    parser.add_argument(
+        "--control", action="store_true", help="train the last phase without the solver's levels"
     )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format=parallel.LOG_FORMAT)
     run = RunConfig.read(arguments.config)
     if arguments.until:
         run = run.until(arguments.until)
-    work = arguments.work / run.name
-    make(run, work, arguments.work / "downloads", arguments.out or work / "model")
+    work, result = arguments.work / run.name, "model"
+    if arguments.control:
+        run, result = run.control(), "control"
+    make(run, work, arguments.work / "downloads", arguments.out or work / result)
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ from worker.models.unet import UNetNAS
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 RUN = tiny_run({"name": "only", "steps": 2})
+SOLVER = {"solver_share": 1.0}
 INPUTS = ("data", "tokenizer", "vae", "text.pt", autoencoder.LATENTS)
 
 
@@ -108,7 +109,7 @@ def test_a_fine_tune_touches_the_solvers_noise_levels_alone_and_all(
     work: Path, tmp_path: Path
 ) -> None:
     folder = beside(work, tmp_path / "solver", *INPUTS)
-    tuned = tiny_run({"name": "solver", "steps": 30, "solver_share": 1.0})
+    tuned = tiny_run({"name": "solver", "steps": 30, **SOLVER})
 
     with denoiser_calls() as (training, drawing):
         denoiser.train(tuned, folder)
@@ -117,6 +118,25 @@ def test_a_fine_tune_touches_the_solvers_noise_levels_alone_and_all(
     sampler = card(tuned)["sampler"]
     course = plot_course({}, SchedulerName.DPM_SOLVER, sampler["steps"], sampler["squeeze"])
     assert sorted(set(training.timesteps), reverse=True) == course.timesteps
+
+
+def test_a_control_goes_on_from_the_same_weights_at_all_noise_levels(
+    work: Path, tmp_path: Path
+) -> None:
+    folder = beside(work, tmp_path / "control", *INPUTS)
+    tuned = tiny_run({"name": "high", "steps": 1}, {"name": "solver", "steps": 30, **SOLVER})
+    denoiser.train(tuned.until("high"), folder)
+
+    with denoiser_calls() as (training, drawing):
+        denoiser.train(tuned.control(), folder)
+
+    assert len(training.timesteps) == 60, "the phase before is not trained again"
+    assert len(set(training.timesteps) - set(drawing.timesteps)) > 30
+    denoiser.train(tuned, folder)
+    both = [
+        loop.read_checkpoint(folder, f"denoiser-{name}") for name in ("solver-control", "solver")
+    ]
+    assert [one["step"] for one in both] == [30, 30]
 
 
 def test_resumed_phases_end_in_the_same_weights(
