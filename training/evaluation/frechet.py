@@ -14,10 +14,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from training.quality.distance import Distance
+from training.quality.intervals import Statistic
 
 
-def frechet_distance(drawn: Tensor, real: Tensor) -> Distance:
+def frechet_distance(drawn: Tensor, real: Tensor) -> Statistic:
     """Return the distance between features of drawings (N, D) and of pictures (M, D).
 
     A drawing's influence is the derivative of the distance by the drawing's weight. That of the
@@ -38,7 +38,7 @@ def frechet_distance(drawn: Tensor, real: Tensor) -> Distance:
     matched = root.diagonal() * count
     value = shift.square().sum() + variances.mean() + spread.square().sum() - 2 * matched.mean()
     influences = 2 * centred @ shift + variances - matched
-    return Distance(float(value), influences.numpy())
+    return Statistic(float(value), influences.numpy())
 
 
 def _root(matrix: Tensor) -> Tensor:

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from training.quality.distance import Distance, kernel_distance
+from training.quality.distance import kernel_distance
+from training.quality.intervals import Statistic
 
 SIGMA = 10.0
 """Width of the Gaussian kernel, and the factor of the result, both as published."""
@@ -18,7 +19,7 @@ def gaussian_kernel(left: Tensor, right: Tensor) -> Tensor:
     return torch.exp(-torch.cdist(left, right).square() / (2 * SIGMA**2))
 
 
-def gaussian_distance(drawn: Tensor, real: Tensor) -> Distance:
+def gaussian_distance(drawn: Tensor, real: Tensor) -> Statistic:
     """Return the squared mean discrepancy of features (N, D) and (M, D), brought to length 1.
 
     Unlike the published code's, it has no bias in the number of drawings, as `kernel_distance`
@@ -29,4 +30,4 @@ def gaussian_distance(drawn: Tensor, real: Tensor) -> Distance:
     """
     drawn, real = (functional.normalize(each.double(), dim=1) for each in (drawn, real))
     found = kernel_distance(drawn, real, gaussian_kernel)
-    return Distance(SCALE * found.value, SCALE * found.influences)
+    return Statistic(SCALE * found.value, SCALE * found.influences)

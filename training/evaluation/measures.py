@@ -16,13 +16,13 @@ from training.evaluation.precision import coverage
 from training.evaluation.questions import Question, Quiz, concept_captions
 from training.evaluation.retrieval import RANKS, retrieved
 from training.evaluation.solver_error import solver_error
-from training.quality.distance import Distance, kernel_distance
-from training.quality.intervals import Interval, Values, mean_interval
+from training.quality.distance import kernel_distance
+from training.quality.intervals import Interval, Statistic, Values, mean_interval
 
 FRECHET, KERNEL, GAUSSIAN = "FID (lite0)", "KID (lite0)", "CMMD-style (scorer)"
 PRECISION, RECALL, SOLVER = "precision (lite0)", "recall (lite0)", "solver RMSE"
-Measured = Values | Distance
-"""A mean of values, or a distance."""
+Measured = Values | Statistic
+"""A mean of values, one a drawing, or a figure of all drawings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +41,16 @@ class Known:
 
 def interval(measured: Measured) -> Interval:
     """Return what was measured, and how sure it is."""
-    return measured.interval if isinstance(measured, Distance) else mean_interval(measured)
+    return measured.interval if isinstance(measured, Statistic) else mean_interval(measured)
 
 
 def change(measured: Measured, first: Measured) -> Interval:
     """Return how much more it is than the first contestant's, question by question."""
-    if isinstance(measured, Distance) and isinstance(first, Distance):
+    if isinstance(measured, Statistic) and isinstance(first, Statistic):
         return (measured - first).interval
     if isinstance(measured, np.ndarray) and isinstance(first, np.ndarray):
         return mean_interval(measured - first)
-    raise TypeError("a distance and a mean have no difference")
+    raise TypeError("a mean and a figure of all drawings have no difference")
 
 
 def measure(

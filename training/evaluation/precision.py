@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.quality.intervals import Values
+from training.quality.intervals import Statistic, Values
 
 NEIGHBOURS = 3
 """k, as published."""
@@ -20,37 +20,58 @@ NEIGHBOURS = 3
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """1 for what is inside the other set's manifold, 0 for what is not."""
+    """How much of each set is inside the other's manifold."""
 
     precision: Values
-    """(N,): of each drawing, among the pictures."""
-    recall: Values
-    """(M,): of each picture, among the drawings. Its mean is sure or not as pictures are many or
-    few: a drawing that a bootstrap takes twice would be a neighbour of itself."""
+    """(N,): 1 for each drawing among the pictures, else 0."""
+    recall: Statistic
+    """Share of the pictures among the drawings."""
 
 
 def coverage(drawn: Tensor, real: Tensor) -> Coverage:
     """Compare features of drawings (N, D) with those of pictures (M, D).
 
     Raises:
-        ValueError: there are no more than `NEIGHBOURS` of either.
+        ValueError: there are no more than `NEIGHBOURS` pictures, or not one drawing more.
     """
-    if min(len(drawn), len(real)) <= NEIGHBOURS:
-        raise ValueError(f"a manifold needs more than {NEIGHBOURS} drawings and pictures")
+    if len(real) <= NEIGHBOURS or len(drawn) <= NEIGHBOURS + 1:
+        raise ValueError(
+            f"a manifold needs more than {NEIGHBOURS} pictures, and {NEIGHBOURS + 1} drawings"
+        )
     drawn, real = drawn.double(), real.double()
     apart = torch.cdist(drawn, real)
-    return Coverage(
-        precision=_any(apart <= _radii(real)),
-        recall=_any(_radii(drawn) >= apart.T),
-    )
+    inside = (apart <= _radii(_between(real), NEIGHBOURS)).any(dim=1)
+    return Coverage(inside.numpy().astype(np.float64), _recall(_between(drawn), apart))
 
 
-def _radii(features: Tensor) -> Tensor:
+def _recall(between: Tensor, apart: Tensor) -> Statistic:
+    """Return the share of pictures that are covered, and what each drawing adds to it.
+
+    That is the jackknife's influence (Efron and Tibshirani 1993, chapter 11): a bootstrap would
+    take some drawings twice, each of which is then a neighbour of itself.
+
+    Args:
+        between: of drawings (N, N).
+        apart: from drawings to pictures (N, M).
+    """
+    radii, wider = (_radii(between, count) for count in (NEIGHBOURS, NEIGHBOURS + 1))
+    without = []
+    for number, near in enumerate(between):
+        left = torch.where(near <= radii, wider, radii)
+        left[number] = -1.0
+        without.append(_share(apart, left))
+    shares = np.array(without)
+    return Statistic(_share(apart, radii), (len(shares) - 1) * (shares.mean() - shares))
+
+
+def _share(apart: Tensor, radii: Tensor) -> float:
+    return float((apart <= radii[:, None]).any(dim=0).double().mean())
+
+
+def _between(features: Tensor) -> Tensor:
+    return torch.cdist(features, features).fill_diagonal_(0)  # cdist's own is not quite
+
+
+def _radii(between: Tensor, neighbours: int) -> Tensor:
     """Return the distance of each feature to its k-th nearest other one, (N,)."""
-    apart = torch.cdist(features, features)
-    apart.fill_diagonal_(0)  # cdist's own is not quite
-    return apart.kthvalue(NEIGHBOURS + 1, dim=1).values
-
-
-def _any(inside: Tensor) -> Values:
-    return inside.any(dim=1).numpy().astype(np.float64)
+    return between.kthvalue(neighbours + 1, dim=1).values

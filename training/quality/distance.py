@@ -7,34 +7,14 @@ Under a cubic kernel it is the kernel inception distance (Binkowski et al. 2018,
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from torch import Tensor
 
-from training.quality.intervals import Interval, Values, mean_interval
+from training.quality.intervals import Statistic
 
 Kernel = Callable[[Tensor, Tensor], Tensor]
 """From features (N, D) and (M, D) to (N, M)."""
 _POWER = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Distance:
-    """The distance of one set of drawings from the data's pictures."""
-
-    value: float
-    influences: Values
-    """(N,): what each drawing adds to the distance, to first order. Their mean's bootstrap is
-    the distance's; the difference of two sets' is that of the distances, drawing by drawing."""
-
-    @property
-    def interval(self) -> Interval:
-        """The distance, and how sure it is."""
-        return mean_interval(self.influences - self.influences.mean()).moved(self.value)
-
-    def __sub__(self, other: Distance) -> Distance:
-        """Return how much farther this set is than another of the same questions."""
-        return Distance(self.value - other.value, self.influences - other.influences)
 
 
 def cubic_kernel(left: Tensor, right: Tensor) -> Tensor:
@@ -43,7 +23,7 @@ def cubic_kernel(left: Tensor, right: Tensor) -> Tensor:
     return kernel
 
 
-def kernel_distance(drawn: Tensor, real: Tensor, kernel: Kernel = cubic_kernel) -> Distance:
+def kernel_distance(drawn: Tensor, real: Tensor, kernel: Kernel = cubic_kernel) -> Statistic:
     """Return the distance between features of drawings (N, D) and of pictures (M, D).
 
     Args:
@@ -60,7 +40,7 @@ def kernel_distance(drawn: Tensor, real: Tensor, kernel: Kernel = cubic_kernel) 
     among_drawn = _mean_with_others(drawn, kernel)
     to_real = kernel(drawn, real).mean(dim=1)
     value = among_drawn.mean() - 2 * to_real.mean() + _mean_with_others(real, kernel).mean()
-    return Distance(float(value), (2 * (among_drawn - to_real)).numpy())
+    return Statistic(float(value), (2 * (among_drawn - to_real)).numpy())
 
 
 def _mean_with_others(features: Tensor, kernel: Kernel) -> Tensor:

@@ -47,3 +47,22 @@ def mean_interval(values: Values) -> Interval:
     chosen = generator.integers(len(values), size=(RESAMPLES, len(values)))
     low, high = np.percentile(values[chosen].mean(axis=1), _TAILS)
     return Interval(float(values.mean()), float(low), float(high))
+
+
+@dataclass(frozen=True, slots=True)
+class Statistic:
+    """What is told of a set of drawings as a whole, such as a distance from pictures."""
+
+    value: float
+    influences: Values
+    """(N,): what each drawing adds to it, to first order. Their mean's bootstrap is the
+    statistic's; the difference of two sets' is that of the statistics, drawing by drawing."""
+
+    @property
+    def interval(self) -> Interval:
+        """The statistic, and how sure it is."""
+        return mean_interval(self.influences - self.influences.mean()).moved(self.value)
+
+    def __sub__(self, other: Statistic) -> Statistic:
+        """Return how much more it is of this set than of another of the same questions."""
+        return Statistic(self.value - other.value, self.influences - other.influences)

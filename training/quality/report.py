@@ -11,10 +11,10 @@ from torch import Tensor
 
 from shared.domain.quality import Shortcuts
 from training.data.dataset import Dataset, Pictures
-from training.quality.distance import Distance, kernel_distance
+from training.quality.distance import kernel_distance
 from training.quality.features import NETWORK, WEIGHTS_SHA256, features
 from training.quality.fidelity import Asked, Hits, hits
-from training.quality.intervals import Interval, Values, mean_interval
+from training.quality.intervals import Interval, Statistic, Values, mean_interval
 from training.quality.likeness import compare
 from training.quality.variants import EXACT, Variant
 
@@ -111,7 +111,7 @@ def gain(rounds: Sequence[Mapping[str, float]], name: str, over: str) -> Gain:
 
 def _judge(
     drawn: Pictures, asked: Sequence[Asked], dataset: Dataset, real: Tensor, network: Any
-) -> tuple[Hits, Distance]:
+) -> tuple[Hits, Statistic]:
     distance = kernel_distance(features(network, drawn), real)
     return hits(drawn, asked, dataset), distance
 
@@ -120,7 +120,7 @@ def _measures(
     variant: Variant,
     drawn: Mapping[str, Pictures],
     rounds: Sequence[Mapping[str, float]],
-    judged: Mapping[str, tuple[Hits, Distance]],
+    judged: Mapping[str, tuple[Hits, Statistic]],
 ) -> Measures:
     name, reference = variant.name, variant.reference
     (its_hits, distance), (exact_hits, exact_distance) = judged[name], judged[EXACT]

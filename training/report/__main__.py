@@ -1,6 +1,7 @@
 """Measure what a run left behind, and write `training/report.md` of all measurements.
 
 python -m training.report steps --models BEFORE AFTER --data RUNS/emoji-64/data
+python -m training.report control --models CONTROL AFTER --data RUNS/emoji-64/data
 python -m training.report contest --models LAYOUT FOUND --data RUNS/emoji-64/data
 python -m training.report page --models SHIPPED --data RUNS/emoji-64/data
 """
@@ -15,7 +16,7 @@ from pathlib import Path
 from shared.errors import TenstepError
 from worker.devices import Device, pin_environment
 
-COMMANDS = ("steps", "contest", "page")
+COMMANDS = ("steps", "control", "contest", "page")
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -49,6 +49,8 @@ def run(options: argparse.Namespace) -> None:
         studio = _studio(options, dataset, threads, watch)
         if options.command == "steps":
             _steps(studio, models)
+        elif options.command == "control":
+            results.write_result(measure_models(studio, models), results.CONTROL)
         else:
             _contest(studio, models, threads)
 

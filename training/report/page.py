@@ -34,6 +34,7 @@ def page(held_out_pairs: int) -> str:
     steps = results.read_result(Report, results.STEPS)
     tuned = results.read_result(Report, results.TUNED)
     ranking = results.read_result(Ranking, results.RANKING)
+    control = results.read_result(Report, results.CONTROL)
     contest = results.read_result(Report, results.CONTEST)
     speeds = {
         "torch": results.read_result(Speed, results.SPEED_TORCH),
@@ -50,8 +51,8 @@ def page(held_out_pairs: int) -> str:
                 ceiling=_ceiling(steps),
             ),
             _SUMMARY,
-            summary(steps, tuned, ranking, contest, speeds),
-            _steps(steps, tuned),
+            summary(steps, tuned, control, ranking, contest, speeds),
+            _steps(steps, tuned, control),
             _search(ranking, contest, speeds),
             _SHIPPED.format(pairs=held_out_pairs),
             _against_first(),
@@ -66,7 +67,7 @@ def _ceiling(report: Report) -> str:
     )
 
 
-def _steps(report: Report, tuned: Report) -> str:
+def _steps(report: Report, tuned: Report, control: Report) -> str:
     before, after = dict.fromkeys(one.model for one in report.contestants)
     own = next(iter(tuned.contestants)).model
     asked = [
@@ -87,6 +88,8 @@ def _steps(report: Report, tuned: Report) -> str:
         claims(report, [(name, one) for name, one in asked if one is not None]),
         "\nThe fine-tuned model against itself, at sixteen plain steps:\n",
         claims(tuned, [(name, one) for name, one in asked_of_tuned if one is not None]),
+        _CONTROL.format(drawings=control.drawings),
+        claims(control, [("fine-tuned", control.contestants[-1])]),
         tables(report),
     ]
     return "\n".join(parts)
@@ -134,6 +137,8 @@ those of `python -m training.report --help`. Processor: {processor}.
   {network_sha}:
   they compare within this page only, not with published ones. The CMMD-style distance is on the
   scorer's embeddings.
+- Precision: the share of drawings within the pictures' manifold; recall: that of pictures within
+  the drawings' (Kynkäänniemi et al. 2019), both on the same features.
 - R@1 and R@5: how often a drawing's caption is first, or among the first five, of those of all
   concepts, by a scorer that never saw the model's styles. On real pictures it finds, at 1 and at
   5: {ceiling}.
@@ -164,6 +169,12 @@ Sixteen plain steps are a weak yardstick: with these checkpoints' settings DPM-S
 step of first order where there are fewer than 15 (diffusers' `lower_order_final`), and a last step
 of second order costs more than the added steps gain. Twelve plain steps are nearer to 200 than
 sixteen, and the tables have both.
+"""
+
+_CONTROL = """
+What the solver's levels did is told from what more training did by a control: as many steps more
+at all noise levels alike, from the same weights and with the same rates. {drawings} drawings of
+each, both by their own ten squeezed steps:
 """
 
 _RANKING = """
@@ -202,7 +213,8 @@ of parameters and GMACs.
 _CONTEST = """
 ### What was found, beside Stable Diffusion's layout
 
-Both were trained alike: the same pictures, phases, steps and seeds.
+Both were trained alike: the same pictures, phases, steps and seeds. How it was chosen:
+[page 42](../infra/decisions/0042-searched-architecture.md).
 """
 
 _SHIPPED = """

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from training.evaluation.report import Report
 from training.report.speed import Speed, describe
-from training.report.steps import SHOWN
+from training.report.steps import SHOWN, kind_of
 from training.report.words import interval, table
 from training.search.agreement import Agreement
 from training.search.members import short
@@ -89,7 +89,7 @@ def contest_tables(report: Report, speeds: Mapping[str, Speed]) -> str:
     rows = [
         [measure, *(interval(one.measures[measure].value) for one in report.contestants), changed]
         for measure in report.contestants[0].measures
-        if measure.split(",")[0] in SHOWN
+        if kind_of(measure) in SHOWN
         for changed in [_changed(report, measure)]
     ]
     quality = table(["measure", layout, found, "difference"], rows)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from training.evaluation.measures import FRECHET, GAUSSIAN, KERNEL, SOLVER
+from training.evaluation.measures import FRECHET, GAUSSIAN, KERNEL, PRECISION, RECALL, SOLVER
 from training.evaluation.report import ContestantReport, Report
 from training.quality.intervals import Interval
 from training.report.courses import DDIM, PLAIN, SEARCHED, SQUEEZED, STEPS, family_of
 from training.report.words import interval, table
 
 FAMILIES = (DDIM, PLAIN, SQUEEZED, SEARCHED)
-SHOWN = (KERNEL, GAUSSIAN, FRECHET, "R@1", "R@5", SOLVER)
+SHOWN = (KERNEL, GAUSSIAN, FRECHET, PRECISION, RECALL, "R@1", "R@5", SOLVER)
 LESS_IS_BETTER = (KERNEL, GAUSSIAN, FRECHET, SOLVER)
 
 
@@ -27,6 +27,11 @@ def tables(report: Report) -> str:
             ]
             parts.append(f"\n**{measure}**, {model}\n\n" + table(["steps", *FAMILIES], rows))
     return "".join(parts)
+
+
+def kind_of(measure: str) -> str:
+    """Return what is measured, without the part of the data that it is measured on."""
+    return measure.split(",", maxsplit=1)[0]
 
 
 def find(report: Report, model: str, family: str, steps: int) -> ContestantReport | None:
@@ -54,9 +59,10 @@ def claims(report: Report, asked: Sequence[tuple[str, ContestantReport]]) -> str
     """Return a table of differences from the report's first contestant, with what they mean."""
     first = report.contestants[0]
     rows = [
-        [name, measure, interval(change, signed=True), verdict(change, measure)]
+        [name, measure, interval(change, signed=True), verdict(change, kind)]
         for name, one in asked
-        for measure in SHOWN
-        if measure in one.measures and (change := one.measures[measure].change) is not None
+        for kind in SHOWN
+        for measure, measured in one.measures.items()
+        if kind_of(measure) == kind and (change := measured.change) is not None
     ]
     return table([f"against {first.name}", "measure", "difference", "at 95 %"], rows)

@@ -8,7 +8,7 @@ from training.evaluation.measures import SOLVER
 from training.evaluation.report import ContestantReport, Report
 from training.report.courses import SEARCHED, SQUEEZED
 from training.report.speed import Speed
-from training.report.steps import SHOWN, find, verdict
+from training.report.steps import SHOWN, find, kind_of, verdict
 from training.search.ranking import Ranking
 
 GOAL_STEPS, GOAL_SPEED = 8, 1.73
@@ -16,7 +16,12 @@ GOAL_STEPS, GOAL_SPEED = 8, 1.73
 
 
 def summary(
-    steps: Report, tuned: Report, ranking: Ranking, contest: Report, speeds: Mapping[str, Speed]
+    steps: Report,
+    tuned: Report,
+    control: Report,
+    ranking: Ranking,
+    contest: Report,
+    speeds: Mapping[str, Speed],
 ) -> str:
     """Return a list of claims.
 
@@ -24,6 +29,7 @@ def summary(
         steps: of the model before and after fine-tuning; the first contestant is the model before
             with sixteen plain steps.
         tuned: of the fine-tuned model; its first contestant has sixteen plain steps.
+        control: the model that was trained on at all noise levels first, the fine-tuned second.
         ranking: of the proxy.
         contest: the layout that was not searched first, what was found second.
         speeds: of these two, by engine.
@@ -31,6 +37,7 @@ def summary(
     lines = [
         *_on_steps(steps, "before fine-tuning"),
         *_on_steps(tuned, "the shipped model"),
+        _on_levels(control),
         _on_proxy(ranking),
         _on_architecture(contest, speeds),
     ]
@@ -45,6 +52,11 @@ def _on_steps(report: Report, which: str) -> list[str]:
         for family in (SQUEEZED, SEARCHED)
         if (found := find(report, model, family, few)) is not None
     ]
+
+
+def _on_levels(control: Report) -> str:
+    outcome = _outcome(control.contestants[1])
+    return f"The solver's noise levels alone against all of them, trained equally long: {outcome}."
 
 
 def _on_proxy(ranking: Ranking) -> str:
@@ -69,7 +81,7 @@ def _outcome(one: ContestantReport) -> str:
     """Say in which measures of quality a contestant differs from the first one, at 95 %."""
     verdicts: dict[str, list[str]] = {}
     for name, measure in one.measures.items():
-        kind = name.split(",", maxsplit=1)[0]
+        kind = kind_of(name)
         if kind in SHOWN and kind != SOLVER and measure.change is not None:
             verdicts.setdefault(verdict(measure.change, kind), []).append(name)
     told = [f"{words} in {', '.join(names)}" for words, names in verdicts.items() if words in _SURE]

@@ -88,22 +88,35 @@ def test_precision_and_recall_are_those_of_brute_force() -> None:
 
     found = coverage(drawn, real)
     assert found.precision.tolist() == [inside(point, real) for point in drawn]
-    assert found.recall.tolist() == [inside(point, drawn) for point in real]
-    assert 0 < found.precision.mean() < 1 or 0 < found.recall.mean() < 1
+    assert found.recall.value == np.mean([inside(point, drawn) for point in real])
+    assert 0 < found.precision.mean() < 1
+    assert 0 < found.recall.value < 1
+
+
+def test_what_a_drawing_adds_to_recall_is_what_is_lost_without_it() -> None:
+    drawn, real = gaussian(20, 3, 9), gaussian(25, 3, 10)
+
+    found = coverage(drawn, real).recall
+
+    rest = [torch.cat([drawn[:number], drawn[number + 1 :]]) for number in range(len(drawn))]
+    without = [coverage(others, real).recall.value for others in rest]
+    expected = [(len(drawn) - 1) * (np.mean(without) - one) for one in without]
+    assert found.influences == pytest.approx(expected)
+    assert np.ptp(expected) > 0
 
 
 def test_a_set_is_no_distance_from_itself_and_covered_by_itself() -> None:
     features = gaussian(30, 40, 11)
     assert frechet_distance(features, features).value == pytest.approx(0, abs=1e-6)
     covered = coverage(features, features)
-    assert covered.precision.mean() == covered.recall.mean() == 1
+    assert covered.precision.mean() == covered.recall.value == 1
 
 
 def test_a_set_that_collapsed_keeps_its_precision_and_loses_recall() -> None:
     real = gaussian(60, 4, 12)
     covered = coverage(real[:4].repeat(6, 1) + 1e-6 * gaussian(24, 4, 13), real)
     assert covered.precision.mean() == 1
-    assert covered.recall.mean() < 0.3
+    assert covered.recall.value < 0.3
 
 
 def test_distances_rise_with_blur() -> None:
@@ -148,8 +161,8 @@ def test_a_change_is_surer_than_the_values_and_kinds_do_not_mix() -> None:
 def test_too_few_drawings_are_refused() -> None:
     with pytest.raises(ValueError, match="two drawings"):
         frechet_distance(gaussian(1, 4, 0), gaussian(5, 4, 1))
-    with pytest.raises(ValueError, match="more than 3"):
-        coverage(gaussian(3, 4, 0), gaussian(5, 4, 1))
+    with pytest.raises(ValueError, match="and 4 drawings"):
+        coverage(gaussian(4, 4, 0), gaussian(5, 4, 1))
 
 
 def shapes(count: int, seed: int) -> Pictures:

@@ -167,6 +167,8 @@ def everything() -> None:
     results.write_result(both, results.STEPS)
     results.write_result(report(("after",), all_samplers()), results.TUNED)
     results.write_result(report(("layout", "found"), ["dpmsolver++:16"]), results.CONTEST)
+    control = report(("control", "emoji-64"), ["dpmsolver++:16:10,6"])
+    results.write_result(control, results.CONTROL)
     first = report(("first weights", "emoji-64"), ["dpmsolver++:16:10,6"])
     results.write_result(first, results.AGAINST_FIRST)
     ranking = Ranking(
@@ -195,7 +197,9 @@ def test_page_says_what_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "66 pairs" in text
     assert "| emoji-64 | R@1 | +2 (+1.9 to +2.1) | better |" in text
     assert "10 steps, SqueezedDPM++, against sixteen plain ones, before fine-tuning: worse" in text
-    assert "CMMD-style (scorer), FID (lite0); better in R@1, R@5." in text
+    assert "FID (lite0); better in precision (lite0), recall (lite0), R@1, R@5." in text
+    assert "| fine-tuned | R@1 | +2 (+1.9 to +2.1) | better |" in text
+    assert "trained equally long: worse in KID (lite0)" in text
     assert "as fast 2.00 times with torch, 2.00 times with ONNX Runtime" in text
     assert "(the goal: 1.73 at equal quality); in quality worse in" in text
     assert "| ten squeezed, before | R@1 |" in text
