@@ -21,6 +21,7 @@ from training.data import emoji
 from training.data.dataset import load_dataset
 from training.data.notice import NOTICE, model_notice, notice_of_other_data
 from training.data.sources import open_source
+from training.denoiser import stage_name
 from training.sample import Model
 from worker.diffusion.schedule import build_scheduler
 from worker.models.weights import hash_weights
@@ -133,10 +134,16 @@ def record(run: RunConfig, model: Model, work: Path) -> dict[str, Any]:
             "denoiser": parameter_count(model.networks.denoiser),
             "vae": parameter_count(model.vae),
         },
-        "stages": {path.stem: curve(path) for path in sorted(work.glob("*.jsonl"))},
+        "stages": {name: curve(work / f"{name}.jsonl") for name in _stages(run)},
         "machine": {"processor": platform.machine(), "threads": torch.get_num_threads()},
         "packages": {name: version(name) for name in _PACKAGES},
     }
+
+
+def _stages(run: RunConfig) -> list[str]:
+    """Return the run's own stages: others that began as it did are logged beside them."""
+    phases = [stage_name(phase) for phase in run.denoiser.phases]
+    return ["autoencoder", "text", *phases, "decoder"]
 
 
 def _published(run: RunConfig) -> dict[str, Any]:

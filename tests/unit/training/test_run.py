@@ -25,6 +25,7 @@ SEEDS = (1, 2, 3, 4)
 def test_a_run_leaves_a_model_that_draws_the_same_picture_twice(tmp_path: Path) -> None:
     run = tiny_run(*PHASES)
     leave_data(run, ROWS, tmp_path / "work")
+    (tmp_path / "work" / "denoiser-another.jsonl").write_text("not of this run", "utf-8")
 
     make(run, tmp_path / "work", tmp_path / "no-downloads", tmp_path / "model")
 
