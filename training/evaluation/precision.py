@@ -55,17 +55,22 @@ def _recall(between: Tensor, apart: Tensor) -> Statistic:
         apart: from drawings to pictures (N, M).
     """
     radii, wider = (_radii(between, count) for count in (NEIGHBOURS, NEIGHBOURS + 1))
+    inside = apart <= radii[:, None]
+    covering = inside.sum(dim=0)
     without = []
     for number, near in enumerate(between):
-        left = torch.where(near <= radii, wider, radii)
-        left[number] = -1.0
-        without.append(_share(apart, left))
+        # Without a drawing only the balls of those that it is a neighbour of are larger.
+        grown = near <= radii
+        grown[number] = False
+        by_others = covering > inside[number]
+        by_grown = (apart[grown] <= wider[grown, None]).any(dim=0)
+        without.append(_share(by_others | by_grown))
     shares = np.array(without)
-    return Statistic(_share(apart, radii), (len(shares) - 1) * (shares.mean() - shares))
+    return Statistic(_share(covering > 0), (len(shares) - 1) * (shares.mean() - shares))
 
 
-def _share(apart: Tensor, radii: Tensor) -> float:
-    return float((apart <= radii[:, None]).any(dim=0).double().mean())
+def _share(covered: Tensor) -> float:
+    return float(covered.double().mean())
 
 
 def _between(features: Tensor) -> Tensor:

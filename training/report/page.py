@@ -112,7 +112,7 @@ def _search(ranking: Ranking, contest: Report, speeds: Mapping[str, Speed]) -> s
             front_table(small),
             _FULL,
             front_table(full),
-            _CONTEST,
+            _CONTEST.format(drawings=contest.drawings),
             contest_tables(contest, speeds),
         ]
     )
@@ -130,9 +130,9 @@ _INTRODUCTION = """\
 Written by `python -m training.report page` from `training/results/`; the commands that measured are
 those of `python -m training.report --help`. Processor: {processor}.
 
-- Every figure is of {drawings} drawings, the same prompts and seeds for all that are compared. In
-  parentheses, 95 % intervals by {resamples} bootstrap samples of the drawings; differences are
-  taken drawing by drawing.
+- Figures are of {drawings} drawings where nothing else is said, the same prompts and seeds for all
+  that are compared. In parentheses, 95 % intervals by {resamples} bootstrap samples of the
+  drawings; differences are taken drawing by drawing.
 - FID and KID are on features of {network}, SHA-256
   {network_sha}:
   they compare within this page only, not with published ones. The CMMD-style distance is on the
@@ -213,8 +213,8 @@ of parameters and GMACs.
 _CONTEST = """
 ### What was found, beside Stable Diffusion's layout
 
-Both were trained alike: the same pictures, phases, steps and seeds. How it was chosen:
-[page 42](../infra/decisions/0042-searched-architecture.md).
+Both were trained alike: the same pictures, phases, steps and seeds. {drawings} drawings of each.
+How it was chosen: [page 42](../infra/decisions/0042-searched-architecture.md).
 """
 
 _SHIPPED = """
