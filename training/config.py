@@ -18,6 +18,11 @@ SAMPLE_PROMPTS = (
 )
 
 
+#: What a run's model is called that draws without guidance, and the phase that it learns it in.
+DISTILLED = "distilled"
+NO_GUIDANCE = {"guidance_scale": 1.0, "guidance_rescale": 0.0}
+
+
 class TokenizerConfig(Section):
     """The byte-pair encoding."""
 
@@ -76,6 +81,14 @@ class TextConfig(StageConfig):
     """The text encoder's training by itself, before the denoiser's."""
 
 
+class GuidanceConfig(Section):
+    """How far a drawing goes beyond what its caption's prediction says."""
+
+    #: 1 draws without guidance, and so without predictions for empty captions.
+    guidance_scale: float = 4.0
+    guidance_rescale: float = 0.7
+
+
 class PhaseConfig(StageConfig):
     """One phase of the denoiser's training; it goes on from the phase before."""
 
@@ -93,6 +106,8 @@ class PhaseConfig(StageConfig):
     loss_weighting: Literal["none", "min-snr"] = "none"
     min_snr_gamma: float = 5.0
     ema_decay: float = 0.999
+    #: Not the pictures' velocity is learned, but what the phase before predicts with this guidance.
+    teacher: GuidanceConfig | None = None
 
 
 class DenoiserConfig(Section):
@@ -108,14 +123,22 @@ class DenoiserConfig(Section):
         names = [phase.name for phase in self.phases]
         if len(set(names)) < len(names):
             raise ValueError(f"phases need names of their own, not {', '.join(names)}")
+        if self.phases[0].teacher is not None:
+            raise ValueError(f"phase {names[0]}: no phase is before it to be its teacher")
         return self
 
 
-class SampleConfig(Section):
+class DistillationConfig(StageConfig):
+    """Teaching a copy of the finished model to draw without guidance what it draws with it."""
+
+    #: As of a phase.
+    solver_share: float = Field(default=0.5, ge=0.0, le=1.0)
+    ema_decay: float = 0.98
+
+
+class SampleConfig(GuidanceConfig):
     """How the finished model draws."""
 
-    guidance_scale: float = 4.0
-    guidance_rescale: float = 0.7
     #: None for the plain grid.
     squeeze: str | None = "10,6"
     grid_steps: int = 16
@@ -152,6 +175,7 @@ class RunConfig(Section):
     text: TextConfig
     denoiser: DenoiserConfig
     sample: SampleConfig = Field(default_factory=SampleConfig)
+    distillation: DistillationConfig | None = None
 
     @property
     def latent_size(self) -> int:
@@ -188,6 +212,27 @@ class RunConfig(Section):
         changed = {"name": f"{last.name}-control", "solver_share": 0.0}
         control = self.with_denoiser(phases=[*phases, last.model_copy(update=changed)])
         return control.model_copy(update={"name": f"{self.name}-control"})
+
+    def distilled(self) -> Self:
+        """Return the run with one phase more, which learns to draw without guidance.
+
+        Its model's drawings are those that the run's own model makes with its guidance, for half
+        as many predictions.
+
+        Raises:
+            ValueError: the run's file does not say how that is learned.
+        """
+        if self.distillation is None:
+            raise ValueError("the run has no section [distillation]")
+        teacher = self.sample.model_dump(include=set(GuidanceConfig.model_fields))
+        phase = {**self.distillation.model_dump(), "name": DISTILLED, "teacher": teacher}
+        run = self.with_denoiser(phases=[*self.denoiser.phases, phase])
+        changed = {
+            "name": f"{self.name}-{DISTILLED}",
+            "title": f"{self.title}, {DISTILLED}",
+            "sample": self.sample.model_copy(update=NO_GUIDANCE),
+        }
+        return run.model_copy(update=changed)
 
     def with_denoiser(self, **settings: Any) -> Self:
         """Return the run with other settings of the denoiser, checked as a file's are."""

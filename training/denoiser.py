@@ -21,6 +21,7 @@ from training.config import PhaseConfig, RunConfig
 from training.lessons import open_lessons
 from training.networks import TextToLatent, create
 from training.noise_levels import NoiseLevels
+from training.teacher import Teacher
 
 
 def train(run: RunConfig, folder: Path) -> None:
@@ -42,11 +43,14 @@ def _train_phase(run: RunConfig, number: int, folder: Path) -> None:
     phase = run.denoiser.phases[number]
     data = PhaseData(run, number, folder)
     model, averaged = _starting_weights(run, number, folder)
+    teacher = _teacher(run, phase, averaged, folder)
 
     def losses(
         network: nn.Module, noisy: Tensor, velocity: Tensor, timesteps: Tensor, *rest: Tensor
     ) -> loop.Losses:
         tokens, weights = rest
+        if teacher is not None:
+            velocity = teacher.velocity(noisy, timesteps, tokens)
         predicted = network(noisy, timesteps, tokens)
         error = (predicted - velocity).square().mean(dim=(1, 2, 3))
         return {"loss": (weights * error).mean(), **_by_noise(error.detach(), timesteps)}
@@ -118,6 +122,16 @@ def _starting_weights(
         model.load_state_dict(before["model"])
         averaged.load_state_dict(before["averaged"])
     return model, averaged
+
+
+def _teacher(
+    run: RunConfig, phase: PhaseConfig, before: TextToLatent, folder: Path
+) -> Teacher | None:
+    """Return who teaches the phase, if not the pictures do: the weights that it begins with."""
+    if phase.teacher is None:
+        return None
+    empty = tokenizer.encode(tokenizer.load(folder / "tokenizer"), [""])
+    return Teacher(copy.deepcopy(before), empty, phase.teacher, autocast=run.autocast)
 
 
 def _create(run: RunConfig, phase: PhaseConfig, folder: Path) -> TextToLatent:

@@ -3,6 +3,8 @@
 Started again, it goes on where it stopped. With --until it ends after a phase, such as
 the one before the solver's, and writes what there is then. With --control its last phase
 is trained at all noise levels alike: what a fine-tuning to the solver's is compared with.
+With --distilled a copy of its model learns, in one phase more, to draw without guidance
+what the model draws with it: in half the time.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from pathlib import Path
 import torch
 
 from training import autoencoder, decoder, denoiser, parallel, text, tokenizer
-from training.config import RunConfig
+from training.config import DISTILLED, RunConfig
 from training.data.captions import all_captions
 from training.data.dataset import load_dataset
 from training.data.emoji import build, fetch
@@ -82,22 +84,32 @@ def main() -> None:
     parser.add_argument(
         "--out",
         type=Path,
-        help="folder of the finished model; default: WORK/NAME/model, or control",
+        help="folder of the finished model; default: WORK/NAME/model, control or distilled",
     )
     parser.add_argument(
         "--until", metavar="PHASE", help="the last phase of the denoiser; default: all of them"
     )
-    parser.add_argument(
+    other = parser.add_mutually_exclusive_group()
+    other.add_argument(
         "--control", action="store_true", help="train the last phase without the solver's levels"
+    )
+    other.add_argument(
+        "--distilled", action="store_true", help="teach the model to draw without guidance"
     )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format=parallel.LOG_FORMAT)
-    run = RunConfig.read(arguments.config)
-    if arguments.until:
-        run = run.until(arguments.until)
-    work, result = arguments.work / run.name, "model"
-    if arguments.control:
-        run, result = run.control(), "control"
+    result = "model"
+    try:
+        run = RunConfig.read(arguments.config)
+        work = arguments.work / run.name
+        if arguments.until:
+            run = run.until(arguments.until)
+        if arguments.control:
+            run, result = run.control(), "control"
+        if arguments.distilled:
+            run, result = run.distilled(), DISTILLED
+    except (OSError, ValueError) as error:
+        parser.error(f"{arguments.config}: {error}")
     make(run, work, arguments.work / "downloads", arguments.out or work / result)
 
 

@@ -51,8 +51,12 @@ def run(options: argparse.Namespace) -> None:
             _steps(studio, models)
         elif options.command == "control":
             results.write_result(measure_models(studio, models), results.CONTROL)
+        elif options.command == "distilled":
+            results.write_result(measure_models(studio, models), results.DISTILLED)
+            _time(models, results.DISTILLED_SPEEDS, threads)
         else:
-            _contest(studio, models, threads)
+            results.write_result(measure_models(studio, models), results.CONTEST)
+            _time(models, results.SPEEDS, threads)
 
 
 def _studio(options: argparse.Namespace, dataset: Dataset, threads: int, watch: Watch) -> Studio:
@@ -70,14 +74,13 @@ def _steps(studio: Studio, models: Mapping[str, ModelCard]) -> None:
     results.write_result(measure_tuned(studio, {name: card}, asked), results.TUNED)
 
 
-def _contest(studio: Studio, models: Mapping[str, ModelCard], threads: int) -> None:
-    results.write_result(measure_models(studio, models), results.CONTEST)
+def _time(models: Mapping[str, ModelCard], names: Mapping[str, str], threads: int) -> None:
     cards = {card.name: card for card in models.values()}
     with tempfile.TemporaryDirectory(prefix="tenstep-exported-") as scratch:
         exported = {name: _exported(card, Path(scratch) / name) for name, card in cards.items()}
-        for backend, contestants, name in (
-            ("torch", cards, results.SPEED_TORCH),
-            ("onnxruntime", exported, results.SPEED_ONNX),
+        for engine, backend, contestants in (
+            ("torch", "torch", cards),
+            ("ONNX Runtime", "onnxruntime", exported),
         ):
             speed = time_steps(
                 contestants,
@@ -86,7 +89,7 @@ def _contest(studio: Studio, models: Mapping[str, ModelCard], threads: int) -> N
                 threads=threads,
                 rounds=SPEED_ROUNDS,
             )
-            results.write_result(speed, name)
+            results.write_result(speed, names[engine])
 
 
 def _exported(card: ModelCard, folder: Path) -> ModelCard:

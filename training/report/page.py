@@ -8,9 +8,9 @@ from training.evaluation.report import Report
 from training.quality.intervals import RESAMPLES
 from training.report import results
 from training.report.courses import PLAIN, SEARCHED, SQUEEZED, STEPS
+from training.report.duel import Duel, duel_tables
 from training.report.search_section import (
     agreement_table,
-    contest_tables,
     front_table,
     ranking_tables,
 )
@@ -35,11 +35,8 @@ def page(held_out_pairs: int) -> str:
     tuned = results.read_result(Report, results.TUNED)
     ranking = results.read_result(Ranking, results.RANKING)
     control = results.read_result(Report, results.CONTROL)
-    contest = results.read_result(Report, results.CONTEST)
-    speeds = {
-        "torch": results.read_result(Speed, results.SPEED_TORCH),
-        "ONNX Runtime": results.read_result(Speed, results.SPEED_ONNX),
-    }
+    contest = _duel(results.CONTEST, results.SPEEDS)
+    distilled = _duel(results.DISTILLED, results.DISTILLED_SPEEDS)
     return "\n".join(
         [
             _INTRODUCTION.format(
@@ -51,9 +48,11 @@ def page(held_out_pairs: int) -> str:
                 ceiling=_ceiling(steps),
             ),
             _SUMMARY,
-            summary(steps, tuned, control, ranking, contest, speeds),
+            summary(steps, tuned, control, distilled, ranking, contest),
             _steps(steps, tuned, control),
-            _search(ranking, contest, speeds),
+            _DISTILLED.format(drawings=distilled.report.drawings),
+            duel_tables(distilled),
+            _search(ranking, contest),
             _SHIPPED.format(pairs=held_out_pairs),
             _against_first(),
         ]
@@ -95,7 +94,12 @@ def _steps(report: Report, tuned: Report, control: Report) -> str:
     return "\n".join(parts)
 
 
-def _search(ranking: Ranking, contest: Report, speeds: Mapping[str, Speed]) -> str:
+def _duel(quality: str, speeds: Mapping[str, str]) -> Duel:
+    timed = {engine: results.read_result(Speed, name) for engine, name in speeds.items()}
+    return Duel(results.read_result(Report, quality), timed)
+
+
+def _search(ranking: Ranking, contest: Duel) -> str:
     small = results.read_result(Front, f"{results.SMALL}/pareto")
     full = results.read_result(Front, f"{results.FULL}/pareto")
     checks = [
@@ -112,8 +116,8 @@ def _search(ranking: Ranking, contest: Report, speeds: Mapping[str, Speed]) -> s
             front_table(small),
             _FULL,
             front_table(full),
-            _CONTEST.format(drawings=contest.drawings),
-            contest_tables(contest, speeds),
+            _CONTEST.format(drawings=contest.report.drawings),
+            duel_tables(contest),
         ]
     )
 
@@ -175,6 +179,15 @@ _CONTROL = """
 What the solver's levels did is told from what more training did by a control: as many steps more
 at all noise levels alike, from the same weights and with the same rates. {drawings} drawings of
 each, both by their own ten squeezed steps:
+"""
+
+_DISTILLED = """
+## Without guidance
+
+Guidance asks the denoiser twice a step, for the caption and for none. A copy of the shipped model
+was taught to answer once what guidance makes of both answers: distilled, it draws with a guidance
+scale of 1 ([page 44](../infra/decisions/0044-distilled-guidance.md)). {drawings} drawings of each,
+both by their own ten squeezed steps:
 """
 
 _RANKING = """

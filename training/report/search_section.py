@@ -1,13 +1,10 @@
-"""The search: does the proxy rank, what lies on the front, and what became of what was found."""
+"""The search: does the proxy rank, and what lies on the front."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from training.evaluation.report import Report
-from training.report.speed import Speed, describe
-from training.report.steps import SHOWN, kind_of
-from training.report.words import interval, table
+from training.report.words import table
 from training.search.agreement import Agreement
 from training.search.members import short
 from training.search.pareto import Found
@@ -76,37 +73,3 @@ def _cells(one: Found) -> list[str]:
         "" if one.latency_ms is None else f"{one.latency_ms:.2f}",
         f"{one.quality:.4f}",
     ]
-
-
-def contest_tables(report: Report, speeds: Mapping[str, Speed]) -> str:
-    """Return quality and speed of what was found beside a layout that was not searched.
-
-    Args:
-        report: the layout first, what was found second.
-        speeds: by backend, of models named as in the report.
-    """
-    layout, found = (one.model for one in report.contestants)
-    rows = [
-        [measure, *(interval(one.measures[measure].value) for one in report.contestants), changed]
-        for measure in report.contestants[0].measures
-        if kind_of(measure) in SHOWN
-        for changed in [_changed(report, measure)]
-    ]
-    quality = table(["measure", layout, found, "difference"], rows)
-    timed = [
-        [backend, name, *describe(speed, name), _gain(speed, layout, name)]
-        for backend, speed in speeds.items()
-        for name in (layout, found)
-    ]
-    headings = ["engine", "model", "parameters", "GMAC", "ms a step and image", "as fast as layout"]
-    return quality + "\n" + table(headings, timed)
-
-
-def _changed(report: Report, measure: str) -> str:
-    change = report.contestants[1].measures[measure].change
-    return "" if change is None else interval(change, signed=True)
-
-
-def _gain(speed: Speed, layout: str, name: str) -> str:
-    middle, low, high = speed.ratio(layout, name)
-    return f"{middle:.2f} ({low:.2f} to {high:.2f})"

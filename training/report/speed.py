@@ -1,4 +1,7 @@
-"""How long one guided step takes with each of some models, on the worker's own engine."""
+"""How long one step takes with each of some models, on the worker's own engine.
+
+A step is guided if the model's own sampler guides.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +26,9 @@ class ModelSpeed(BaseModel):
     parameters: int
     """Of the denoiser."""
     gmacs: float
-    """Of one row of an image; a guided step runs two."""
+    """Of one row of an image; a guided step runs two, another one."""
     seconds: tuple[float, ...]
-    """Of a guided step of the batch, round by round."""
+    """Of a step of the batch, round by round."""
 
 
 class Speed(BaseModel):
@@ -55,7 +58,7 @@ def time_steps(
     rounds: int,
     repeats: int = 4,
 ) -> Speed:
-    """Time one guided step of every model in each round, in an order that moves on.
+    """Time one step of every model in each round, in an order that moves on.
 
     Args:
         cards: of models by name.
@@ -86,7 +89,7 @@ def time_steps(
 
 
 class _Step:
-    """One guided step of a model that is loaded."""
+    """One step of a model that is loaded."""
 
     def __init__(self, card: ModelCard, backend: str, batch: int, threads: int) -> None:
         self._backend = load_pipeline(
@@ -95,7 +98,8 @@ class _Step:
         generator = torch.Generator().manual_seed(0)
         shape = (batch, *self._backend.latent_shape(card.width, card.height))
         self._noisy = torch.randn(shape, generator=generator)
-        tokens = torch.randint(1, 100, (2 * batch, card.max_prompt_tokens), generator=generator)
+        rows = batch if card.sampler.guidance_scale == 1 else 2 * batch
+        tokens = torch.randint(1, 100, (rows, card.max_prompt_tokens), generator=generator)
         self._contexts = self._backend.encode_text(tokens)
         self._timestep = torch.full((batch,), 500)
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from training.evaluation.measures import SOLVER
 from training.evaluation.report import ContestantReport, Report
 from training.report.courses import SEARCHED, SQUEEZED
-from training.report.speed import Speed
+from training.report.duel import Duel, gains
 from training.report.steps import SHOWN, find, kind_of, verdict
 from training.search.ranking import Ranking
 
@@ -19,9 +17,9 @@ def summary(
     steps: Report,
     tuned: Report,
     control: Report,
+    distilled: Duel,
     ranking: Ranking,
-    contest: Report,
-    speeds: Mapping[str, Speed],
+    contest: Duel,
 ) -> str:
     """Return a list of claims.
 
@@ -30,16 +28,17 @@ def summary(
             with sixteen plain steps.
         tuned: of the fine-tuned model; its first contestant has sixteen plain steps.
         control: the model that was trained on at all noise levels first, the fine-tuned second.
+        distilled: the shipped model, and its copy that draws without guidance.
         ranking: of the proxy.
-        contest: the layout that was not searched first, what was found second.
-        speeds: of these two, by engine.
+        contest: the layout that was not searched, and what was found.
     """
     lines = [
         *_on_steps(steps, "before fine-tuning"),
         *_on_steps(tuned, "the shipped model"),
         _on_levels(control),
+        _on_guidance(distilled),
         _on_proxy(ranking),
-        _on_architecture(contest, speeds),
+        _on_architecture(contest),
     ]
     return "".join(f"- {line}\n" for line in lines)
 
@@ -67,13 +66,18 @@ def _on_proxy(ranking: Ranking) -> str:
     )
 
 
-def _on_architecture(contest: Report, speeds: Mapping[str, Speed]) -> str:
-    layout, found = contest.contestants[0].model, contest.contestants[1]
-    ratios = [(engine, speed.ratio(layout, found.model)[0]) for engine, speed in speeds.items()]
-    told = ", ".join(f"{ratio:.2f} times with {engine}" for engine, ratio in ratios)
+def _on_guidance(distilled: Duel) -> str:
     return (
-        f"What was found against {layout}, trained alike: as fast {told} "
-        f"(the goal: {GOAL_SPEED} at equal quality); in quality {_outcome(found)}."
+        "Distilled, so that it needs no guidance, against the shipped model with it: "
+        f"as fast {gains(distilled)}; in quality {_outcome(distilled.other)}."
+    )
+
+
+def _on_architecture(contest: Duel) -> str:
+    return (
+        f"What was found against {contest.yardstick.model}, trained alike: as fast "
+        f"{gains(contest)} (the goal: {GOAL_SPEED} at equal quality); "
+        f"in quality {_outcome(contest.other)}."
     )
 
 

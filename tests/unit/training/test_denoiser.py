@@ -146,19 +146,20 @@ def test_resumed_phases_end_in_the_same_weights(
     phases = tiny_run(
         {"name": "low", "steps": 5, "image_size": 32},
         {"name": "high", "steps": 6, "loss_weighting": "min-snr", "ema_decay": 0.9},
+        {"name": "taught", "steps": 4, "teacher": {}, "ema_decay": 0.9},
         checkpoint_seconds=0.0,
     )
     whole = beside(work, tmp_path / "whole", *INPUTS)
     denoiser.train(phases, whole)
 
-    # Breaks off within the first phase, after its end, and within the second one.
+    # Breaks off within the first phase, after its end, within the second and the third one.
     broken = beside(work, tmp_path / "broken", *INPUTS)
-    for calls in (4, 3, 4):
+    for calls in (4, 3, 4, 6):
         with pytest.raises(KeyboardInterrupt), breaks_off_in_call(calls):
             denoiser.train(phases, broken)
     denoiser.train(phases, broken)
 
-    for name in ("denoiser-low", "denoiser-high"):
+    for name in ("denoiser-low", "denoiser-high", "denoiser-taught"):
         expected, found = (loop.read_checkpoint(folder, name) for folder in (whole, broken))
         assert_same_tensors(found["modules"], expected["modules"])
         assert_same_tensors(found["optimiser"], expected["optimiser"])

@@ -6,6 +6,8 @@ import itertools
 from pathlib import Path
 
 import pytest
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from shared.domain.sampling import SamplerSettings
 from shared.errors import InputError
@@ -39,6 +41,7 @@ from training.search.pareto import report_of
 from training.search.ranking import RankedMember, Ranking
 from training.search.scoring import Judge, Limits, size_as_quality
 from training.search.space import FULL, SMALL
+from worker.models.unet import UNetNAS
 
 
 def sampler(text: str) -> SamplerSettings:
@@ -154,12 +157,10 @@ def ranked(place: int) -> RankedMember:
     )
 
 
-def speed() -> Speed:
+def speed(yardstick: str, other: str) -> Speed:
     one = ModelSpeed(parameters=10, gmacs=1.0, seconds=(1.0, 2.0, 3.0))
-    other = ModelSpeed(parameters=5, gmacs=0.5, seconds=(0.5, 1.0, 1.5))
-    return Speed(
-        processor="a processor", threads=1, batch=2, models={"layout": one, "found": other}
-    )
+    half = ModelSpeed(parameters=5, gmacs=0.5, seconds=(0.5, 1.0, 1.5))
+    return Speed(processor="a processor", threads=1, batch=2, models={yardstick: one, other: half})
 
 
 def everything() -> None:
@@ -182,8 +183,12 @@ def everything() -> None:
     )
     for name in (results.TABLE_TORCH, results.TABLE_ONNX):
         results.write_result(agreement, f"{name}-check")
-    for name in (results.SPEED_TORCH, results.SPEED_ONNX):
-        results.write_result(speed(), name)
+    distilled = report(("emoji-64", "emoji-64-distilled"), ["dpmsolver++:16:10,6"])
+    results.write_result(distilled, results.DISTILLED)
+    for name in results.SPEEDS.values():
+        results.write_result(speed("layout", "found"), name)
+    for name in results.DISTILLED_SPEEDS.values():
+        results.write_result(speed("emoji-64", "emoji-64-distilled"), name)
 
 
 def test_page_says_what_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,6 +208,8 @@ def test_page_says_what_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "as fast 2.00 times with torch, 2.00 times with ONNX Runtime" in text
     assert "(the goal: 1.73 at equal quality); in quality worse in" in text
     assert "| ten squeezed, before | R@1 |" in text
+    assert "needs no guidance, against the shipped model with it: as fast 2.00 times" in text
+    assert "| torch | emoji-64-distilled | 0.00 M | 0.500 | 500.00 | 2.00 (2.00 to" in text
 
 
 def test_page_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,8 +225,21 @@ def test_plot_is_a_picture(tmp_path: Path) -> None:
     assert (tmp_path / "steps.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_steps_are_timed_on_the_worker_itself() -> None:
+def test_steps_are_timed_on_the_worker_itself_with_guidance_if_the_model_has_it() -> None:
     card = load_card("emoji-64")
-    found = time_steps({"one": card}, backend="torch", batch=1, threads=1, rounds=3, repeats=1)
-    assert len(found.models["one"].seconds) == 3
-    assert found.ratio("one", "one") == (1.0, 1.0, 1.0)
+    sampler = card.sampler.model_copy(update={"guidance_scale": 1.0})
+    cards = {"guided": card, "unguided": card.model_copy(update={"sampler": sampler})}
+    rows = set()
+
+    def collect(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if isinstance(module, UNetNAS) and not inputs[0].is_meta:
+            rows.add(len(inputs[2]))
+
+    hook = register_module_forward_pre_hook(collect)
+    try:
+        found = time_steps(cards, backend="torch", batch=1, threads=1, rounds=3, repeats=1)
+    finally:
+        hook.remove()
+    assert len(found.models["guided"].seconds) == 3
+    assert found.ratio("guided", "guided") == (1.0, 1.0, 1.0)
+    assert rows == {1, 2}

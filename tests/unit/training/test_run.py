@@ -42,7 +42,7 @@ def test_the_small_models_run_is_well_formed() -> None:
     configs = Path(parallel.__file__).parent / "configs"
     run = RunConfig.read(configs / "emoji-64.toml")
     assert [phase.name for phase in run.denoiser.phases] == ["low", "high", "better", "solver"]
-    assert all(phase.batch % run.processes == 0 for phase in run.denoiser.phases)
+    assert all(phase.batch % run.processes == 0 for phase in run.distilled().denoiser.phases)
 
 
 def test_a_tiny_run_learns_two_captions(tmp_path: Path) -> None:
