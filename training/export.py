@@ -31,6 +31,8 @@ _PACKAGES = (
     *("numpy", "pillow"),
 )
 _CURVE_POINTS = 40
+UNGUIDED = "Draws without guidance: a negative prompt changes nothing."
+"""What a model's card says that needs none."""
 
 
 def export(run: RunConfig, model: Model, work: Path, out: Path) -> None:
@@ -113,6 +115,7 @@ def card(run: RunConfig) -> dict[str, Any]:
             "guidance_rescale": run.sample.guidance_rescale,
         },
         "max_prompt_tokens": run.tokenizer.max_tokens,
+        **({"note": UNGUIDED} if run.sample.guidance_scale == 1 else {}),
     }
 
 

@@ -17,7 +17,13 @@ from training.evaluation.progress import progress_bars
 from training.evaluation.watch import Watch
 from training.report import results
 from training.report.courses import BASELINE, SEARCHED, SQUEEZED, specifications
-from training.report.measuring import Studio, measure_models, measure_steps, measure_tuned
+from training.report.measuring import (
+    Studio,
+    measure_distilled,
+    measure_models,
+    measure_steps,
+    measure_tuned,
+)
 from training.report.page import page
 from training.report.plots import plot_steps
 from training.report.shipped import held_out_sheet, prompts_sheet
@@ -52,7 +58,7 @@ def run(options: argparse.Namespace) -> None:
         elif options.command == "control":
             results.write_result(measure_models(studio, models), results.CONTROL)
         elif options.command == "distilled":
-            results.write_result(measure_models(studio, models), results.DISTILLED)
+            results.write_result(measure_distilled(studio, models), results.DISTILLED)
             _time(models, results.DISTILLED_SPEEDS, threads)
         else:
             results.write_result(measure_models(studio, models), results.CONTEST)

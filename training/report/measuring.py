@@ -14,7 +14,7 @@ from training.evaluation.evaluation import Plan, evaluate
 from training.evaluation.questions import ask_about
 from training.evaluation.report import Report
 from training.evaluation.watch import Watch
-from training.report.courses import BASELINE, specifications
+from training.report.courses import BASELINE, SEARCHED, specifications
 from worker.devices import Device
 
 SEED = 0
@@ -75,6 +75,15 @@ def measure_tuned(
     """Draw with some samplers; the first is what the others are compared with."""
     contestants = line_up(list(models.items()), list(dict.fromkeys(samplers)))
     return studio.measure(contestants, ["train"], REFERENCE_STEPS)
+
+
+def measure_distilled(studio: Studio, models: Mapping[str, ModelCard]) -> Report:
+    """Draw with a model and with its distilled copy, with the copy along its searched grids too."""
+    named = list(models.items())
+    _, card = named[-1]
+    few = line_up(named[-1:], specifications(card)[SEARCHED])
+    contestants = [*line_up(named, [OWN]), *few]
+    return studio.measure(contestants, ["train", "held-out pair"], 0)
 
 
 def measure_models(studio: Studio, models: Mapping[str, ModelCard]) -> Report:

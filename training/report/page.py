@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from training.evaluation.report import Report
+from training.evaluation.report import ContestantReport, Report
 from training.quality.intervals import RESAMPLES
 from training.report import results
 from training.report.courses import PLAIN, SEARCHED, SQUEEZED, STEPS
@@ -52,6 +52,8 @@ def page(held_out_pairs: int) -> str:
             _steps(steps, tuned, control),
             _DISTILLED.format(drawings=distilled.report.drawings),
             duel_tables(distilled),
+            _FEWER_STEPS,
+            claims(distilled.report, _in_fewer_steps(distilled.report)),
             _search(ranking, contest),
             _SHIPPED.format(pairs=held_out_pairs),
             _against_first(),
@@ -92,6 +94,12 @@ def _steps(report: Report, tuned: Report, control: Report) -> str:
         tables(report),
     ]
     return "\n".join(parts)
+
+
+def _in_fewer_steps(report: Report) -> list[tuple[str, ContestantReport]]:
+    distilled = report.contestants[1].model
+    found = [find(report, distilled, SEARCHED, steps) for steps in STEPS]
+    return [(f"{one.evaluations} searched, distilled", one) for one in found if one is not None]
 
 
 def _duel(quality: str, speeds: Mapping[str, str]) -> Duel:
@@ -188,6 +196,10 @@ Guidance asks the denoiser twice a step, for the caption and for none. A copy of
 was taught to answer once what guidance makes of both answers: distilled, it draws with a guidance
 scale of 1 ([page 44](../infra/decisions/0044-distilled-guidance.md)). {drawings} drawings of each,
 both by their own ten squeezed steps:
+"""
+
+_FEWER_STEPS = """
+Distilled and along its own searched grids, against ten guided steps; a guided step asks twice:
 """
 
 _RANKING = """

@@ -133,6 +133,8 @@ def test_a_distilled_run_trains_no_phase_again_and_leaves_a_model_without_guidan
     ]
     assert [card["name"] for card in cards] == ["tiny", "tiny-distilled"]
     assert [card["sampler"]["guidance_scale"] for card in cards] == [4.0, 1.0]
+    assert ["note" in card for card in cards] == [False, True]
+    assert "a negative prompt changes nothing" in cards[1]["note"]
     assert cards[0]["weights_sha256"] != cards[1]["weights_sha256"]
     record = json.loads((tmp_path / "distilled" / "training.json").read_text("utf-8"))
     assert {"denoiser-all", "denoiser-distilled"} <= set(record["stages"])

@@ -184,6 +184,7 @@ def everything() -> None:
     for name in (results.TABLE_TORCH, results.TABLE_ONNX):
         results.write_result(agreement, f"{name}-check")
     distilled = report(("emoji-64", "emoji-64-distilled"), ["dpmsolver++:16:10,6"])
+    distilled.contestants.append(contestant("emoji-64-distilled", "searched:4", 7.0))
     results.write_result(distilled, results.DISTILLED)
     for name in results.SPEEDS.values():
         results.write_result(speed("layout", "found"), name)
@@ -209,6 +210,7 @@ def test_page_says_what_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "(the goal: 1.73 at equal quality); in quality worse in" in text
     assert "| ten squeezed, before | R@1 |" in text
     assert "needs no guidance, against the shipped model with it: as fast 2.00 times" in text
+    assert "| 4 searched, distilled | R@1 | +7 (+6.9 to +7.1) | better |" in text
     assert "| torch | emoji-64-distilled | 0.00 M | 0.500 | 500.00 | 2.00 (2.00 to" in text
 
 
