@@ -101,6 +101,17 @@ def test_an_image_is_reckoned_from_two_steps_or_taken_whole(shell: Shell) -> Non
     assert (whole["per_iteration_ratio"], whole["end_to_end_ratio"]) == (None, None)
 
 
+def test_without_guidance_a_step_multiplies_half_as_much(shell: Shell) -> None:
+    models = "emoji-64,emoji-64-distilled"
+    options = ("--models", models, "--size", "64", "--peers", "none", "--rounds", "1")
+    report = shell.json("bench", "speed", *options)
+
+    guided, unguided = (
+        one["gflops"]["denoiser"] * one["iteration_ns"] for one in report["results"]
+    )
+    assert guided / unguided == pytest.approx(2, rel=1e-6)
+
+
 def test_qualities_are_rows_of_their_own_beside_the_exact_image(
     shell: Shell, both: tuple[str, ...], tmp_path: Path
 ) -> None:

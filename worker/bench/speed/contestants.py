@@ -22,8 +22,8 @@ from worker.models.tokenizer import PromptTokenizer
 
 NEGATIVE_PROMPT, PROMPT = "", "a red apple"
 T = TypeVar("T")
-GUIDED = 2
-"""Rows of the denoiser an image: the negative prompt's and the prompt's."""
+ENCODED = 2
+"""Rows of the text encoder an image: the negative prompt's and the prompt's."""
 STEPS_OF_A_KIND = 2
 """That are taken where an image is not drawn whole: the first of them prepares what all share."""
 
@@ -48,6 +48,11 @@ class Setup:
     def steps(self) -> int:
         """How often the denoiser runs for an image."""
         return self.card.sampler.evaluations
+
+
+def denoised_rows(card: ModelCard) -> int:
+    """Return the denoiser's rows an image: without guidance the prompt's alone."""
+    return 1 if card.sampler.guidance_scale == 1 else 2
 
 
 class Contestant(Protocol):
@@ -79,7 +84,7 @@ class Networks(Protocol):
         ...
 
     def denoise(self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor) -> Tensor:
-        """Run the denoiser once: (B, C, H, W), (B,), (2 B, T, D) to (2 B, C, H, W)."""
+        """Run the denoiser once: (B, C, H, W), (B,), (R, T, D) to (R, C, H, W), R B or 2 B."""
         ...
 
     def decode(self, latents: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from shared.models.card import read_json
-from worker.bench.speed.contestants import GUIDED, NetworksContestant, Setup
+from worker.bench.speed.contestants import ENCODED, NetworksContestant, Setup, denoised_rows
 from worker.bench.speed.graph_peers import GraphNetworks, Run, arrays, latent_shape, vae_of
 from worker.bench.speed.graphs import COMPONENTS, graph_of
 from worker.bench.speed.trial import step_ns
@@ -49,11 +49,11 @@ class _Compiler:
         self._setup = setup
         self._graphs = graphs
         self._vae = vae_of(setup)
-        rows, tokens = GUIDED * setup.chunk, setup.card.max_prompt_tokens
+        rows, tokens = denoised_rows(setup.card) * setup.chunk, setup.card.max_prompt_tokens
         latents = latent_shape(self._vae, setup.side, setup.side)
         width = read_json(setup.card.folder / "text_encoder" / "config.json")["hidden_size"]
         self._shapes: dict[str, dict[str, list[int]]] = {
-            TEXT_ENCODER: {"input_ids": [rows, tokens]},
+            TEXT_ENCODER: {"input_ids": [ENCODED * setup.chunk, tokens]},
             DENOISER: {
                 "sample": [rows, *latents],
                 "timestep": [rows],

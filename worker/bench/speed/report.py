@@ -12,7 +12,7 @@ from shared.domain.money import NANOSECONDS
 from shared.domain.quality import Quality
 from worker.bench.comparison import Gains, ModelTimes, compare
 from worker.bench.speed.contest import Contest, Outcome, Plan
-from worker.bench.speed.contestants import GUIDED
+from worker.bench.speed.contestants import ENCODED, denoised_rows
 from worker.bench.speed.field import Entry, Name
 from worker.bench.speed.machine import Machine
 from worker.bench.speed.profile import Part, Profile
@@ -170,8 +170,8 @@ class Report:
 
     def _gflops(self, entry: Entry, times: ModelTimes) -> dict[ComponentName, float]:
         taken: dict[ComponentName, tuple[int, int]] = {
-            "text_encoder": (GUIDED, times.text_encode_ns),
-            "denoiser": (GUIDED, times.iteration_ns),
+            "text_encoder": (ENCODED, times.text_encode_ns),
+            "denoiser": (denoised_rows(entry.card), times.iteration_ns),
             "vae_decoder": (1, times.decode_ns),
         }
         rates = {}
