@@ -18,7 +18,7 @@ SAMPLE_PROMPTS = (
 )
 
 
-#: What a run's model is called that draws without guidance, and the phase that it learns it in.
+#: Ends the name of a run's model that draws without guidance, and of the phase it learns it in.
 DISTILLED = "distilled"
 NO_GUIDANCE = {"guidance_scale": 1.0, "guidance_rescale": 0.0}
 
@@ -225,8 +225,10 @@ class RunConfig(Section):
         if self.distillation is None:
             raise ValueError("the run has no section [distillation]")
         teacher = self.sample.model_dump(include=set(GuidanceConfig.model_fields))
-        phase = {**self.distillation.model_dump(), "name": DISTILLED, "teacher": teacher}
-        run = self.with_denoiser(phases=[*self.denoiser.phases, phase])
+        phases = self.denoiser.phases
+        name = f"{phases[-1].name}-{DISTILLED}"
+        phase = {**self.distillation.model_dump(), "name": name, "teacher": teacher}
+        run = self.with_denoiser(phases=[*phases, phase])
         changed = {
             "name": f"{self.name}-{DISTILLED}",
             "title": f"{self.title}, {DISTILLED}",

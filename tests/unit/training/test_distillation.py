@@ -137,7 +137,7 @@ def test_a_distilled_run_trains_no_phase_again_and_leaves_a_model_without_guidan
     assert "a negative prompt changes nothing" in cards[1]["note"]
     assert cards[0]["weights_sha256"] != cards[1]["weights_sha256"]
     record = json.loads((tmp_path / "distilled" / "training.json").read_text("utf-8"))
-    assert {"denoiser-all", "denoiser-distilled"} <= set(record["stages"])
+    assert {"denoiser-all", "denoiser-all-distilled"} <= set(record["stages"])
 
 
 def test_a_first_phase_has_no_teacher() -> None:
