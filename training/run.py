@@ -4,7 +4,7 @@ Started again, it goes on where it stopped. With --until it ends after a phase, 
 the one before the solver's, and writes what there is then. With --control its last phase
 is trained at all noise levels alike: what a fine-tuning to the solver's is compared with.
 With --distilled a copy of its model learns, in one phase more, to draw without guidance
-what the model draws with it: in half the time.
+what the model draws with it, by half as many predictions.
 """
 
 from __future__ import annotations
