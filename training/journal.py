@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -39,7 +40,9 @@ class Journal:
         self._samples = folder / SAMPLES
         self._log = folder / f"{name}.jsonl"
         _forget_after(self._log, step)
-        self._board = SummaryWriter(folder / TENSORBOARD / name, purge_step=step + 1)
+        board = folder / TENSORBOARD / name
+        _outlive_the_second_of(board)
+        self._board = SummaryWriter(board, purge_step=step + 1)
 
     def write(self, step: int, seconds: float, rate: float, losses: Mapping[str, float]) -> None:
         """Note the mean losses since the last line.
@@ -85,3 +88,14 @@ def _forget_after(path: Path, step: int) -> None:
         path.write_text(
             "".join(line for line in lines if json.loads(line)["step"] <= step), "utf-8"
         )
+
+
+def _outlive_the_second_of(board: Path) -> None:
+    """Wait until a new file of events is read after those that are there.
+
+    TensorBoard reads them in the order of their names. A name begins with the second in which the
+    file was opened; what follows (host, process, a count) says nothing of which is the later one.
+    """
+    seconds = [int(path.name.split(".")[3]) for path in board.glob("events.out.tfevents.*")]
+    wait = max(seconds, default=0) + 1 - time.time()
+    time.sleep(min(max(wait, 0.0), 1.0))
