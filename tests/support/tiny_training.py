@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from training import tokenizer
+from training import autoencoder, denoiser, text, tokenizer
 from training.config import RunConfig
 from training.data.captions import all_captions
 from training.data.dataset import Row, save_dataset
@@ -101,6 +101,17 @@ def leave_data(run: RunConfig, rows: Sequence[Row], folder: Path) -> None:
     )
     texts = [text for row in rows for text in all_captions(row.names, row.style)]
     tokenizer.train(texts, run.tokenizer, folder / "tokenizer")
+
+
+def learn(run: RunConfig, rows: Sequence[Row], folder: Path) -> Tensor:
+    """Train all stages on these rows and return their latents, which are random."""
+    leave_data(run, rows, folder)
+    autoencoder.train(run, folder)
+    latents = torch.randn(len(rows), 2, 8, 8, generator=torch.Generator().manual_seed(0))
+    torch.save(latents, folder / autoencoder.LATENTS)
+    text.train(run, folder)
+    denoiser.train(run, folder)
+    return latents
 
 
 def beside(work: Path, folder: Path, *names: str) -> Path:

@@ -13,6 +13,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 from shared.models.card import ModelCard
+from worker.bench.speed.contestants import denoised_rows
 from worker.devices import Device, processor_name
 from worker.loading import load_pipeline
 from worker.models.measure import measure
@@ -98,8 +99,8 @@ class _Step:
         generator = torch.Generator().manual_seed(0)
         shape = (batch, *self._backend.latent_shape(card.width, card.height))
         self._noisy = torch.randn(shape, generator=generator)
-        rows = batch if card.sampler.guidance_scale == 1 else 2 * batch
-        tokens = torch.randint(1, 100, (rows, card.max_prompt_tokens), generator=generator)
+        size = batch * denoised_rows(card), card.max_prompt_tokens
+        tokens = torch.randint(1, 100, size, generator=generator)
         self._contexts = self._backend.encode_text(tokens)
         self._timestep = torch.full((batch,), 500)
 

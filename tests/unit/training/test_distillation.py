@@ -11,8 +11,16 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from support.tiny_training import ROWS, beside, denoiser_calls, leave_data, tiny_run, tiny_unet
-from training import autoencoder, denoiser, loop, text, tokenizer
+from support.tiny_training import (
+    ROWS,
+    beside,
+    denoiser_calls,
+    learn,
+    leave_data,
+    tiny_run,
+    tiny_unet,
+)
+from training import autoencoder, denoiser, loop, tokenizer
 from training.config import GuidanceConfig, RunConfig
 from training.networks import TextToLatent
 from training.noise_levels import solver
@@ -40,12 +48,7 @@ INPUTS = ("data", "tokenizer", "vae", "text.pt", autoencoder.LATENTS, "denoiser-
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a tiny run leaves whose denoiser knows two captions."""
     folder = tmp_path_factory.mktemp("taught")
-    leave_data(RUN, ROWS[:2], folder)
-    autoencoder.train(RUN, folder)
-    latents = torch.randn(2, 2, 8, 8, generator=torch.Generator().manual_seed(0))
-    torch.save(latents, folder / autoencoder.LATENTS)
-    text.train(RUN, folder)
-    denoiser.train(RUN, folder)
+    learn(RUN, ROWS[:2], folder)
     return folder
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from support.tiny_training import ROWS, beside, leave_data, tiny_run, tiny_unet
+from support.tiny_training import ROWS, beside, learn, leave_data, tiny_run, tiny_unet
 from training import autoencoder, denoiser, parallel, text, tokenizer
 from training.config import RunConfig
 from training.run import make
@@ -51,16 +51,9 @@ def test_a_tiny_run_learns_two_captions(tmp_path: Path) -> None:
         {**phase, "name": "all", "steps": 200, "ema_decay": 0.95},
         {**phase, "name": "solver", "steps": 60, "ema_decay": 0.95, "solver_share": 1.0},
         text={**phase, "steps": 40},
-    )
-    settings = run.denoiser.model_copy(update={"denoiser": tiny_unet(32)})
-    run = run.model_copy(update={"denoiser": settings})
-    leave_data(run, ROWS[:2], tmp_path)
-    autoencoder.train(run, tmp_path)
-    latents = torch.randn(2, 2, 8, 8, generator=torch.Generator().manual_seed(0))
-    torch.save(latents, tmp_path / autoencoder.LATENTS)
+    ).with_denoiser(denoiser=tiny_unet(32))
 
-    text.train(run, tmp_path)
-    denoiser.train(run, tmp_path)
+    latents = learn(run, ROWS[:2], tmp_path)
 
     networks = denoiser.load_averaged(run, tmp_path)
     model = Model(tokenizer.load(tmp_path / "tokenizer"), networks, None)
