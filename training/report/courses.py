@@ -13,6 +13,8 @@ STEPS = (4, 6, 8, 10, 12, 16, 25, 50)
 DDIM, PLAIN, SQUEEZED, SEARCHED = "DDIM", "DPM-Solver++", "SqueezedDPM++", "searched grid"
 BASELINE = f"{SchedulerName.DPM_SOLVER}:16"
 """What the brief compares ten squeezed steps with: sixteen plain ones."""
+STRONGER = f"{SchedulerName.DPM_SOLVER}:12"
+"""What comes nearest to 200 steps of all plain numbers up to sixteen."""
 
 
 def specifications(card: ModelCard) -> Mapping[str, Sequence[str]]:

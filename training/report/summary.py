@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from training.evaluation.measures import SOLVER
 from training.evaluation.report import ContestantReport, Report
 from training.report.courses import SEARCHED, SQUEEZED
@@ -15,7 +17,7 @@ GOAL_STEPS, GOAL_SPEED = 8, 1.73
 
 def summary(
     steps: Report,
-    tuned: Report,
+    tuned: Sequence[Report],
     control: Report,
     distilled: Duel,
     ranking: Ranking,
@@ -26,7 +28,7 @@ def summary(
     Args:
         steps: of the model before and after fine-tuning; the first contestant is the model before
             with sixteen plain steps.
-        tuned: of the fine-tuned model; its first contestant has sixteen plain steps.
+        tuned: of the fine-tuned model; the first contestant of each has plain steps.
         control: the model that was trained on at all noise levels first, the fine-tuned second.
         distilled: the shipped model, and its copy that draws without guidance.
         ranking: of the proxy.
@@ -34,7 +36,7 @@ def summary(
     """
     lines = [
         *_on_steps(steps, "before fine-tuning"),
-        *_on_steps(tuned, "the shipped model"),
+        *(line for report in tuned for line in _on_steps(report, "the shipped model")),
         _on_levels(control),
         _on_guidance(distilled),
         _on_proxy(ranking),
@@ -44,12 +46,13 @@ def summary(
 
 
 def _on_steps(report: Report, which: str) -> list[str]:
-    model = report.contestants[0].model
+    plain = report.contestants[0]
     return [
-        f"{few} steps, {family}, against sixteen plain ones, {which}: {_outcome(found)}."
+        f"{few} steps, {family}, against {plain.evaluations} plain ones, {which}: "
+        f"{_outcome(found)}."
         for few in (10, GOAL_STEPS, 6, 4)
         for family in (SQUEEZED, SEARCHED)
-        if (found := find(report, model, family, few)) is not None
+        if (found := find(report, plain.model, family, few)) is not None
     ]
 
 

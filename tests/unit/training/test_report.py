@@ -25,6 +25,7 @@ from training.report.courses import (
     SEARCHED,
     SQUEEZED,
     STEPS,
+    STRONGER,
     family_of,
     specifications,
 )
@@ -167,6 +168,8 @@ def everything() -> None:
     both = report(("before", "after"), all_samplers())
     results.write_result(both, results.STEPS)
     results.write_result(report(("after",), all_samplers()), results.TUNED)
+    few = report(("after",), [STRONGER, "dpmsolver++:16:10,6", "searched:8"])
+    results.write_result(few, results.TUNED_STRONGER)
     results.write_result(report(("layout", "found"), ["dpmsolver++:16"]), results.CONTEST)
     control = report(("control", "emoji-64"), ["dpmsolver++:16:10,6"])
     results.write_result(control, results.CONTROL)
@@ -202,7 +205,10 @@ def test_page_says_what_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "| a-target | 0 | 1.000 | 1.000 | 2.00 x + 1.0 | 0.0% |" in text
     assert "66 pairs" in text
     assert "| emoji-64 | R@1 | +2 (+1.9 to +2.1) | better |" in text
-    assert "10 steps, SqueezedDPM++, against sixteen plain ones, before fine-tuning: worse" in text
+    assert "10 steps, SqueezedDPM++, against 16 plain ones, before fine-tuning: worse" in text
+    assert "8 steps, searched grid, against 12 plain ones, the shipped model: worse" in text
+    assert "The fine-tuned model against itself, at 12 plain steps:" in text
+    assert "| 8 searched grid, after | R@1 | +3 (+2.9 to +3.1) | better |" in text
     assert "FID (lite0); better in precision (lite0), recall (lite0), R@1, R@5." in text
     assert "| fine-tuned | R@1 | +2 (+1.9 to +2.1) | better |" in text
     assert "trained equally long: worse in KID (lite0)" in text
