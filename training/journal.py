@@ -12,6 +12,8 @@ import numpy as np
 from PIL import Image
 from torch.utils.tensorboard.writer import SummaryWriter
 
+from shared.clock import utc_now
+
 logger = logging.getLogger(__name__)
 
 #: Folders below a run's.
@@ -97,5 +99,5 @@ def _outlive_the_second_of(board: Path) -> None:
     file was opened; what follows (host, process, a count) says nothing of which is the later one.
     """
     seconds = [int(path.name.split(".")[3]) for path in board.glob("events.out.tfevents.*")]
-    wait = max(seconds, default=0) + 1 - time.time()
+    wait = max(seconds, default=0) + 1 - utc_now().timestamp()
     time.sleep(min(max(wait, 0.0), 1.0))
