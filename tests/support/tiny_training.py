@@ -104,7 +104,7 @@ def leave_data(run: RunConfig, rows: Sequence[Row], folder: Path) -> None:
 
 
 def learn(run: RunConfig, rows: Sequence[Row], folder: Path) -> Tensor:
-    """Train all stages on these rows and return their latents, which are random."""
+    """Train all but the tiny decoder on these rows, and return their latents: random ones."""
     leave_data(run, rows, folder)
     autoencoder.train(run, folder)
     latents = torch.randn(len(rows), 2, 8, 8, generator=torch.Generator().manual_seed(0))
