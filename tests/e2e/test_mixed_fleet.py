@@ -32,7 +32,8 @@ CARDS = ("qaic:61", "qaic:62", "qaic:63")
 SIMULATED = tuple(f"simulated:{index}" for index in range(5))
 PROCESSORS = 2
 EVERYTHING = sorted([*["cpu"] * PROCESSORS, *CARDS, *SIMULATED])
-IMAGES = 100
+IMAGES = 240
+"""So many that each device has some in hand when it is looked at, however fast the others are."""
 DONE, LOST = AttemptOutcome.DONE, AttemptOutcome.LOST
 
 
