@@ -136,6 +136,8 @@ def test_failures_are_tried_again_by_reason_and_drawn(
     page.get_by_role("link", name="job 1").click()
     expect(page.get_by_role("article").get_by_text("it broke")).to_be_visible()
     press(page, "Try again")
+    # A page that is still on its way to its next state cannot be loaded again.
+    expect(page.get_by_role("button", name="Try again")).to_have_count(0)
     wait_until(lambda: counts(api, troubled) == {"done": 6})
     page.reload()
     expect(page.get_by_role("img", name=prompts(2)[1])).to_be_visible()

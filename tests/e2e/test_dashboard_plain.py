@@ -130,13 +130,14 @@ def test_what_failed_is_tried_again(plain: Page, api: ApiServer) -> None:
     wait_until(lambda: counts(api, with_faults) == {"done": 1, "failed": 1})
     plain.goto(f"/batches/{with_faults}")
     plain.get_by_role("link", name="job 1").click()
-    expect(plain.get_by_role("heading", name=re.compile(r"^\d\. failed"))).to_have_count(1)
+    failures = plain.get_by_role("heading", name=re.compile(r"^\d\. failed"))
+    expect(failures).to_have_count(1)
     plain.go_back()
-    plain.get_by_role("button", name="Try again").click()
+    with plain.expect_navigation():
+        plain.get_by_role("button", name="Try again").click()
     expect(plain.get_by_role("alert")).to_have_count(0)
-    wait_until(lambda: counts(api, with_faults) == {"done": 1, "failed": 1})
     plain.goto(f"/batches/{with_faults}/jobs/1")
-    expect(plain.get_by_role("heading", name=re.compile(r"^\d\. failed"))).to_have_count(2)
+    wait_until(lambda: reloaded(plain) and failures.count() == 2)
 
 
 def test_a_worker_is_drained_and_resumed(plain: Page) -> None:
