@@ -60,7 +60,18 @@ def _available_in_group() -> Iterator[int]:
             return
     limit = (GROUP / "memory.max").read_text("ascii").strip()
     if limit != "max":
-        yield int(limit) - int((GROUP / "memory.current").read_text("ascii"))
+        used = int((GROUP / "memory.current").read_text("ascii"))
+        yield int(limit) - used + _kept_files_of_group()
+
+
+def _kept_files_of_group() -> int:
+    """Return how much of a group's use is files that were read: they make way for anything else."""
+    try:
+        lines = (GROUP / "memory.stat").read_text("ascii").splitlines()
+    except OSError:
+        return 0
+    told = dict(line.split() for line in lines)
+    return sum(int(told.get(name, 0)) for name in ("active_file", "inactive_file"))
 
 
 def _of_glibc(name: str) -> Callable[..., Any] | None:

@@ -33,7 +33,6 @@ from worker.pipeline import Pipeline
 from worker.qaic.compile import compile_order, make_order
 from worker.qaic.store import QpcStore
 
-pytestmark = pytest.mark.timeout(180)
 """A family is exported, and compiled for three sizes, within the first test that asks for it."""
 
 BACKENDS = ("torch", "onnxruntime", "qaic")

@@ -26,8 +26,6 @@ from shared.messaging.contracts import TaskName, queue_name
 from support.postgres import Postgres
 from support.seaweedfs import S3Server
 
-pytestmark = pytest.mark.timeout(120)
-
 JOBS = 150
 CAP = 3
 WORKERS = 2

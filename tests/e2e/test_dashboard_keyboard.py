@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 
 from support.api import ApiServer
 from support.browser import Visitor
-from support.dashboard import headline, mark, sign_in, tiles
+from support.dashboard import PATIENCE_MILLISECONDS, headline, mark, sign_in, tiles
 from support.dashboard_scene import DashboardScene, dashboard_scene
 
 PAGES = ("batches", "finished batch", "held batch", "jobs", "drawn job", "fleet", "costs", "plan")
@@ -91,10 +91,13 @@ def test_arrow_keys_lead_to_the_neighbouring_images(page: Page, scene: Dashboard
     page.goto(f"/batches/{scene.finished}/jobs/0")
     title = page.get_by_role("heading", level=1)
     for key, position in (("ArrowRight", 1), ("ArrowRight", 2), ("ArrowLeft", 1)):
+        page.wait_for_load_state()  # before that no script hears keys
         page.keyboard.press(key)
         expect(title).to_have_text(f"Job {position}")
+    page.wait_for_load_state()
     page.keyboard.press("ArrowLeft")
     expect(title).to_have_text("Job 0")
+    page.wait_for_load_state()
     mark(page)
     page.keyboard.press("ArrowLeft")  # there is none
     page.keyboard.press("Control+ArrowRight")  # is the browser's
@@ -118,7 +121,7 @@ def test_a_batch_is_found_approved_and_its_image_opened(page: Page, scene: Dashb
     expect(page.get_by_role("rowheader")).to_have_count(1)
     page.get_by_role("link", name="drafts").press("Enter")
     page.get_by_role("button", name="Draw the 4 held").press("Space")
-    expect(headline(page)).to_contain_text("finished")
+    expect(headline(page)).to_contain_text("finished", timeout=PATIENCE_MILLISECONDS)
     expect(tiles(page)).to_have_count(6)
     tiles(page).first.press("Enter")
     expect(page.get_by_role("heading", name="1. done")).to_be_visible()

@@ -16,6 +16,9 @@ from support.qaic import compiled, exported_tiny, tell
 
 pytestmark = pytest.mark.timeout(300)
 
+CARDS = ("qaic:58", "qaic:59")
+"""Of this module alone: a card has one worker at a time, whichever test it is of."""
+
 FAST = {"TENSTEP_SIMULATED_IMAGE_SECONDS": "0.02", "TENSTEP_CHUNK_SIZE": "4"}
 
 
@@ -29,6 +32,11 @@ def attempts(environment: dict[str, str]) -> list[tuple[Attempt, Worker]]:
     with opened_books(environment) as database, database.read() as session:
         joined = select(Attempt, Worker).join(Worker, Attempt.worker_id == Worker.id)
         return [(attempt, worker) for attempt, worker in session.execute(joined)]
+
+
+def ready(environment: dict[str, str]) -> set[str]:
+    with opened_books(environment) as database, database.read() as session:
+        return set(session.scalars(select(Worker.device)))
 
 
 def drawn(environment: dict[str, str]) -> int:
@@ -62,13 +70,9 @@ def test_devices_of_several_kinds_draw_one_batch_and_are_named_image_by_image(
     names = ("cpu", "simulated:0-1", "simulated:qaic:2")
     options = [word for name in names for word in ("--device", name)]
 
-    def ready() -> set[str]:
-        with opened_books(environment) as database, database.read() as session:
-            return set(session.scalars(select(Worker.device)))
-
     tenstep_json(environment, "migrate", cwd=tmp_path)
     with running(environment, "up", "--no-serve", *options, cwd=tmp_path):
-        wait_until(lambda: ready() == devices)
+        wait_until(lambda: ready(environment) == devices)
         submit(environment, tmp_path, 64)
         wait_until(lambda: drawn(environment) == 64)
         seen: dict[str, Any] = tenstep_json(environment, "fleet", cwd=tmp_path)
@@ -94,27 +98,30 @@ def test_a_card_that_fails_at_work_is_taken_out_and_comes_back_while_another_dra
         "TENSTEP_MODEL": str(model.folder),
         "TENSTEP_CHUNK_SIZE": "2",
         "TENSTEP_DEVICE_RETRY_SECONDS": "5",
-        "QAIC_EMULATOR_CARDS": "2",
+        "QAIC_EMULATOR_CARDS": "64",
         "QAIC_EMULATOR_STATE": str(state),
     }
     data = Path(environment["TENSTEP_DATA_DIR"])
     compiled(model, data / "models", sizes=[(model.width, model.height)])
-    submit(environment, tmp_path, 30)
-    cards = ("--device", "qaic:0", "--device", "qaic:1")
-    with running(environment, "up", "--no-serve", *cards, cwd=tmp_path):
-        wait_until(lambda: {worker.device for _, worker in attempts(environment)} >= {"qaic:1"})
-        tell(state, 1, "error")
-        wait_until(lambda: faults(environment) == ["qaic:1"])
+    tenstep_json(environment, "migrate", cwd=tmp_path)
+    options = [word for card in CARDS for word in ("--device", card)]
+    with running(environment, "up", "--no-serve", *options, cwd=tmp_path):
+        wait_until(lambda: ready(environment) == set(CARDS))
+        tell(state, 59, "hang")  # what it begins is not over when it is lost
+        submit(environment, tmp_path, 30)
+        wait_until(lambda: "qaic:59" in {worker.device for _, worker in attempts(environment)})
+        tell(state, 59, "error")
+        wait_until(lambda: faults(environment) == ["qaic:59"])
         shown = tenstep_json(environment, "fleet", cwd=tmp_path)["faults"]
-        assert [fault["device"] for fault in shown] == ["qaic:1"]
+        assert [fault["device"] for fault in shown] == ["qaic:59"]
         listed = tenstep_json(environment, "devices", cwd=tmp_path)["devices"]
-        assert [one["health"] for one in listed if one["device"] == "qaic:1"] == [
+        assert [one["health"] for one in listed if one["device"] == "qaic:59"] == [
             "its status is Error"
         ]
-        assert all(one["holder"] for one in listed if one["device"] == "qaic:0")
+        assert all(one["holder"] for one in listed if one["device"] == "qaic:58")
         wait_until(lambda: drawn(environment) == 30)
 
-        (state / "1").unlink()
+        (state / "59").unlink()
         wait_until(lambda: not faults(environment))
     names = {attempt.device_name for attempt, _ in attempts(environment)}
     assert all("emulator" in name for name in names)

@@ -6,8 +6,10 @@ import signal
 from pathlib import Path
 
 import pytest
+from sqlalchemy import func, select
 
 from shared.db.batches import count_jobs, find_batch
+from shared.db.tables import Worker
 from support.books import opened_books
 from support.commands import (
     processes_of,
@@ -32,13 +34,18 @@ def counts(environment: dict[str, str]) -> dict[str, int]:
     return {str(state): count for state, count in found.items()}
 
 
+def ready_workers(environment: dict[str, str]) -> int | None:
+    with opened_books(environment) as database, database.read() as session:
+        return session.scalar(select(func.count()).select_from(Worker))
+
+
 def test_a_new_worker_finishes_what_a_killed_one_began(
     stack_env: dict[str, str], tmp_path: Path
 ) -> None:
     """The supervisor itself is killed: nothing is left to clean up after it."""
     stack_env = {**stack_env, "TENSTEP_LEASE_SECONDS": "3", "TENSTEP_HEARTBEAT_SECONDS": "1"}
     data_dir = Path(stack_env["TENSTEP_DATA_DIR"])
-    count = 14
+    count = 40
     batch = submit(stack_env, tmp_path, count)
     with running(stack_env, "up", "--no-serve", cwd=tmp_path) as first:
         wait_until(lambda: counts(stack_env)["done"] >= 3)
@@ -77,8 +84,10 @@ def test_a_cancelled_batch_stops_and_keeps_what_it_drew(
 def test_two_workers_share_a_batch_and_draw_nothing_twice(
     stack_env: dict[str, str], tmp_path: Path
 ) -> None:
-    batch = submit(stack_env, tmp_path, 24)
+    tenstep_json(stack_env, "migrate", cwd=tmp_path)
     with running(stack_env, "up", "--no-serve", "--workers", "2", cwd=tmp_path):
+        wait_until(lambda: ready_workers(stack_env) == 2)
+        batch = submit(stack_env, tmp_path, 24)
         wait_until(lambda: counts(stack_env)["done"] == 24)
 
     bill = tenstep_json(stack_env, "cost", batch, cwd=tmp_path)

@@ -158,7 +158,7 @@ def test_a_worker_killed_under_way_loses_nothing(stack_env: dict[str, str], tmp_
 def test_an_interrupted_render_says_how_to_go_on_and_is_finished_by_resume(
     stack_env: dict[str, str], tmp_path: Path
 ) -> None:
-    count = 14
+    count = 60
     render = start_render(stack_env, tmp_path, count)
     out = tmp_path / "out"
     wait_until(lambda: len(images_in(out)) >= 3)

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -37,8 +38,12 @@ def answers(url: str) -> bool:
 
 
 def parts_of(server: subprocess.Popen[str], module: str) -> Sequence[psutil.Process]:
-    children = psutil.Process(server.pid).children(recursive=True)
-    return [child for child in children if _lives(child) and module in child.cmdline()]
+    found = []
+    for child in psutil.Process(server.pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # it ended under our eyes
+            if _lives(child) and module in child.cmdline():
+                found.append(child)
+    return found
 
 
 def test_a_server_that_is_stopped_leaves_nothing(
@@ -52,7 +57,7 @@ def test_a_server_that_is_stopped_leaves_nothing(
 
     assert server.returncode == 130
     assert not answers(url)
-    assert not any(child.is_running() for child in children)
+    assert not any(_lives(child) for child in children)
 
 
 @pytest.mark.parametrize("module", ["producer.api", "producer.clerk"])
@@ -84,7 +89,10 @@ def test_when_the_command_is_killed_its_processes_end(
 
 
 def _lives(process: psutil.Process) -> bool:
-    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_a_port_that_is_taken_is_said(environment: dict[str, str], tmp_path: Path) -> None:

@@ -67,9 +67,10 @@ def sign_in(page: Page, secret: str) -> None:
 
 
 def press(page: Page, name: str | re.Pattern[str]) -> None:
-    """Press a button that asks whether one is sure, and say yes."""
+    """Press a button that asks whether one is sure, and say yes; ends on the page it leads to."""
     page.once("dialog", lambda dialog: dialog.accept())
-    page.get_by_role("button", name=name).click()
+    with page.expect_navigation():
+        page.get_by_role("button", name=name).click()
 
 
 def headline(page: Page) -> Locator:

@@ -16,7 +16,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from support.servers import Server, free_port
+from support.servers import Server, free_ports
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -95,7 +95,8 @@ def run_seaweedfs() -> Iterator[S3Server]:
         identities.write_text(_identities(admin=admin, second=second, reader=reader))
         # Every bucket begins with volumes of its own: one of them is enough.
         (root / "master.toml").write_text("[master.volume_growth]\ncopy_1 = 1\n")
-        ports = {name: free_port(GRPC_OFFSET) for name in ("s3", "master", "volume", "filer")}
+        parts = ("s3", "master", "volume", "filer")
+        ports = dict(zip(parts, free_ports(len(parts), GRPC_OFFSET), strict=True))
         server = Server(
             [
                 Path(sysconfig.get_path("scripts")) / "weed",

@@ -14,16 +14,26 @@ from pathlib import Path
 from shared.process import end_with_parent
 
 START_SECONDS = 60.0
-PORT_RANGE = range(20_000, 30_000)
-"""Below the ports that Linux and macOS give to outgoing connections."""
+FIRST_PORT = 20_000
+FIRST_OUTGOING_PORT = 32_768
+"""Linux gives ports from here on to outgoing connections; macOS begins later."""
 
 
-def free_port(*offsets: int) -> int:
-    """Find a port that nobody listens on, nor on the ports ``offsets`` above it."""
-    for port in random.sample(PORT_RANGE, k=200):
+def free_port() -> int:
+    """Find a port that nobody listens on."""
+    return free_ports(1)[0]
+
+
+def free_ports(count: int, *offsets: int) -> Sequence[int]:
+    """Find different ports that nobody listens on, nor on the ports ``offsets`` above them."""
+    end = FIRST_OUTGOING_PORT - max(offsets, default=0)
+    found: list[int] = []
+    for port in random.sample(range(FIRST_PORT, end), k=200):
         if all(_is_free(port + offset) for offset in (0, *offsets)):
-            return port
-    raise RuntimeError(f"no free port between {PORT_RANGE.start} and {PORT_RANGE.stop}")
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise RuntimeError(f"no {count} free ports between {FIRST_PORT} and {end}")
 
 
 def _is_free(port: int) -> bool:

@@ -26,6 +26,7 @@ from shared.domain.budgets import BudgetPeriod
 from shared.domain.jobs import JobState
 from shared.messaging.broker import Broker
 from shared.settings import Settings
+from support.commands import wait_until
 from support.factories import IMAGE, LEASE, START, TIMES, add_batch, add_price, add_worker, jobs_of
 from support.shell import Shell
 
@@ -291,11 +292,11 @@ def test_two_workers_that_race_never_spend_more_than_is_in_flight(
 
     def dispatch() -> None:
         while not over.is_set():
-            company.tick()
+            company.dispatcher.tick(company.now)
 
     def work(worker: UUID) -> int:
-        drawn = idle = 0
-        while idle < 20:  # looks without anything to draw
+        drawn = 0
+        while not over.is_set():
             with database.write() as session:
                 sent = select(Job.chunk_id).where(
                     Job.state == JobState.PENDING, Job.chunk_id.is_not(None)
@@ -304,22 +305,28 @@ def test_two_workers_that_race_never_spend_more_than_is_in_flight(
                 leases = (
                     claim_chunk(session, chunk_id, worker, company.now, LEASE) if chunk_id else []
                 )
-            idle = 0 if leases else idle + 1
             company.finish(leases)
             drawn += len(leases)
             if not leases:
                 over.wait(0.05)
         return drawn
 
+    def is_over() -> bool:
+        counts = company.counts(batch_id)
+        is_spent = counts.get("done", 0) >= images and not counts.keys() & {"pending", "leased"}
+        return is_spent or ticking.done() or any(one.done() for one in drawn)
+
     with ThreadPoolExecutor(3) as pool:
         ticking = pool.submit(dispatch)
         drawn = [pool.submit(work, worker) for worker in company.workers]
-        total = sum(done.result() for done in drawn)
-        over.set()
-        ticking.result()
+        try:
+            wait_until(is_over, seconds=40)
+        finally:
+            over.set()
+    ticking.result()
     company.tick()
 
-    assert total == images
+    assert sum(one.result() for one in drawn) == images
     assert company.counts(batch_id) == {"done": images, "held": 200 - images}
 
 

@@ -126,7 +126,6 @@ def wait_for_heartbeats(scene: Scene, seconds: float) -> None:
     wait_until(lambda: scene.worker().heartbeat_at > until, seconds=30)
 
 
-@pytest.mark.timeout(120)
 def test_a_drained_worker_takes_nothing_until_it_is_resumed(scene: Scene) -> None:
     scene.drain()
     wait_until(lambda: not scene.counts[JobState.LEASED], seconds=20)
@@ -152,7 +151,6 @@ def test_a_drained_worker_takes_nothing_until_it_is_resumed(scene: Scene) -> Non
     scene.assert_the_books_add_up()
 
 
-@pytest.mark.timeout(120)
 def test_a_drained_worker_that_is_killed_is_followed_by_one_that_takes_jobs(scene: Scene) -> None:
     scene.drain()
     killed = scene.worker()

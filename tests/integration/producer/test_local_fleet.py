@@ -31,7 +31,6 @@ if os.environ.get("TENSTEP_DEVICE") == "{BAD}" and os.path.exists(flag):
 """
 """Python imports it before anything else, so that a device is out of order for real processes."""
 SAYS_SO = "device fault: the card fell off the bus\n"
-pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture

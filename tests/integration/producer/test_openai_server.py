@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -237,7 +238,7 @@ def test_too_many_open_batches_are_told_to_wait(api_settings: Any, api: ApiServe
                     options={},
                     state="validating",
                     created_at=now,
-                    worked_on_until=now.replace(year=now.year + 1),
+                    worked_on_until=now + timedelta(days=365),
                 )
                 for _ in range(api_settings.max_open_batches)
             )

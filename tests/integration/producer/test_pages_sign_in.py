@@ -20,7 +20,7 @@ from producer.dashboard.pages import refuse
 from producer.dashboard.visits import COOKIE, VisitGate
 from producer.dashboard.visits import Visit as VisitOfServer
 from producer.keys import create_key, revoke_key
-from shared.db.api_tables import SignIn
+from shared.db.api_tables import ApiKey, SignIn
 from shared.domain.access import OF_A_TENANT
 from shared.settings import Settings
 from support.api import ApiServer, run_api
@@ -247,9 +247,13 @@ def test_a_revoked_key_ends_its_sessions(api: ApiServer) -> None:
 def test_an_expired_key_ends_its_sessions(api: ApiServer) -> None:
     with api.database.write() as session:
         now = api.database.now(session)
-        end = now + timedelta(seconds=1.5)
-        _, secret = create_key(session, "studio", "e", OF_A_TENANT, now, expires_at=end)
+        end = now + timedelta(hours=1)
+        made, secret = create_key(session, "studio", "e", OF_A_TENANT, now, expires_at=end)
     with visiting(api, secret) as visit:
+        visit.page("/batches")
+        with api.database.write() as session:
+            session.get_one(ApiKey, made.id).expires_at = api.database.now(session)
+
         assert visit.is_signed_out_soon()
 
 

@@ -137,14 +137,14 @@ def test_a_price_from_before_images_that_are_being_drawn_is_refused(
 
 
 def test_the_same_price_again_changes_nothing_and_another_is_refused(database: Database) -> None:
-    moment = datetime(2027, 1, 1, tzinfo=UTC)
+    moment = datetime(2099, 1, 1, tzinfo=UTC)
     [first] = put(database, price_of("0.05", moment)).changes
     [again] = put(database, price_of("0.050", moment, source="elsewhere")).changes
     [now] = put(database, price_of("0.06")).changes
     [still] = put(database, price_of("0.06")).changes
 
     assert [change.is_new for change in (first, again, now, still)] == [True, False, True, False]
-    with pytest.raises(InputError, match=r"the book has \$0\.05 from 2027-01-01 on"):
+    with pytest.raises(InputError, match=r"the book has \$0\.05 from 2099-01-01 on"):
         put(database, price_of("0.07", moment))
     assert rates_of(database)[-2:] == [60_000_000, 50_000_000]
 

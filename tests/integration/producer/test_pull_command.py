@@ -21,13 +21,28 @@ from shared.db.tables import Job
 from shared.settings import Settings
 from shared.storage.base import image_key, sha256_of
 from shared.storage.open import open_store
-from support.commands import wait_until
 from support.drawing import Drawer, picture
 from support.factories import START, add_batch
 from support.seaweedfs import S3Bucket
 from support.shell import Shell
 
 JOBS = 5
+KILLED_IN_ITS_FOURTH_SHARD = """
+import os, signal
+from producer.cli.main import main
+from producer.pull.shard_index import ShardIndex
+
+announce = ShardIndex.announce
+
+def announce_and_die(self, number, size, positions):
+    announce(self, number, size, positions)
+    if number == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+ShardIndex.announce = announce_and_die
+main()
+"""
+"""After the shard's index was written, before the shard appears."""
 
 
 @pytest.fixture
@@ -119,23 +134,21 @@ def test_a_bad_option_is_one_clear_line(shell: Shell, arguments: list[str], said
 def test_a_pull_that_is_killed_goes_on_and_has_every_image_once(
     shell: Shell, batch_id: UUID
 ) -> None:
-    images = 3_000
+    images = 600
     database = Database(Settings().resolved_database_url)
     with database.write() as session:
         batch_id = add_batch(session, jobs=images).id
     database.close()
     finish_at_once(batch_id)
     arguments = ("pull", str(batch_id), "--to", "shards", "--format", "webdataset")
-    script = "from producer.cli.main import main; main()"
-    killed = subprocess.Popen(
-        [sys.executable, "-c", script, *arguments, "--shard-images", "100"],
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED_IN_ITS_FOURTH_SHARD, *arguments, "--shard-images", "100"],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+        check=False,
     )
-    wait_until(Path("shards/shard-000002.tar").exists)
-    killed.send_signal(signal.SIGKILL)
-    killed.wait()
+    assert killed.returncode == -signal.SIGKILL
     before = {path.name: path.read_bytes() for path in Path("shards").glob("shard-*.tar")}
-    assert len(before) < images / 100
+    assert len(before) == 3
 
     pulled = shell.json(*arguments)
     assert pulled["images"] == images

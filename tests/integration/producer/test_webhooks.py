@@ -14,7 +14,7 @@ from producer.webhooks.registry import MAX_WEBHOOKS
 from shared.db.api_tables import Webhook
 from shared.domain.access import Scope
 from support.api import ApiServer
-from support.commands import running
+from support.commands import running, wait_until
 from support.receiver import LOOPBACK, Receiver
 from support.servers import free_port
 from support.webhooks import soon
@@ -105,7 +105,7 @@ def test_a_server_that_is_started_calls_webhooks(tmp_path: Path, receiver: Recei
         running(environment, "serve", "--port", str(port), cwd=tmp_path),
         httpx.Client(base_url=f"http://{LOOPBACK}:{port}") as client,
     ):
-        soon(lambda: answers(client))
+        wait_until(lambda: answers(client))
         made = client.post("/api/webhooks", json={"url": receiver.url}).raise_for_status()
         webhook = made.json()
         client.post(f"/api/webhooks/{webhook['webhook_id']}/test").raise_for_status()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import shutil
 import time
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -25,7 +27,9 @@ from shared.messaging.contracts import RenderChunk
 from shared.settings import Settings
 from support.factories import add_batch, attempts_of, dispatch, jobs_of, ledger_of
 from support.worker import render, start_worker
+from worker.backends.base import BackendRecord
 from worker.chunk import DrainedError
+from worker.drawing import Drawing
 from worker.runtime import Runtime
 
 
@@ -228,11 +232,32 @@ def test_a_lease_is_not_renewed_once_its_chunk_is_over(
         assert session.get_one(Job, job_id).lease_expires_at == long_ago
 
 
+class PatientPipeline:
+    """Draws when all that was drawn before is in the books, however slow the disk is."""
+
+    compiled_sizes = None
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._pipeline = runtime.pipeline
+        self._in_hand = runtime.in_hand
+
+    def prepare(self, jobs: Sequence[ImageSettings]) -> Any:
+        return self._pipeline.prepare(jobs)
+
+    def draw_prepared(self, prepared: Any, *, check_safety: bool = True) -> list[Drawing]:
+        self._in_hand.wait_for_images()
+        return self._pipeline.draw_prepared(prepared, check_safety=check_safety)
+
+    def describe(self) -> BackendRecord:
+        return self._pipeline.describe()
+
+
 def test_a_chunk_whose_images_cost_more_than_expected_is_stopped_between_images(
     runtime: Runtime, sqlite_database: Database
 ) -> None:
     # The model's loading is on the bill of the first batch.
     render(runtime, put_in_queue(sqlite_database, jobs=1))
+    runtime.model.in_memory = PatientPipeline(runtime)
     message = put_in_queue(sqlite_database, jobs=8)
     now = utc_now()
     with sqlite_database.write() as session:

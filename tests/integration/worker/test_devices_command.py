@@ -142,7 +142,6 @@ def test_several_devices_may_be_named() -> None:
     assert choose_devices(",".join(names)).names == names
 
 
-@pytest.mark.timeout(120)
 def test_a_second_worker_on_a_device_is_told_who_has_it(tmp_path: Path) -> None:
     held = hold_device(Device.parse("qaic:0"), WORKER, os.environ)
     assert held is not None

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from support.tiny_training import ROWS, STAGE, leave_data, one_thread, tiny_run
+from support.tiny_training import ROWS, STAGE, leave_data, tiny_run
 from training import autoencoder, decoder, denoiser, loop, text, tokenizer
 from training.data.dataset import choose, load_dataset, sampling_weights
 from training.data.deck import CaptionDeck
@@ -46,12 +46,6 @@ def inputs_of(kind: type[nn.Module]) -> Iterator[Inputs]:
         yield collected
     finally:
         hook.remove()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    with one_thread():
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from shared.models.card import read_card
-from support.tiny_training import OPTIMISER, ROWS, leave_data, one_thread, tiny_run
+from support.tiny_training import OPTIMISER, ROWS, leave_data, tiny_run
 from training import autoencoder, decoder, denoiser, loop, text
 from training.config import PhaseConfig, RunConfig
 from training.run import finish
@@ -74,10 +74,9 @@ def work(run: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run's first stages, and a supernet behind them."""
     folder = tmp_path_factory.mktemp("search")
     leave_data(run, [*ROWS, HELD_OUT], folder)
-    with one_thread():
-        for stage in (autoencoder, text):
-            stage.train(run, folder)
-        train_supernet(CONFIG, run, SPACE, folder)
+    for stage in (autoencoder, text):
+        stage.train(run, folder)
+    train_supernet(CONFIG, run, SPACE, folder)
     return folder
 
 
@@ -90,10 +89,9 @@ def test_a_supernet_leaves_a_proxy_of_its_averaged_weights(work: Path) -> None:
 
 
 def test_members_are_trained_to_the_end_once(work: Path, run: RunConfig) -> None:
-    with one_thread():
-        first = rank(CONFIG, run, SPACE, [LAYOUT, LARGE], work)
-        written = (work / "denoiser-member-1.pt").stat().st_mtime_ns
-        again = rank(CONFIG, run, SPACE, [LAYOUT, LARGE], work)
+    first = rank(CONFIG, run, SPACE, [LAYOUT, LARGE], work)
+    written = (work / "denoiser-member-1.pt").stat().st_mtime_ns
+    again = rank(CONFIG, run, SPACE, [LAYOUT, LARGE], work)
     assert again == first
     assert (work / "denoiser-member-1.pt").stat().st_mtime_ns == written
     assert first.samples == 4
@@ -120,10 +118,9 @@ def test_entrants_are_trained_as_the_run_is_and_what_was_found_is_its_own(run: R
 
 def test_an_entrant_is_written_as_a_model(work: Path, run: RunConfig, tmp_path: Path) -> None:
     entrant = entrants(CONFIG, run, SPACE.trunk)["layout"]
-    with one_thread():
-        denoiser.train(entrant, work)
-        decoder.train(entrant, work)
-        finish(entrant, work, tmp_path / "layout")
+    denoiser.train(entrant, work)
+    decoder.train(entrant, work)
+    finish(entrant, work, tmp_path / "layout")
     assert (tmp_path / "layout" / "flexible_unet" / "config.json").exists()
     card = read_card(tmp_path / "layout")
     assert (card.name, card.weights_sha256) == ("tiny-layout", hash_weights(card.folder))

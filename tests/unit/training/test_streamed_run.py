@@ -18,7 +18,7 @@ from shared.domain.prompts import ImageSettings
 from shared.errors import InputError
 from shared.models.catalog import load_card
 from support.tiny_stream import COLOURS, streamed_run, write_coloured_shards
-from support.tiny_training import one_thread, tiny_run
+from support.tiny_training import tiny_run
 from training import autoencoder, denoiser, loop, tokenizer
 from training.autoencoder import Reconstruction
 from training.config import RunConfig, TokenizerConfig
@@ -33,12 +33,6 @@ from worker.loading import load_pipeline
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 STAGES = ("autoencoder", "text", "denoiser-low", "denoiser-high", "decoder")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    with one_thread():
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -326,6 +326,9 @@ def test_a_container_has_what_its_limit_leaves(
     (tmp_path / "memory.current").write_text("2000000\n")
 
     assert host_memory.available_bytes() == 3_000_000
+    files = "anon 900000\ninactive_file 700000\nactive_file 400000\nfile 1100000\n"
+    (tmp_path / "memory.stat").write_text(files)
+    assert host_memory.available_bytes() == 4_100_000, "what was read makes way"
     (tmp_path / "memory.max").write_text("max\n")
     assert host_memory.available_bytes() > host // 2
 

@@ -90,7 +90,7 @@ def test_a_tool_that_does_not_answer_is_named(
     tool.write_text(f"#!/bin/sh\n{script}\n", "utf-8")
     tool.chmod(0o755)
     monkeypatch.setattr(cards, "find_tool", lambda _: tool)
-    monkeypatch.setattr(cards, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(cards, "ANSWER_SECONDS", 0.5 if script.startswith("sleep") else 30)
 
     with pytest.raises(ConfigurationError, match=said) as refused:
         find_cards()
