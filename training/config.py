@@ -26,6 +26,7 @@ NO_GUIDANCE = {"guidance_scale": 1.0, "guidance_rescale": 0.0}
 class TokenizerConfig(Section):
     """The byte-pair encoding."""
 
+    #: Entries at most: 512 letters, the two marks, and merges.
     vocabulary: int = 2048
     max_tokens: int = 24
     #: Of a stream so many captions are learned from, the first.

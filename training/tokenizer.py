@@ -21,12 +21,11 @@ _WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
 def train(texts: Iterable[str], config: TokenizerConfig, folder: Path) -> None:
     """Learn the merges and write `vocab.json`, `merges.txt` and `tokenizer_config.json`."""
-    merges = _learn_merges(texts, config.vocabulary)
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    entries = [*alphabet, *(letter + WORD_END for letter in alphabet)]
-    entries += ["".join(pair) for pair in merges]
+    letters = [*alphabet, *(letter + WORD_END for letter in alphabet)]
+    merges = _learn_merges(texts, letters, config.vocabulary)
     # Two pairs may spell the same entry; it keeps its first number.
-    entries = list(dict.fromkeys([*entries, START, END]))
+    entries = list(dict.fromkeys([*letters, *map("".join, merges), START, END]))
     folder.mkdir(parents=True, exist_ok=True)
     vocabulary = {entry: number for number, entry in enumerate(entries)}
     (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False), "utf-8")
@@ -43,7 +42,9 @@ def train(texts: Iterable[str], config: TokenizerConfig, folder: Path) -> None:
     ).save_pretrained(folder)
 
 
-def _learn_merges(texts: Iterable[str], vocabulary: int) -> list[tuple[str, str]]:
+def _learn_merges(
+    texts: Iterable[str], letters: Sequence[str], vocabulary: int
+) -> list[tuple[str, str]]:
     tokenizer = Tokenizer(models.BPE(end_of_word_suffix=WORD_END))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -53,9 +54,10 @@ def _learn_merges(texts: Iterable[str], vocabulary: int) -> list[tuple[str, str]
         ]
     )
     trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary - len(pre_tokenizers.ByteLevel.alphabet()),
-        special_tokens=[START, END],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        vocab_size=vocabulary,
+        # Of pairs that are equally frequent the lower numbers go first. Letters that are not given
+        # here would be numbered in the order of a hash table, another one in every run.
+        special_tokens=[START, END, *letters],
         end_of_word_suffix=WORD_END,
         show_progress=False,
     )

@@ -1,5 +1,6 @@
 """The byte-pair encoding."""
 
+from itertools import permutations
 from pathlib import Path
 
 import pytest
@@ -42,3 +43,16 @@ def test_encode_pads_and_cuts(words: CLIPTokenizer) -> None:
     assert ids[0].tolist() == [words.bos_token_id] + [words.eos_token_id] * 7
     assert ids[2, -1] == words.eos_token_id
     assert words.bos_token_id not in ids[:, 1:]
+
+
+def test_the_same_texts_make_the_same_tokenizer(tmp_path: Path) -> None:
+    """Nearly all pairs of these words are equally frequent."""
+    config = TokenizerConfig(vocabulary=560, max_tokens=8)
+    texts = ["".join(letters) for letters in permutations("abcdef", 4)]
+    made = []
+    for number in range(4):
+        folder = tmp_path / str(number)
+        tokenizer.train(texts, config, folder)
+        made.append([(folder / name).read_bytes() for name in ("vocab.json", "merges.txt")])
+    assert made == made[:1] * len(made)
+    assert len(tokenizer.load(tmp_path / "0")) == config.vocabulary
