@@ -77,7 +77,8 @@ def launch(count: int, function: Callable[..., None], *arguments: Any) -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "store"
-        spawn(_join, (count, store, function, arguments), nprocs=count)  # type: ignore[no-untyped-call]
+        # As daemons they end with this process, when it alone is interrupted, too.
+        spawn(_join, (count, store, function, arguments), nprocs=count, daemon=True)  # type: ignore[no-untyped-call]
 
 
 def _is_launched() -> bool:

@@ -110,7 +110,10 @@ def main() -> None:
             run, result = run.distilled(), DISTILLED
     except (OSError, ValueError) as error:
         parser.error(f"{arguments.config}: {error}")
-    make(run, work, arguments.work / "downloads", arguments.out or work / result)
+    try:
+        make(run, work, arguments.work / "downloads", arguments.out or work / result)
+    except KeyboardInterrupt:
+        parser.exit(130, f"{work}: was stopped; the same command goes on\n")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -66,6 +67,14 @@ def tiny_run(*phases: dict[str, Any], **changed: Any) -> RunConfig:
             "sample_prompts": ["a pear", "a lemon"],
             **changed,
         }
+    )
+
+
+def as_toml(run: RunConfig) -> str:
+    """Write a run as its file; tables and lists are JSON's but for the sign between them."""
+    told = run.model_dump(mode="json", exclude_unset=True)
+    return "".join(
+        f"{name} = {json.dumps(value)}\n".replace('": ', '" = ') for name, value in told.items()
     )
 
 

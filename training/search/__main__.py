@@ -24,7 +24,10 @@ def main(words: Sequence[str] | None = None) -> None:
         # Their own parsers answer --help.
         commands.add_parser(name, help=purpose, add_help=False)
     chosen, rest = parser.parse_known_args(words)
-    importlib.import_module(f"training.search.{chosen.command}").main(rest)
+    try:
+        importlib.import_module(f"training.search.{chosen.command}").main(rest)
+    except KeyboardInterrupt:
+        parser.exit(130, "was stopped; the same command goes on\n")
 
 
 if __name__ == "__main__":

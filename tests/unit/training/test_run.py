@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
-from support.tiny_training import ROWS, beside, learn, leave_data, tiny_run, tiny_unet
+from support.commands import wait_until
+from support.tiny_training import ROWS, as_toml, beside, learn, leave_data, tiny_run, tiny_unet
 from training import autoencoder, denoiser, parallel, text, tokenizer
 from training.config import RunConfig
 from training.run import make
@@ -36,6 +41,35 @@ def test_a_run_leaves_a_model_that_draws_the_same_picture_twice(tmp_path: Path) 
     stages = {"autoencoder", "text", "denoiser-low", "denoiser-solver", "decoder"}
     assert set(record["stages"]) == stages
     assert {path.name for path in (tmp_path / "work" / "tensorboard").iterdir()} == stages
+
+
+def test_a_run_that_is_interrupted_leaves_no_process_and_says_how_to_go_on(tmp_path: Path) -> None:
+    """Its first process alone is, as by a supervisor."""
+    run = tiny_run({"name": "low", "steps": 2}, processes=2)
+    endless = run.autoencoder.model_copy(update={"steps": 1_000_000})
+    run = run.model_copy(update={"autoencoder": endless})
+    config, work = tmp_path / "run.toml", tmp_path / run.name
+    config.write_text(as_toml(run), "utf-8")
+    leave_data(run, ROWS, work)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "training.run", config, "--work", tmp_path],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        wait_until((work / "autoencoder.jsonl").exists)
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+
+    assert process.returncode == 130
+    assert output.splitlines()[-1] == f"{work}: was stopped; the same command goes on"
+    assert "Traceback" not in output
+    assert len(children) >= 2
+    assert not psutil.wait_procs(children, timeout=20)[1]
 
 
 def test_the_small_models_run_is_well_formed() -> None:
