@@ -63,6 +63,8 @@ class AutoencoderConfig(StageConfig):
     """The KL autoencoder and its training."""
 
     model: dict[str, Any]
+    #: As the run's, whose it is by default.
+    processes: int | None = None
     kl_weight: float = 1e-3
     gradient_weight: float = 1.0
     #: So many pictures of a stream say what latents of zero mean and unit variance are; of emoji,

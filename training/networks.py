@@ -35,7 +35,19 @@ def create(
     config: DenoiserConfig, words: CLIPTokenizer, latent_shape: Sequence[int]
 ) -> TextToLatent:
     """Return untrained networks for latents of (C, h, w) and a tokenizer's vocabulary."""
-    text = CLIPTextConfig(
+    text_encoder = create_text_encoder(config, words)
+    settings = {
+        "sample_size": latent_shape[-1],
+        "in_channels": latent_shape[0],
+        "out_channels": latent_shape[0],
+        "cross_attention_dim": text_encoder.config.hidden_size,
+    }
+    return TextToLatent(text_encoder, UNetNAS({**settings, **config.denoiser}))
+
+
+def create_text_encoder(config: DenoiserConfig, words: CLIPTokenizer) -> CLIPTextModel:
+    """Return an untrained text encoder of a tokenizer's vocabulary."""
+    settings = CLIPTextConfig(
         vocab_size=len(words),
         max_position_embeddings=words.model_max_length,
         bos_token_id=words.bos_token_id,
@@ -44,10 +56,4 @@ def create(
         projection_dim=config.text_encoder["hidden_size"],
         **config.text_encoder,
     )
-    settings = {
-        "sample_size": latent_shape[-1],
-        "in_channels": latent_shape[0],
-        "out_channels": latent_shape[0],
-        "cross_attention_dim": text.hidden_size,
-    }
-    return TextToLatent(CLIPTextModel(text), UNetNAS({**settings, **config.denoiser}))
+    return CLIPTextModel(settings)

@@ -29,13 +29,24 @@ from training.sample import Model
 
 def make(run: RunConfig, work: Path, downloads: Path, out: Path) -> None:
     """Do every step that is not done yet, and write the finished model to `out`."""
-    torch.set_num_threads(run.threads)
-    with parallel.main_first():
-        prepare(run, work, downloads)
-    for stage in (autoencoder, text, denoiser, decoder):
+    first_stages(run, work, downloads)
+    for stage in (denoiser, decoder):
         parallel.launch(run.processes, stage.train, run, work)
     if parallel.state().is_main_process:
         finish(run, work, out)
+
+
+def first_stages(run: RunConfig, work: Path, downloads: Path) -> None:
+    """Do the steps that come before the denoiser's training and are not done yet.
+
+    Raises:
+        InputError: a file that the configuration names is not there, or not what it has to be.
+    """
+    torch.set_num_threads(run.threads)
+    with parallel.main_first():
+        prepare(run, work, downloads)
+    parallel.launch(run.autoencoder.processes or run.processes, autoencoder.train, run, work)
+    parallel.launch(run.processes, text.train, run, work)
 
 
 def finish(run: RunConfig, work: Path, out: Path) -> None:

@@ -17,7 +17,7 @@ from transformers import CLIPTextModel
 from training import loop, tokenizer
 from training.config import RunConfig
 from training.lessons import open_lessons
-from training.networks import create
+from training.networks import create_text_encoder
 
 
 class TextToRegions(nn.Module):
@@ -46,8 +46,8 @@ def train(run: RunConfig, folder: Path) -> None:
     config = run.text
     lessons = open_lessons(run, config, folder)
     torch.manual_seed(run.seed)
+    encoder = create_text_encoder(run.denoiser, tokenizer.load(folder / "tokenizer"))
     shape = (run.autoencoder.model["latent_channels"], *(run.latent_size,) * 2)
-    encoder = create(run.denoiser, tokenizer.load(folder / "tokenizer"), shape).text_encoder
     model = TextToRegions(encoder, *regions_of(torch.zeros(1, *shape)).shape[1:])
 
     def batch(step: int, part: slice) -> tuple[Tensor, Tensor]:

@@ -7,9 +7,9 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from training import autoencoder, parallel, text
+from training import parallel
 from training.config import RunConfig
-from training.run import prepare
+from training.run import first_stages
 from training.search.space import SPACES
 from training.search.teaching import SearchConfig, train_supernet
 
@@ -38,8 +38,5 @@ def add_run(parser: argparse.ArgumentParser) -> None:
 def begin(run: RunConfig, work: Path) -> Path:
     """Do the run's first stages where they are not done, and return its folder."""
     folder = work / run.name
-    with parallel.main_first():
-        prepare(run, folder, work / "downloads")
-    for stage in (autoencoder, text):
-        parallel.launch(run.processes, stage.train, run, folder)
+    first_stages(run, folder, work / "downloads")
     return folder
