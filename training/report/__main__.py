@@ -3,6 +3,7 @@
 python -m training.report steps --models BEFORE AFTER --data RUNS/emoji-64/data
 python -m training.report control --models CONTROL AFTER --data RUNS/emoji-64/data
 python -m training.report distilled --models AFTER DISTILLED --data RUNS/emoji-64/data
+python -m training.report again --models SHIPPED AFTER --data RUNS/emoji-64/data
 python -m training.report contest --models LAYOUT FOUND --data RUNS/emoji-64/data
 python -m training.report page --models SHIPPED --data RUNS/emoji-64/data
 """
@@ -17,7 +18,7 @@ from pathlib import Path
 from shared.errors import TenstepError
 from worker.devices import Device, pin_environment
 
-COMMANDS = ("steps", "control", "distilled", "contest", "page")
+COMMANDS = ("steps", "control", "distilled", "again", "contest", "page")
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -55,8 +55,8 @@ def run(options: argparse.Namespace) -> None:
         studio = _studio(options, dataset, threads, watch)
         if options.command == "steps":
             _steps(studio, models)
-        elif options.command == "control":
-            results.write_result(measure_models(studio, models), results.CONTROL)
+        elif options.command in (results.CONTROL, results.AGAIN):
+            results.write_result(measure_models(studio, models), options.command)
         elif options.command == "distilled":
             results.write_result(measure_distilled(studio, models), results.DISTILLED)
             _time(models, results.DISTILLED_SPEEDS, threads)

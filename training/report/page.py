@@ -35,6 +35,7 @@ def page(held_out_pairs: int) -> str:
     tuned = [results.read_result(Report, name) for name in (results.TUNED, results.TUNED_STRONGER)]
     ranking = results.read_result(Ranking, results.RANKING)
     control = results.read_result(Report, results.CONTROL)
+    again = results.read_result(Report, results.AGAIN)
     contest = _duel(results.CONTEST, results.SPEEDS)
     distilled = _duel(results.DISTILLED, results.DISTILLED_SPEEDS)
     return "\n".join(
@@ -48,7 +49,15 @@ def page(held_out_pairs: int) -> str:
                 ceiling=_ceiling(steps),
             ),
             _SUMMARY,
-            summary(steps, tuned, control, distilled, ranking, contest),
+            summary(
+                steps=steps,
+                tuned=tuned,
+                control=control,
+                distilled=distilled,
+                again=again,
+                ranking=ranking,
+                contest=contest,
+            ),
             _steps(steps, tuned, control),
             _DISTILLED.format(drawings=distilled.report.drawings),
             duel_tables(distilled),
@@ -57,6 +66,8 @@ def page(held_out_pairs: int) -> str:
             _search(ranking, contest),
             _SHIPPED.format(pairs=held_out_pairs),
             _against_first(),
+            _AGAIN.format(drawings=again.drawings),
+            claims(again, [("made again", again.contestants[-1])]),
         ]
     )
 
@@ -262,6 +273,13 @@ model's drawing beside it:
 
 _AGAINST_FIRST = """
 Against the first weights that shipped, whose denoiser was drawn up by hand, {drawings} drawings of
+each, both by their own ten squeezed steps:
+
+"""
+
+_AGAIN = """
+Made again from nothing by `python -m training.run training/configs/emoji-64.toml`, against the
+weights that ship ([page 6](../infra/decisions/0006-the-small-model.md)), {drawings} drawings of
 each, both by their own ten squeezed steps:
 
 """

@@ -16,7 +16,7 @@ PAGE = Path(__file__).parent.parent / "report.md"
 STEPS, CONTEST, RANKING = "steps", "contest", "ranking"
 TUNED, TUNED_STRONGER = "steps-tuned", "steps-tuned-stronger"
 """Of the fine-tuned model against its own plain steps: sixteen, and the stronger twelve."""
-CONTROL, DISTILLED = "control", "distilled"
+CONTROL, DISTILLED, AGAIN = "control", "distilled", "again"
 AGAINST_FIRST = "against-first"
 """What ``tenstep eval`` wrote of the first weights that shipped and of today's."""
 SPEEDS = {"torch": "speed-torch", "ONNX Runtime": "speed-onnxruntime"}

@@ -16,10 +16,12 @@ GOAL_STEPS, GOAL_SPEED = 8, 1.73
 
 
 def summary(
+    *,
     steps: Report,
     tuned: Sequence[Report],
     control: Report,
     distilled: Duel,
+    again: Report,
     ranking: Ranking,
     contest: Duel,
 ) -> str:
@@ -31,6 +33,7 @@ def summary(
         tuned: of the fine-tuned model; the first contestant of each has plain steps.
         control: the model that was trained on at all noise levels first, the fine-tuned second.
         distilled: the shipped model, and its copy that draws without guidance.
+        again: the shipped model first, what its run's file makes today second.
         ranking: of the proxy.
         contest: the layout that was not searched, and what was found.
     """
@@ -39,6 +42,7 @@ def summary(
         *(line for report in tuned for line in _on_steps(report, "the shipped model")),
         _on_levels(control),
         _on_guidance(distilled),
+        _on_the_same_again(again),
         _on_proxy(ranking),
         _on_architecture(contest),
     ]
@@ -74,6 +78,11 @@ def _on_guidance(distilled: Duel) -> str:
         "Distilled, so that it needs no guidance, against the shipped model with it: "
         f"as fast {gains(distilled)}; in quality {_outcome(distilled.other)}."
     )
+
+
+def _on_the_same_again(again: Report) -> str:
+    outcome = _outcome(again.contestants[1])
+    return f"Made again by its run's file, against the shipped model: {outcome}."
 
 
 def _on_architecture(contest: Duel) -> str:

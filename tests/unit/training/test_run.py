@@ -16,7 +16,8 @@ from support.commands import wait_until
 from support.tiny_training import ROWS, as_toml, beside, learn, leave_data, tiny_run, tiny_unet
 from training import autoencoder, denoiser, parallel, text, tokenizer
 from training.config import RunConfig
-from training.run import make
+from training.loop import read_checkpoint
+from training.run import first_stages, make
 from training.sample import Model, draw, draw_latents, load
 
 # diffusers' schedulers meet NumPy 2 with a warning.
@@ -95,6 +96,38 @@ def test_a_tiny_run_learns_two_captions(tmp_path: Path) -> None:
         drawn = draw_latents(model, [caption] * len(SEEDS), SEEDS, run.sample)
         distances = torch.cdist(drawn.flatten(1), latents.flatten(1))
         assert (distances[:, own] < distances[:, 1 - own]).all()
+
+
+def test_the_texts_lesson_is_the_same_whatever_the_denoiser_is(tmp_path: Path) -> None:
+    run = tiny_run({"name": "only", "steps": 1})
+    work = tmp_path / "work"
+    leave_data(run, ROWS, work)
+    autoencoder.train(run, work)
+
+    lessons = []
+    for name, width in (("narrow", 8), ("wide", 32)):
+        folder = beside(work, tmp_path / name, "data", "tokenizer", "vae", autoencoder.LATENTS)
+        text.train(run.with_denoiser(denoiser=tiny_unet(width)), folder)
+        lessons.append(read_checkpoint(folder, "text")["modules"])
+
+    narrow, wide = lessons
+    for module, weights in narrow.items():
+        for name, weight in weights.items():
+            assert torch.equal(weight, wide[module][name]), name
+
+
+@pytest.mark.timeout(300)  # two new processes import everything
+def test_an_autoencoder_trains_in_as_many_processes_as_it_says(tmp_path: Path) -> None:
+    """One process takes a batch of three, which two would not share."""
+    run = tiny_run({"name": "only", "steps": 1}, processes=2)
+    own = run.autoencoder.model_copy(update={"batch": 3, "processes": 1})
+    work = tmp_path / "work"
+    leave_data(run, ROWS, work)
+
+    first_stages(run.model_copy(update={"autoencoder": own}), work, tmp_path / "no-downloads")
+
+    assert read_checkpoint(work, "autoencoder")["step"] == own.steps
+    assert read_checkpoint(work, "text")["step"] == run.text.steps
 
 
 @pytest.mark.timeout(300)  # two new processes import everything
