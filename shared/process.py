@@ -10,6 +10,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from shared.errors import TenstepError
+
 PR_SET_PDEATHSIG = 1
 PARENT_POLL_SECONDS = 0.5
 RECYCLED = 75
@@ -20,6 +22,14 @@ DEVICE_FAULT = "device fault: "
 """Begins the line of one whose device is the reason, at its start or later."""
 HINT = "hint: "
 """Begins the line after either that says what to do about it."""
+
+
+def tell_error(error: TenstepError) -> int:
+    """Write why a process ends, and what to do about it; return its exit status."""
+    sys.stderr.write(f"{ERROR}{error.message}\n")
+    if error.hint:
+        sys.stderr.write(f"{HINT}{error.hint}\n")
+    return error.exit_code
 
 
 def end_with_parent(number: signal.Signals) -> Callable[[], None] | None:

@@ -14,7 +14,7 @@ from producer.api.connections import impatient
 from producer.logs import log_to_file
 from producer.services import open_services
 from shared.errors import TenstepError
-from shared.process import watch_parent
+from shared.process import tell_error, watch_parent
 from shared.settings import load_settings, starter_pid
 
 MAX_CONNECTIONS = 4_000
@@ -50,8 +50,7 @@ def main() -> int:
             )
             uvicorn.Server(config).run(sockets=[listening])
     except TenstepError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return error.exit_code
+        return tell_error(error)
     return 0
 
 

@@ -14,7 +14,7 @@ from producer.interruption import pause, raise_when_asked_to_stop
 from producer.logs import log_to_file
 from producer.services import open_services
 from shared.errors import TenstepError
-from shared.process import watch_parent
+from shared.process import tell_error, watch_parent
 from shared.settings import load_settings, starter_pid
 
 log = structlog.get_logger()
@@ -40,8 +40,7 @@ def main() -> int:
     except KeyboardInterrupt:
         return 0
     except TenstepError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return error.exit_code
+        return tell_error(error)
 
 
 if __name__ == "__main__":

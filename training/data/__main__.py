@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from shared.errors import ConfigurationError, TenstepError
+from shared.process import tell_error
 from training.config import RunConfig
 from training.data.check import check
 from training.data.dataset import Dataset, load_dataset
@@ -45,10 +46,7 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         status: int = arguments.run(arguments)
     except TenstepError as error:
-        sys.stderr.write(f"error: {error.message}\n")
-        if error.hint:
-            sys.stderr.write(f"hint: {error.hint}\n")
-        return error.exit_code
+        return tell_error(error)
     return status
 
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from shared.errors import TenstepError
+from shared.process import tell_error
 from worker.devices import Device, pin_environment
 
 WRONG = 2
@@ -46,7 +47,9 @@ def main(words: Sequence[str] | None = None) -> int:
     )
     try:
         return search_all(plan)
-    except (TenstepError, OSError, ValueError) as error:
+    except TenstepError as error:
+        return tell_error(error)
+    except (OSError, ValueError) as error:
         sys.stderr.write(f"error: {error}\n")
         return WRONG
 

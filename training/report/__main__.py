@@ -11,11 +11,11 @@ python -m training.report page --models SHIPPED --data RUNS/emoji-64/data
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from shared.errors import TenstepError
+from shared.process import tell_error
 from worker.devices import Device, pin_environment
 
 COMMANDS = ("steps", "control", "distilled", "again", "contest", "page")
@@ -35,8 +35,7 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         run(options)
     except TenstepError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return error.exit_code
+        return tell_error(error)
     return 0
 
 
