@@ -64,7 +64,7 @@ class AutoencoderConfig(StageConfig):
 
     model: dict[str, Any]
     #: As the run's, whose it is by default.
-    processes: int | None = None
+    processes: int | None = Field(default=None, ge=1)
     kl_weight: float = 1e-3
     gradient_weight: float = 1.0
     #: So many pictures of a stream say what latents of zero mean and unit variance are; of emoji,
@@ -164,7 +164,7 @@ class RunConfig(Section):
     threads: int = 2
     #: Processes of one thread each that train together on a processor; GPUs take as many as
     #: `accelerate launch` starts.
-    processes: int = 1
+    processes: int = Field(default=1, ge=1)
     #: bfloat16 autocast; on a processor only worth it where that multiplies bfloat16 natively.
     autocast: bool = False
     checkpoint_seconds: float = 240.0

@@ -99,9 +99,15 @@ def _outcome(one: ContestantReport) -> str:
     for name, measure in one.measures.items():
         kind = kind_of(name)
         if kind in SHOWN and kind != SOLVER and measure.change is not None:
-            verdicts.setdefault(verdict(measure.change, kind), []).append(name)
+            verdicts.setdefault(verdict(measure.change, kind), []).append(_of_part(name))
     told = [f"{words} in {', '.join(names)}" for words, names in verdicts.items() if words in _SURE]
     return "; ".join(told) if told else "no difference shown"
+
+
+def _of_part(name: str) -> str:
+    """Say "R@1 (train)" for "R@1, train", which in a list would be read as two."""
+    measure, comma, part = name.partition(", ")
+    return f"{measure} ({part})" if comma else name
 
 
 _SURE = ("better", "worse")

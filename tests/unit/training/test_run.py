@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
+from pydantic import ValidationError
 
 from support.commands import wait_until
 from support.tiny_training import ROWS, as_toml, beside, learn, leave_data, tiny_run, tiny_unet
@@ -96,6 +97,14 @@ def test_a_tiny_run_learns_two_captions(tmp_path: Path) -> None:
         drawn = draw_latents(model, [caption] * len(SEEDS), SEEDS, run.sample)
         distances = torch.cdist(drawn.flatten(1), latents.flatten(1))
         assert (distances[:, own] < distances[:, 1 - own]).all()
+
+
+def test_no_processes_are_refused() -> None:
+    run = tiny_run({"name": "only", "steps": 1})
+    nobody = run.autoencoder.model_dump() | {"processes": 0}
+    for section in ({"processes": 0}, {"autoencoder": nobody}):
+        with pytest.raises(ValidationError, match="greater than or equal to 1"):
+            RunConfig.model_validate(run.model_dump() | section)
 
 
 def test_the_texts_lesson_is_the_same_whatever_the_denoiser_is(tmp_path: Path) -> None:
